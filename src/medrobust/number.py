@@ -1,0 +1,67 @@
+"""Numbers as people write them: `8/255`, `0.03`, `5e-5`."""
+
+import math
+
+
+class NumberError(ValueError):
+    """A configured number that cannot be used."""
+
+
+def fraction(
+    value: float | int | str,
+    name: str,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    above: bool = False,
+) -> float:
+    """Parse a number or a fraction and check its range.
+
+    Args:
+        value: a number, or text such as `8/255` or `0.1`.
+        name: what it is called in the config, for the error.
+        low: smallest value allowed.
+        high: largest value allowed.
+        above: the value must lie strictly above `low`.
+
+    Returns:
+        The value as a float.
+
+    Raises:
+        NumberError: it is no number, not finite, or out of range.
+    """
+    bound = "(" if above else "["
+    expected = f"expected a number or a fraction such as 8/255 in {bound}{low:g}, {high:g}]"
+    parts = str(value).split("/")
+    try:
+        if isinstance(value, bool) or len(parts) > 2:
+            raise ValueError
+        number = float(parts[0]) / float(parts[1]) if len(parts) == 2 else float(parts[0])
+    except (ValueError, ZeroDivisionError):
+        raise NumberError(f"{name}={value!r} is not a number; {expected}") from None
+    if not math.isfinite(number) or not low <= number <= high or (above and number == low):
+        raise NumberError(f"{name}={value} is out of range; {expected}")
+    return number
+
+
+def whole(value: int, name: str, *, low: int = 0, high: int | None = None) -> int:
+    """Check an integer's range.
+
+    Args:
+        value: the integer.
+        name: what it is called in the config, for the error.
+        low: smallest value allowed.
+        high: largest value allowed, or None.
+
+    Returns:
+        The value.
+
+    Raises:
+        NumberError: it is no integer, or out of range.
+    """
+    upper = "" if high is None else f" and at most {high}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise NumberError(f"{name}={value!r} is not an integer; expected at least {low}{upper}")
+    if value < low or (high is not None and value > high):
+        raise NumberError(f"{name}={value} is out of range; expected at least {low}{upper}")
+    return value

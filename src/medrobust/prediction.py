@@ -1,0 +1,27 @@
+"""What the clinic sees of a model, defended or not."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Outputs for a batch of N images.
+
+    Attributes:
+        logits: (N, K), or (N, K, H, W) for segmentation; argmax over K is the answer.
+        score: (N,) higher = more adversarial; detectors only.
+        confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
+        abstain: (N,) bool, True where the defense refuses to answer.
+    """
+
+    logits: Tensor
+    score: Tensor | None = None
+    confidence: Tensor | None = None
+    abstain: Tensor | None = None
+
+    @property
+    def label(self) -> Tensor:
+        """Class indices (N,) or (N, H, W)."""
+        return self.logits.argmax(dim=1)
