@@ -1,0 +1,113 @@
+"""The trained network under attack, with its normalisation inside."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.fingerprint import digest, digest_tensors
+
+
+class Victim(nn.Module):
+    """A classifier or segmenter that takes images in [0, 1].
+
+    Normalisation lives inside, so that every attack and every ε is in pixel units. A grey image
+    (one channel) is repeated to the channels that the network wants here too, so that an attack
+    on it stays a grey image.
+
+    Args:
+        network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W).
+        mean: per-channel mean in [0, 1] units.
+        std: per-channel standard deviation.
+        architecture: how the network was built, as plain data; enters the fingerprint.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        architecture: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f"mean={mean} and std={std} need equal lengths and std > 0")
+        self.network = network
+        self.architecture = dict(architecture)
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
+        self._known: tuple[Any, str] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network takes."""
+        return self.mean.shape[1]
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images in [0, 1], (N, 1 or C, H, W) -> what the network was trained on."""
+        if x.ndim != 4 or x.shape[1] not in (1, self.channels):
+            raise ValueError(
+                f"victim got images of shape {tuple(x.shape)}, expected (N, {self.channels}, H, W)"
+                f" or (N, 1, H, W); set data.channels={self.channels}"
+            )
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts a grey channel
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> logits (N, K) or (N, K, H, W)."""
+        return self.network(self.normalise(x))
+
+    @property
+    def taps(self) -> list[str]:
+        """Names that `features` accepts: every module of the network."""
+        return [name for name, _ in self.network.named_modules() if name]
+
+    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and the outputs of the named modules, from one forward pass.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            taps: names from `taps`.
+
+        Returns:
+            logits, and {tap: activation}.
+
+        Raises:
+            KeyError: the network has no module of that name.
+        """
+        modules = dict(self.network.named_modules())
+        unknown = [tap for tap in taps if tap not in modules]
+        if unknown:
+            raise KeyError(f"victim has no tap {unknown}; it has {self.taps}")
+        caught: dict[str, Tensor] = {}
+        handles = [
+            modules[tap].register_forward_hook(
+                lambda _module, _inputs, output, tap=tap: caught.__setitem__(tap, output)
+            )
+            for tap in taps
+        ]
+        try:
+            logits = self(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return logits, caught
+
+    def freeze(self) -> "Victim":
+        """Evaluation mode, and no gradients on any weight; returns itself."""
+        self.eval()
+        self.requires_grad_(False)
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the architecture and every weight; recomputed when a weight changes."""
+        state = self.state_dict()
+        version = tuple((t.data_ptr(), t._version) for t in state.values())
+        if self._known is None or self._known[0] != version:
+            self._known = (version, digest([self.architecture, digest_tensors(state)]))
+        return self._known[1]

@@ -1,0 +1,88 @@
+"""The differentiable thing that an attack sees."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.attack.goal import Goal
+from medrobust.model.victim import Victim
+from medrobust.prediction import Prediction
+
+
+class Gradient(NamedTuple):
+    """What one look at the surrogate gives an attack.
+
+    Attributes:
+        loss: (N,) the goal's loss at `x`.
+        grad: like `x`, the gradient of each image's own loss.
+        reached: bool (N,), whether `x` already reaches the goal on the surrogate.
+    """
+
+    loss: Tensor
+    grad: Tensor
+    reached: Tensor
+
+
+class Surrogate(nn.Module, ABC):
+    """What a threat lets the attacker query and differentiate.
+
+    Every call takes the images' seeds, so that a random surrogate gives an image the same noise
+    in any batch. An attack folds its own step number into them when it wants fresh noise.
+    """
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that an attack's result can depend on."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
+        """Differentiable prediction of images (N, C, H, W) in [0, 1]; seeds int64 (N,)."""
+
+    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+        """Loss, input gradient and success from one forward and one backward pass.
+
+        Weights get no gradient and no graph survives the call.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            goal: what the attacker wants of them.
+            seeds: int64 (N,).
+
+        Raises:
+            RuntimeError: no gradient reaches the image: use a black-box attack or `adaptive`.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            prediction = self(x, seeds)
+            loss = goal.loss(prediction)
+            if not loss.requires_grad:
+                raise RuntimeError(
+                    f"{type(self).__name__} gives no gradient; a gradient attack needs a "
+                    "differentiable surrogate: set threat=adaptive, or use a black-box attack"
+                )
+            (grad,) = torch.autograd.grad(loss.sum(), x)
+        return Gradient(loss.detach(), grad, goal.reached(prediction))
+
+
+class VictimSurrogate(Surrogate):
+    """The bare victim, with exact gradients.
+
+    Args:
+        victim: frozen.
+    """
+
+    def __init__(self, victim: Victim) -> None:
+        super().__init__()
+        self.victim = victim
+
+    @property
+    def fingerprint(self) -> str:
+        """The victim's own: no defense is in it, so all defenses share one adversarial set."""
+        return self.victim.fingerprint
+
+    def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
+        """The victim's logits; `seeds` are not used."""
+        return Prediction(self.victim(x))
