@@ -134,7 +134,7 @@ class Attack(Configured, ABC):
         allowed = self.eps + self.tolerance * max(1.0, self.eps)
         if (used > allowed).any():
             raise AttackError(
-                f"{name} broke its budget: {self.norm} distance {used.max():.8g} > eps {self.eps:.8g}"
+                f"{name} broke its budget: {self.norm} {used.max():.8g} > eps {self.eps:.8g}"
                 f" for images {(used > allowed).nonzero().flatten().tolist()} of the batch"
             )
 

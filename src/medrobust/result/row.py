@@ -1,0 +1,98 @@
+"""One frozen record per cell of the benchmark."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+FORMAT = 1
+
+
+class RowError(ValueError):
+    """A stored row that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one cell (data × model × attack × threat × defense) gave, written once.
+
+    Attributes:
+        id: hash of the cell's resolved scientific config and of what it refers to.
+        status: `done` or `failed`.
+        cell: the names that tables pivot on; see `CELL`.
+        attack_variant: attack parameters, plain data (`eps`, `steps`, …).
+        defense_variant: defense parameters, plain data (`noise`, `denoiser`, `n`, …).
+        n: number of images evaluated.
+        seed: the run's seed.
+        phantom: the data are a generated stand-in.
+        metrics: name -> value; proportions in [0, 1].
+        intervals: name -> [low, high], 95 %.
+        checks: attack-strength measurements, name -> value.
+        flags: failed attack-strength checks in plain words.
+        seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
+            adversarial set was made, also when it was replayed.
+        confusion: counts, true class × predicted class, None for segmentation.
+        classes: class names.
+        fingerprints: `victim`, `surrogate`, `attack`, `defense`, `data`, `adversarial_set`.
+        versions: library versions that computed it.
+        revision: git revision of the code, `-dirty` when changed.
+        created: ISO time, UTC.
+        config: the resolved scientific config.
+        overrides: the Hydra overrides that run this cell again.
+        error: traceback of a failed cell.
+        format: version of this record.
+    """
+
+    id: str
+    status: str
+    cell: dict[str, str]
+    attack_variant: dict[str, Any] = field(default_factory=dict)
+    defense_variant: dict[str, Any] = field(default_factory=dict)
+    n: int = 0
+    seed: int = 0
+    phantom: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    checks: dict[str, float] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    confusion: list[list[int]] | None = None
+    classes: list[str] = field(default_factory=list)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    revision: str = ""
+    created: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    error: str | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The row as JSON text."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> "Row":
+        """Read a row back.
+
+        Args:
+            text: what `to_json` wrote.
+            source: file name for errors.
+
+        Raises:
+            RowError: not JSON, another format, or unknown or missing fields.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RowError(f"{source} is not JSON ({error}); delete it, run again") from None
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise RowError(f"{source} is not a row of format {FORMAT}; delete it and run again")
+        names = {item.name for item in fields(cls)}
+        if set(data) != names:
+            odd = sorted(set(data) ^ names)
+            raise RowError(f"{source} has missing or unknown fields {odd}; delete it and run again")
+        return cls(**data)
+
+
+CELL = ("data", "model", "objective", "threat", "surrogate", "attack", "defense")
+"""Keys of `Row.cell`. `surrogate` is empty but for transfer; names are those of the configs."""

@@ -1,0 +1,60 @@
+"""Rows on disk: one JSON file each, whole or absent."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from medrobust.result.row import Row
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class RowStore:
+    """A folder of rows.
+
+    Args:
+        folder: where `<id>.json` lie; made when the first row is written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, row_id: str) -> Path:
+        """File of a row."""
+        return self.folder / f"{row_id}.json"
+
+    def get(self, row_id: str) -> Row | None:
+        """The row, or None when there is none.
+
+        Raises:
+            RowError: the file is there but damaged.
+        """
+        path = self.path(row_id)
+        if not path.exists():
+            return None
+        return Row.from_json(path.read_text(encoding="utf-8"), str(path))
+
+    def put(self, row: Row) -> None:
+        """Write a row; a `failed` one is replaced when its cell is run again."""
+        write_atomically(self.path(row.id), row.to_json().encode())
+
+    def rows(self, ids: Iterable[str] | None = None) -> list[Row]:
+        """All rows, or those of `ids` that exist, in the order of `ids` or else by id."""
+        if ids is None:
+            ids = sorted(path.stem for path in self.folder.glob("[!.]*.json"))
+        found = (self.get(row_id) for row_id in dict.fromkeys(ids))
+        return [row for row in found if row is not None]
