@@ -1,1 +1,1 @@
-"""Defense."""
+"""Defenses: what stands in front of, around or behind the victim."""

@@ -1,1 +1,1 @@
-"""Threat."""
+"""Threats: what the attacker knows of victim and defense."""

@@ -1,0 +1,146 @@
+"""The frame of every defense, and its three kinds."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model.victim import Victim
+from medrobust.number import whole
+from medrobust.prediction import Prediction
+from medrobust.rng import fold_in
+from medrobust.settings import Configured
+
+
+class Defense(Configured, nn.Module, ABC):
+    """Something between the image and the answer.
+
+    Seeds are per image, so that a random defense gives an image the same answer in any batch.
+    `random` says whether they are used: an adaptive attacker then averages over them.
+    """
+
+    random: bool = False
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Learn what the defense learns; nothing for most. The result is in `state_dict`."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The deployed behaviour.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            victim: frozen.
+            seeds: int64 (N,).
+        """
+
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Differentiable stand-in that an adaptive attacker goes through; the same by default."""
+        return self(x, victim, seeds=seeds)
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """The image as the victim gets it (one copy of it), for pictures."""
+        return x
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of settings and learned state."""
+        return digest([self.settings, digest_tensors(self.state_dict())])
+
+
+class Purifier(Defense):
+    """Changes the image, then asks the victim; the adaptive gradient is exact."""
+
+    @abstractmethod
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1]."""
+
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The victim's answer to the purified image."""
+        return Prediction(victim(self.purify(x, seeds=seeds)))
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """The purified image."""
+        return self.purify(x, seeds=seeds)
+
+
+class StraightThroughPurifier(Purifier):
+    """A purifier without a useful gradient: the attacker's backward pass is the identity.
+
+    This is BPDA (Athalye, Carlini and Wagner 2018): the forward pass is the real purifier.
+    """
+
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The deployed forward pass with the identity as its derivative."""
+        with torch.no_grad():
+            change = self.purify(x.detach(), seeds=seeds) - x.detach()
+        return Prediction(victim(x + change))
+
+
+class Smoother(Defense):
+    """Votes over sampled copies of the image.
+
+    Args:
+        n: copies per image.
+        chunk: copies that pass the victim at once; bounds memory, changes no result.
+    """
+
+    random = True
+    unscientific = ("chunk",)
+
+    def __init__(self, n: int, *, chunk: int = 512) -> None:
+        super().__init__()
+        self.n = whole(n, "defense.n", low=1)
+        self.chunk = whole(chunk, "defense.chunk", low=1)
+
+    @abstractmethod
+    def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """One copy of each image, (N, C, H, W) in [0, 1], differentiable in `x`."""
+
+    @abstractmethod
+    def decide(self, counts: Tensor) -> Prediction:
+        """From votes (N, K), int64 with row sums `n`, to an answer."""
+
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Soft answer to one copy; expectation over copies is the threat's business (EOT)."""
+        return Prediction(victim(self.sample(x, seeds=seeds)))
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """One copy."""
+        return self.sample(x, seeds=seeds)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Counts the votes of `n` copies; images × copies fill the victim's batches."""
+        if len(x) == 0:
+            raise ValueError("a vote over an empty batch has no classes; give at least one image")
+        total = len(x) * self.n
+        image = torch.arange(len(x), device=x.device).repeat_interleave(self.n)
+        copy = torch.arange(self.n, device=x.device).repeat(len(x))
+        counts: Tensor | None = None
+        for start in range(0, total, self.chunk):
+            part = slice(start, start + self.chunk)
+            copies = self.sample(x[image[part]], seeds=fold_in(seeds[image[part]], copy[part]))
+            logits = victim(copies)
+            if logits.ndim != 2:
+                raise ValueError(f"{type(self).__name__} votes on classes, not on masks")
+            if counts is None:
+                counts = torch.zeros(len(x), logits.shape[1], dtype=torch.int64, device=x.device)
+            ones = torch.ones_like(image[part])
+            counts.index_put_((image[part], logits.argmax(1)), ones, accumulate=True)
+        assert counts is not None
+        return self.decide(counts)
+
+
+class Detector(Defense):
+    """Answers as the victim does, and scores how adversarial the image looks."""
+
+    @abstractmethod
+    def score(self, x: Tensor, victim: Victim) -> Tensor:
+        """(N,), higher = more adversarial."""
+
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The victim's answer with the score beside it."""
+        return Prediction(victim(x), score=self.score(x, victim))

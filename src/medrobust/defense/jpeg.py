@@ -1,0 +1,47 @@
+"""JPEG compression."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from medrobust.defense.base import StraightThroughPurifier
+from medrobust.number import whole
+
+_SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
+
+
+class JPEG(StraightThroughPurifier):
+    """Real 8-bit JPEG, encoded and decoded by libjpeg through Pillow (Dziugaite et al. 2016).
+
+    Args:
+        quality: 1 to 95, libjpeg's scale.
+        subsampling: chroma subsampling `4:4:4`, `4:2:2` or `4:2:0`.
+    """
+
+    def __init__(self, quality: int = 75, subsampling: str = "4:2:0") -> None:
+        super().__init__()
+        self.quality = whole(quality, "defense.quality", low=1, high=95)
+        if subsampling not in _SUBSAMPLING:
+            raise ValueError(
+                f"defense.subsampling={subsampling!r}; expected one of {sorted(_SUBSAMPLING)}"
+            )
+        self.subsampling = _SUBSAMPLING[subsampling]
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Round to 8 bit, compress, decompress; (N, 1 or 3, H, W)."""
+        if x.shape[1] not in (1, 3):
+            raise ValueError(f"JPEG takes 1 or 3 channels, got {x.shape[1]}")
+        pixels = (x.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        decoded = np.stack([self._code(image) for image in pixels])
+        images = torch.from_numpy(decoded).to(x.device).permute(0, 3, 1, 2)
+        return images.to(x.dtype) / 255
+
+    def _code(self, image: np.ndarray) -> np.ndarray:
+        buffer = io.BytesIO()
+        picture = Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
+        picture.save(buffer, "JPEG", quality=self.quality, subsampling=self.subsampling)
+        with Image.open(buffer) as decoded:
+            return np.asarray(decoded).reshape(image.shape)

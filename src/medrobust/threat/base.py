@@ -1,0 +1,16 @@
+"""The frame of every threat."""
+
+from abc import ABC, abstractmethod
+
+from medrobust.defense.base import Defense
+from medrobust.model.victim import Victim
+from medrobust.settings import Configured
+from medrobust.threat.surrogate import Surrogate
+
+
+class Threat(Configured, ABC):
+    """Turns (victim, defense) into what the attacker sees."""
+
+    @abstractmethod
+    def __call__(self, victim: Victim, defense: Defense) -> Surrogate:
+        """The surrogate of this victim behind this defense."""
