@@ -1,0 +1,1 @@
+"""Images and labels: one Lightning datamodule per dataset, in the official on-disk layouts."""

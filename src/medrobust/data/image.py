@@ -1,0 +1,138 @@
+"""Decoding: from files and arrays to uint8 tensors of one size and channel count."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from medrobust.data.error import DataError
+from medrobust.data.manifest import Entry
+from medrobust.fingerprint import digest, file_digest
+
+_DEEP_MODES = ("I", "F")  # PIL's names for 16- and 32-bit pixels begin with these
+_MASK_THRESHOLD = 128  # masks are often JPEG, so 0 and 255 are smeared
+
+
+class Reader(Protocol):
+    """Turns an entry into its image and label, and its bytes into a digest."""
+
+    def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
+        """Image uint8 (C, H, W); label int64 () or mask uint8 (H, W)."""
+
+    def sha256(self, entry: Entry) -> str:
+        """Digest of the bytes of the sample."""
+
+
+def to_tensor(image: Image.Image, size: int | None, channels: int, native: int) -> Tensor:
+    """Resize a whole image to a square and set its channels.
+
+    Args:
+        image: 8-bit image of any PIL mode.
+        size: side in pixels (bilinear, anti-aliased, aspect ratio not kept); None leaves it.
+        channels: 1 or 3 wanted. Colour to grey by the ITU-R 601 weights, grey to colour by copy.
+        native: 1 or 3 of the dataset: a grey file among colour files is made colour, and back.
+
+    Returns:
+        uint8 (channels, H, W).
+    """
+    image = image.convert("L" if min(channels, native) == 1 else "RGB")
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    if pixels.ndim == 2:
+        return pixels.expand(channels, -1, -1).contiguous()
+    return pixels.permute(2, 0, 1).contiguous()
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode an 8-bit image file fully.
+
+    Raises:
+        DataError: not an image, truncated, or more than 8 bits per channel.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = file.copy()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: listed when the dataset was read, but gone now") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot be decoded ({error}); fetch this file again") from error
+    if image.mode.startswith(_DEEP_MODES):
+        raise DataError(f"{path}: pixel mode {image.mode}, expected 8 bits per channel")
+    return image.convert("RGB") if image.mode in ("P", "RGBA", "CMYK", "PA") else image
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads one image file per sample, and a mask file if the entry has one.
+
+    Attributes:
+        size: side of the square in pixels.
+        channels: 1 or 3 to give.
+        native: 1 or 3 of the dataset.
+    """
+
+    size: int
+    channels: int
+    native: int
+
+    def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
+        """Image uint8 (C, size, size); label int64 (), or mask uint8 (size, size) of 0 and 1.
+
+        Raises:
+            DataError: a file cannot be decoded, or a mask has another size than its image.
+        """
+        source = open_image(entry.files[0])
+        image = to_tensor(source, self.size, self.channels, self.native)
+        if entry.label is not None:
+            return image, torch.tensor(entry.label)
+        mask = open_image(entry.files[1]).convert("L")
+        if mask.size != source.size:
+            raise DataError(
+                f"{entry.files[1]}: mask of {mask.size[0]}x{mask.size[1]} pixels, "
+                f"but its image {entry.files[0]} has {source.size[0]}x{source.size[1]}"
+            )
+        mask = mask.resize((self.size, self.size), Image.Resampling.NEAREST)
+        return image, torch.from_numpy((np.array(mask) >= _MASK_THRESHOLD).astype(np.uint8))
+
+    def sha256(self, entry: Entry) -> str:
+        """Digest of the file, or of the digests of image and mask."""
+        parts = [file_digest(path) for path in entry.files]
+        return parts[0] if len(parts) == 1 else digest(parts)
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Reads samples out of arrays held in memory.
+
+    Attributes:
+        arrays: images of each split, uint8 (N, H, W) or (N, H, W, 3).
+        size: side of the square in pixels; None leaves the arrays' own.
+        channels: 1 or 3 to give.
+        native: 1 or 3 of the arrays.
+    """
+
+    arrays: Mapping[str, NDArray[np.uint8]]
+    size: int | None
+    channels: int
+    native: int
+
+    def _pixels(self, entry: Entry) -> NDArray[np.uint8]:
+        return self.arrays[str(entry.split)][entry.index]
+
+    def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
+        """Image uint8 (C, H, W) and label int64 ()."""
+        image = Image.fromarray(self._pixels(entry))
+        return to_tensor(image, self.size, self.channels, self.native), torch.tensor(entry.label)
+
+    def sha256(self, entry: Entry) -> str:
+        """Digest of the sample's pixels and shape."""
+        pixels = self._pixels(entry)
+        return digest([list(pixels.shape), pixels.tobytes().hex()])

@@ -1,0 +1,91 @@
+"""Drawing many images at once: coordinates, smooth noise, soft dots and strings of dots."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Generator = np.random.Generator
+_CHUNK_PIXELS = 2**21
+
+
+def chunks(n: int, px: int, seed: int) -> Iterator[tuple[slice, Generator]]:
+    """Slices of n images that fit in memory together, each with its own random generator."""
+    step = max(1, min(n, _CHUNK_PIXELS // px**2))
+    for number, start in enumerate(range(0, n, step)):
+        yield slice(start, min(start + step, n)), np.random.default_rng([seed, 2, number])
+
+
+def grid(px: int) -> tuple[Array, Array]:
+    """Row and column coordinates (px, 1) and (1, px), from -1 to 1."""
+    axis = ((np.arange(px, dtype=np.float32) + 0.5) / px * 2 - 1).astype(np.float32)
+    return axis[:, None], axis[None, :]
+
+
+def smooth_noise(rng: Generator, n: int, px: int, cells: float) -> Array:
+    """Gaussian noise (n, px, px) of unit variance with about `cells` bumps along a side."""
+    knots = int(np.ceil(cells)) + 4
+    axis = np.arange(px, dtype=np.float32)[:, None] * (cells / px) + 1.5
+    weights = np.exp(-0.5 * ((axis - np.arange(knots, dtype=np.float32)) / 0.6) ** 2)
+    weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
+    values = rng.standard_normal((n, knots, knots), dtype=np.float32)
+    return np.asarray(weights @ values @ weights.T, dtype=np.float32)
+
+
+def column(values: Any) -> Array:
+    """Per-image values (n,) as (n, 1, 1), to be multiplied with images."""
+    return np.asarray(values, dtype=np.float32)[:, None, None]
+
+
+def uniform(rng: Generator, n: int, low: float, high: float) -> Array:
+    """Per-image values (n, 1, 1), uniform."""
+    return column(rng.uniform(low, high, n))
+
+
+def inside(distance: Array, softness: float) -> Array:
+    """Soft indicator: 1 where `distance` is below 0, falling to 0 over `softness`."""
+    return np.asarray(1 / (1 + np.exp(np.clip(distance / softness, -30, 30))), dtype=np.float32)
+
+
+def dots(px: int, ys: Array, xs: Array, sigma: Array, height: Array) -> Array:
+    """Sum of Gaussian dots.
+
+    Args:
+        px: side in pixels.
+        ys: row coordinates (n, k) in [-1, 1].
+        xs: column coordinates (n, k).
+        sigma: widths (n, k) in the same units.
+        height: heights (n, k); 0 draws nothing.
+
+    Returns:
+        (n, px, px), each dot the outer product of two profiles.
+    """
+    rows, columns = grid(px)
+    across = np.exp(-0.5 * ((rows.ravel() - ys[..., None]) / sigma[..., None]) ** 2)
+    along = np.exp(-0.5 * ((columns.ravel() - xs[..., None]) / sigma[..., None]) ** 2)
+    return np.asarray((across * height[..., None]).transpose(0, 2, 1) @ along, dtype=np.float32)
+
+
+def to_uint8(image: Array) -> NDArray[np.uint8]:
+    """Images in [0, 1] as 8-bit, clipped."""
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def paint(
+    draw: Callable[[Generator, NDArray[np.int64], int], Array],
+    labels: NDArray[np.int64],
+    px: int,
+    seed: int,
+) -> NDArray[np.uint8]:
+    """Draw images of the given classes, chunk by chunk.
+
+    Args:
+        draw: `(generator, labels, px) -> (n, px, px[, 3])` in [0, 1].
+        labels: class of each image.
+        px: side in pixels.
+        seed: everything random follows from it.
+    """
+    parts = [to_uint8(draw(rng, labels[part], px)) for part, rng in chunks(len(labels), px, seed)]
+    return np.concatenate(parts)
