@@ -24,31 +24,36 @@ class Attack(Configured, ABC):
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
+            None = no budget, for attacks that need none (`needs_eps` False).
         objective: loss to maximise; default cross-entropy.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; default by task (label, or Jaccard < 0.5).
     """
 
-    norm: ClassVar[str] = "linf"
+    norm: str = "linf"  # or l2
+    needs_eps: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 
     def __init__(
         self,
-        eps: float | str,
+        eps: float | str | None,
         *,
         objective: Objective | None = None,
         target: Target | None = None,
         success: Success | None = None,
     ) -> None:
-        self.eps = fraction(eps, "attack.eps", high=self.largest_eps(), above=True)
+        self.eps: float | None = None
+        if eps is not None or self.needs_eps:
+            given = "null" if eps is None else eps  # refused, by the name the config has for it
+            self.eps = fraction(given, "attack.eps", high=self.largest_eps, above=True)
         self.objective = objective or CrossEntropy()
         self.target = target
         self.success = success
 
-    @classmethod
-    def largest_eps(cls) -> float:
+    @property
+    def largest_eps(self) -> float:
         """The largest sensible budget: 1 for L∞; an L2 ball may be larger than a pixel."""
-        return 1.0 if cls.norm == "linf" else 1e4
+        return {"linf": 1.0, "l2": 1e4}[self.norm]
 
     @abstractmethod
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
@@ -130,6 +135,8 @@ class Attack(Configured, ABC):
             raise AttackError(
                 f"{name} left [0, 1]: [{adversarial.amin():.6g}, {adversarial.amax():.6g}]"
             )
+        if self.eps is None:
+            return
         used = distance(x, adversarial, self.norm)
         allowed = self.eps + self.tolerance * max(1.0, self.eps)
         if (used > allowed).any():

@@ -1,0 +1,48 @@
+"""CW in L∞: PGD on the margin of Carlini and Wagner."""
+
+from medrobust.attack.objective import Margin
+from medrobust.attack.pgd import PGD
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+
+
+class CWLinf(PGD):
+    """PGD that maximises min(best other logit - true logit, kappa) inside an L∞ ball.
+
+    The loss is f_6 of Carlini and Wagner 2017, "Towards Evaluating the Robustness of Neural
+    Networks"; putting it into PGD, with kappa = 50 so that it keeps growing past the boundary, is
+    Madry et al. 2018, section 5.1, and their public challenges. What is returned: see `Iterated`.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        steps: gradient steps per restart, >= 1.
+        step_size: in pixel units; None = min(eps, 2.5 * eps / steps), as in `PGD`.
+        kappa: margin in logit units beyond which there is nothing to gain, >= 0.
+        restarts: independent random starts, >= 1.
+        early_stop: see `Iterated`.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        steps: int,
+        step_size: float | str | None = None,
+        kappa: float = 50.0,
+        restarts: int = 1,
+        early_stop: bool = False,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(
+            eps,
+            steps=steps,
+            step_size=step_size,
+            restarts=restarts,
+            early_stop=early_stop,
+            objective=Margin(kappa),
+            target=target,
+            success=success,
+        )

@@ -1,0 +1,46 @@
+"""FGSM: the fast gradient sign method."""
+
+from torch import Tensor
+
+from medrobust.attack.ball import LinfBall
+from medrobust.attack.base import Attack
+from medrobust.attack.goal import Goal
+from medrobust.attack.objective import Objective
+from medrobust.attack.step import sign
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+from medrobust.rng import fold_in
+from medrobust.threat.surrogate import Surrogate
+
+
+class FGSM(Attack):
+    """x' = clip(x + eps * sign(grad L(x, y))), one L∞ step of full length.
+
+    Goodfellow et al. 2015, "Explaining and Harnessing Adversarial Examples", section 4. The step
+    is returned whether it raised the loss or not. Cost: one forward and one backward pass.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        objective: loss to maximise; None = cross-entropy.
+        target: rule that chooses target classes; None = untargeted.
+        success: unused by one step; kept so that every attack takes the same keys.
+    """
+
+    eps: float
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        objective: Objective | None = None,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(eps, objective=objective, target=target, success=success)
+
+    def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
+        """One step from the clean image."""
+        ball = LinfBall(x, self.eps)
+        grad = surrogate.value_and_grad(x, goal, seeds=fold_in(fold_in(seeds, 0), 0)).grad
+        direction, _ = sign(grad.to(ball.dtype), None)
+        return ball.shown(ball.project(ball.centre + self.eps * direction))

@@ -1,0 +1,61 @@
+"""PGD in L∞: projected gradient descent from a random start."""
+
+from typing import ClassVar
+
+from medrobust.attack.iterated import Iterated
+from medrobust.attack.objective import Objective
+from medrobust.attack.step import StepRule, sign
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+
+
+class PGD(Iterated):
+    """Sign steps inside an L∞ ball from a uniformly random start, with restarts.
+
+    Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversarial Attacks", section
+    2.1: x_{t+1} = Proj(x_t + a * sign(grad L(x_t, y))). What is returned: see `Iterated`.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        steps: gradient steps per restart, >= 1.
+        step_size: a, in pixel units; None = min(eps, 2.5 * eps / steps), Madry's rule, by which
+            every start can reach the far side of the ball.
+        restarts: independent random starts, >= 1.
+        early_stop: see `Iterated`.
+        objective: loss to maximise; None = cross-entropy.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    random_start: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        steps: int,
+        step_size: float | str | None = None,
+        restarts: int = 1,
+        early_stop: bool = False,
+        objective: Objective | None = None,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(
+            eps,
+            steps=steps,
+            step_size=step_size,
+            restarts=restarts,
+            early_stop=early_stop,
+            objective=objective,
+            target=target,
+            success=success,
+        )
+
+    def default_step_size(self) -> float:
+        """min(eps, 2.5 * eps / steps)."""
+        return min(self.eps, 2.5 * self.eps / self.steps)
+
+    def step_rule(self) -> StepRule:
+        """Sign of the gradient."""
+        return sign
