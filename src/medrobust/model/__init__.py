@@ -1,1 +1,1 @@
-"""Model."""
+"""Networks, the victim around them, and its checkpoint."""

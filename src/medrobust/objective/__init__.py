@@ -1,1 +1,1 @@
-"""Objective."""
+"""Training objectives: what a victim is trained to minimise."""

@@ -1,0 +1,215 @@
+"""Victims on disk: architecture, weights, and where they come from. Nothing in it is code."""
+
+import importlib
+import io
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medrobust.fingerprint import digest
+from medrobust.model.victim import Victim
+from medrobust.result.store import write_atomically
+
+FORMAT = 1
+_BUILDER = re.compile(r"medrobust\.model\.[a-z0-9_]+\.build")
+
+
+class VictimError(RuntimeError):
+    """A victim's checkpoint is damaged, foreign, or not the one that was asked for."""
+
+
+class MissingVictimError(FileNotFoundError):
+    """There is no trained victim at a path.
+
+    Args:
+        path: where it was looked for.
+        train_command: what makes it.
+    """
+
+    def __init__(self, path: Path, train_command: str) -> None:
+        super().__init__(f"no trained victim at {path}; train it with\n  {train_command}")
+        self.path = path
+        self.train_command = train_command
+
+
+@dataclass(frozen=True)
+class VictimMeta:
+    """Where a victim comes from; plain data.
+
+    Attributes:
+        data: name of the dataset.
+        data_key: name of its view in paths.
+        data_digest: digest of its manifest.
+        phantom: trained on a procedural stand-in.
+        task: `classification` or `segmentation`.
+        classes: class names, in the order of the logits.
+        seed: seed of the training.
+        epochs: epochs that were run.
+        best_epoch: epoch of the weights, from 0.
+        scores: `val/accuracy`, `test/accuracy`, … of these weights.
+        seconds: training time, without the final scores.
+        recipe: resolved training config; equal recipes on equal data need no second training.
+        versions: library versions.
+        created: ISO time, UTC.
+    """
+
+    data: str
+    data_key: str
+    data_digest: str
+    phantom: bool
+    task: str
+    classes: list[str]
+    seed: int
+    epochs: int
+    best_epoch: int
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+
+class TrainedVictim(Victim):
+    """A frozen victim with a record of where it comes from.
+
+    Args:
+        victim: what was trained.
+        meta: where it comes from.
+    """
+
+    def __init__(self, victim: Victim, meta: VictimMeta) -> None:
+        super().__init__(
+            victim.network,
+            mean=victim.mean.flatten().tolist(),
+            std=victim.std.flatten().tolist(),
+            architecture=victim.architecture,
+        )
+        self.meta = meta
+        self.freeze()
+
+
+def save_victim(path: str | Path, victim: Victim, meta: VictimMeta) -> None:
+    """Write a victim, whole or not at all.
+
+    Args:
+        path: file to write.
+        victim: its architecture must name a `build` in `medrobust.model`.
+        meta: where it comes from.
+
+    Raises:
+        VictimError: the architecture could not be built again.
+    """
+    _builder(victim.architecture, str(path))
+    state = {name: tensor.detach().cpu() for name, tensor in victim.state_dict().items()}
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "architecture": victim.architecture,
+        "fingerprint": victim.fingerprint,
+        "meta": asdict(meta),
+    }
+    buffer = io.BytesIO()
+    torch.save({**content, "digest": digest(content), "state_dict": state}, buffer)
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def read_meta(path: str | Path) -> VictimMeta:
+    """Where the victim at a path comes from, without building it.
+
+    Raises:
+        VictimError: not a victim, or damaged.
+        FileNotFoundError: no such file.
+    """
+    return VictimMeta(**_read(Path(path))["meta"])
+
+
+def load_victim(
+    path: str | Path,
+    *,
+    train_command: str,
+    num_classes: int | None = None,
+    data_digest: str | None = None,
+) -> TrainedVictim:
+    """A frozen victim with its `meta`. No code in the file is run, whoever wrote it.
+
+    Args:
+        path: what `save_victim` wrote.
+        train_command: command that trains it, for the error when it is not there.
+        num_classes: classes of the data at hand; None accepts any.
+        data_digest: manifest digest of the data at hand; None accepts any.
+
+    Raises:
+        MissingVictimError: no such file.
+        VictimError: not a victim, damaged, or of other classes or data than expected.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingVictimError(path, train_command)
+    content = _read(path)
+    meta = VictimMeta(**content["meta"])
+    mend = f"; train it again with\n  {train_command} overwrite=true"
+    if num_classes is not None and len(meta.classes) != num_classes:
+        raise VictimError(
+            f"{path} knows {len(meta.classes)} classes ({meta.data_key}), "
+            f"the data at hand have {num_classes}{mend}"
+        )
+    if data_digest is not None and meta.data_digest != data_digest:
+        raise VictimError(
+            f"{path} was trained on {meta.data_key} with manifest {meta.data_digest[:12]}, "
+            f"the data at hand have {data_digest[:12]}{mend}"
+        )
+    architecture = content["architecture"]
+    build = _builder(architecture, str(path))
+    try:
+        built = build(**{key: value for key, value in architecture.items() if key != "_target_"})
+        built.load_state_dict(content["state_dict"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise VictimError(
+            f"{path}: weights and architecture do not agree ({error}){mend}"
+        ) from None
+    if built.fingerprint != content["fingerprint"]:
+        raise VictimError(
+            f"{path}: its weights give fingerprint {built.fingerprint[:12]}, "
+            f"the file says {content['fingerprint'][:12]}{mend}"
+        )
+    return TrainedVictim(built, meta)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise VictimError(
+            f"{path} is not a victim's checkpoint, or is damaged, or holds code "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); delete it and train again"
+        ) from None
+    parts = ("format", "architecture", "fingerprint", "meta", "state_dict", "digest")
+    if not isinstance(content, dict) or set(content) != set(parts):
+        raise VictimError(f"{path} is not a victim's checkpoint, expected the parts {parts}")
+    if content["format"] != FORMAT:
+        raise VictimError(f"{path} has format {content['format']}, expected {FORMAT}; train again")
+    plain = {key: content[key] for key in parts[:4]}
+    if content["digest"] != digest(plain):
+        raise VictimError(f"{path} was changed after it was written; delete it and train again")
+    if set(content["meta"]) != {item.name for item in fields(VictimMeta)}:
+        raise VictimError(f"{path} has missing or unknown meta fields; delete it and train again")
+    return content
+
+
+def _builder(architecture: Mapping[str, Any], source: str) -> Any:
+    # Only this package's builders: a file must not choose what else is called.
+    target = str(architecture.get("_target_"))
+    if not _BUILDER.fullmatch(target):
+        raise VictimError(
+            f"{source}: architecture is built by {target!r}, expected medrobust.model.<file>.build"
+        )
+    try:
+        return importlib.import_module(target.removesuffix(".build")).build
+    except (ImportError, AttributeError) as error:
+        raise VictimError(f"{source}: there is no {target} ({error})") from None

@@ -1,0 +1,44 @@
+"""What every training objective shares."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from medrobust.model.victim import Victim
+from medrobust.settings import Configured
+
+if TYPE_CHECKING:
+    from medrobust.data.base import MedicalDataModule
+
+
+class Objective(Configured, nn.Module, ABC):
+    """A loss of a victim on a batch, minimised in training.
+
+    It gets the victim and not its logits, so that it may craft its own inputs (adversarial
+    training, TRADES, MART). The victim is in training mode and its weights require gradients.
+
+    Args:
+        name: name in paths and tables.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def prepare(self, data: "MedicalDataModule") -> None:  # noqa: B027
+        """Look at the training data once, before the first batch; by default nothing is needed.
+
+        Raises:
+            TypeError: the data's task is not one that the objective serves.
+        """
+
+    @abstractmethod
+    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+        """Loss of a batch, a scalar.
+
+        Args:
+            victim: what is trained.
+            x: images (N, C, H, W) in [0, 1].
+            y: classes (N,), or (N, H, W) per pixel, int64.
+        """

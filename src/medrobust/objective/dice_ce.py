@@ -1,0 +1,61 @@
+"""Dice and cross-entropy for segmentation."""
+
+from typing import TYPE_CHECKING
+
+from segmentation_models_pytorch.losses import DiceLoss
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from medrobust.model.victim import Victim
+from medrobust.objective.base import Objective
+
+if TYPE_CHECKING:
+    from medrobust.data.base import MedicalDataModule
+
+
+class DiceCE(Objective):
+    """Soft Dice loss plus cross-entropy (the combination of nnU-Net, Isensee et al. 2021).
+
+    Dice is over the whole batch, on softmax probabilities, and averaged over the classes.
+
+    Args:
+        name: name in paths and tables.
+        dice_weight: factor of the Dice loss.
+        ce_weight: factor of the cross-entropy.
+        smooth: added to numerator and denominator of Dice.
+    """
+
+    def __init__(
+        self,
+        name: str = "dice_ce",
+        *,
+        dice_weight: float = 1.0,
+        ce_weight: float = 1.0,
+        smooth: float = 0.0,
+    ) -> None:
+        super().__init__(name)
+        if min(dice_weight, ce_weight) < 0 or dice_weight + ce_weight == 0:
+            raise ValueError(
+                f"objective.dice_weight={dice_weight}, ce_weight={ce_weight}: "
+                f"expected none negative and one positive"
+            )
+        self.dice_weight, self.ce_weight = dice_weight, ce_weight
+        self.dice = DiceLoss(mode="multiclass", from_logits=True, smooth=smooth)
+
+    def prepare(self, data: "MedicalDataModule") -> None:
+        """Check that labels are masks.
+
+        Raises:
+            TypeError: they are not.
+        """
+        if data.task != "segmentation":
+            raise TypeError(
+                f"objective=dice_ce needs masks, {data.name} has {data.task} labels; "
+                f"set objective=standard"
+            )
+
+    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+        """Weighted sum of both, a scalar."""
+        logits = victim(x)
+        dice = self.dice(logits, y)
+        return self.dice_weight * dice + self.ce_weight * cross_entropy(logits, y)

@@ -1,0 +1,160 @@
+"""What is trained: a victim, its objective, and the measures that choose the best epoch."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from torchmetrics import MetricCollection
+
+from medrobust.data.base import MedicalDataModule, Sample
+from medrobust.fingerprint import digest
+from medrobust.model.victim import Victim
+from medrobust.objective.base import Objective
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+class RecipeError(ValueError):
+    """A training checkpoint belongs to another recipe."""
+
+
+class TrainingModule(pl.LightningModule):
+    """Training loop of a victim; a task adds its metrics.
+
+    Every epoch draws its random numbers from (seed, epoch), so that a resumed training goes on
+    exactly as one that was never interrupted. With `data.workers` > 0 and an augmentation, the
+    loader's processes have random numbers of their own, and only they differ then.
+
+    Args:
+        victim: what is trained.
+        objective: what is minimised.
+        data: train, val and test batches.
+        optimizer: parameters -> optimizer.
+        scheduler: optimizer -> scheduler, stepped once per epoch; None for a constant rate.
+        seed: the run's seed.
+        recipe: resolved training config; a checkpoint of another recipe is refused.
+    """
+
+    score: ClassVar[str]  # validation score that the best epoch has the highest of
+
+    def __init__(
+        self,
+        victim: Victim,
+        objective: Objective,
+        data: MedicalDataModule,
+        *,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler | None,
+        seed: int,
+        recipe: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.victim = victim
+        self.objective = objective
+        self._data = data
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+        self._seed = seed
+        self._recipe = digest(dict(recipe))
+        self._seconds_before = 0.0
+        self._began = time.perf_counter()
+        metrics = self.metrics(data.num_classes)
+        self.measures = nn.ModuleDict(
+            {f"on_{split}": metrics.clone(prefix=f"{split}/") for split in ("val", "test")}
+        )
+
+    @abstractmethod
+    def metrics(self, num_classes: int) -> MetricCollection:
+        """Metrics of (logits, labels) that are computed over a whole split."""
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        loss = self.objective.loss(self.victim, batch.image, batch.label)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"training loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}; "
+                f"lower optimizer.lr, or set trainer.precision=32-true"
+            )
+        size = len(batch.image)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Sample, batch_idx: int) -> None:
+        """Measure a batch of the validation split."""
+        self._measure(batch, "val")
+
+    def test_step(self, batch: Sample, batch_idx: int) -> None:
+        """Measure a batch of the test split."""
+        self._measure(batch, "test")
+
+    def _measure(self, batch: Sample, split: str) -> None:
+        measure = self.measures[f"on_{split}"]
+        measure.update(self.victim(batch.image), batch.label)
+        bar = split == "val"
+        self.log_dict(measure, on_epoch=True, prog_bar=bar, batch_size=len(batch.image))
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer, and scheduler per epoch."""
+        optimizer = self._make_optimizer(self.victim.parameters())
+        if self._make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+
+    # Batches, in an order that depends on seed and epoch only --------------------------------
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled training batches; Lightning asks once, before the first or resumed epoch."""
+        self._reseed(self.current_epoch)
+        return self._data.train_dataloader()
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation batches."""
+        return self._data.val_dataloader()
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test batches."""
+        return self._data.test_dataloader()
+
+    def on_train_epoch_end(self) -> None:
+        """Seed the next epoch."""
+        epoch_seed = self._reseed(self.current_epoch + 1)
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, DataLoader) and loader.generator is not None:
+            loader.generator.manual_seed(epoch_seed)
+
+    def _reseed(self, epoch: int) -> int:
+        epoch_seed = int(digest([self._seed, epoch])[:15], 16)
+        torch.manual_seed(epoch_seed)
+        return epoch_seed
+
+    # Resuming --------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, that before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the recipe and the time."""
+        checkpoint["recipe"] = self._recipe
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another recipe's checkpoint."""
+        if checkpoint.get("recipe") != self._recipe:
+            raise RecipeError(
+                "the training checkpoint belongs to another recipe or data; resume with the config "
+                "that it was begun with, or start over with resume=null"
+            )
+        self._seconds_before = checkpoint["seconds"]
