@@ -200,6 +200,13 @@ class MedicalDataModule(pl.LightningDataModule):
         """What decides pixels and labels besides the bytes on disk; part of the manifest."""
         return {"size": self.size, "channels": self.channels, "resize": "pil bilinear"}
 
+    def manifest_file(self) -> str:
+        """Path of the manifest under `manifests`; phantoms lie apart."""
+        seed = "" if self.split_seed == 0 else f"_seed{self.split_seed}"
+        if self.phantom:
+            return f"phantom/{self.name}_{self.folder.name}{seed}.csv"
+        return f"{self.name}{seed}.csv"
+
     # What users call -----------------------------------------------------------------------
 
     @property
@@ -244,7 +251,7 @@ class MedicalDataModule(pl.LightningDataModule):
         splits = self.assign(entries)
         reader = self.reader()
         # The manifest is read again while the files look unchanged: hashing a large set is slow.
-        path = self.manifests / f"{self.name}{'_phantom' if self.phantom else ''}.csv"
+        path = self.manifests / self.manifest_file()
         listing = self._listing(entries, splits)
         records = read_records(path, listing)
         if records is None:

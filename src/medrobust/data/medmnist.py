@@ -15,6 +15,8 @@ from medrobust.data.error import DataError, Origin
 from medrobust.data.image import ArrayReader
 from medrobust.data.manifest import Entry
 from medrobust.data.phantom.canvas import Array, Generator, paint
+from medrobust.data.phantom.chest import draw_chest
+from medrobust.data.phantom.fundus import draw_fundus
 from medrobust.data.phantom.lesion import draw_lesion
 from medrobust.data.phantom.store import class_labels, official_splits
 from medrobust.data.split import SPLITS, Split
@@ -23,7 +25,8 @@ Draw = Callable[[Generator, NDArray[np.int64], int], Array]
 
 # Class shares of the phantoms fall as in the real sets, but less steeply.
 _SHARE_POWER: Final = 0.35
-_DRAW: Final[dict[str, Draw]] = {}  # other sets are drawn as lesions
+# Other sets are drawn as lesions, which come in up to sixteen kinds.
+_DRAW: Final[dict[str, Draw]] = {"pneumoniamnist": draw_chest, "retinamnist": draw_fundus}
 
 
 class MedMNIST(MedicalDataModule):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]  # float32, save where a plain number widened it
 Generator = np.random.Generator
 _CHUNK_PIXELS = 2**21
 
@@ -20,7 +20,7 @@ def chunks(n: int, px: int, seed: int) -> Iterator[tuple[slice, Generator]]:
 
 def grid(px: int) -> tuple[Array, Array]:
     """Row and column coordinates (px, 1) and (1, px), from -1 to 1."""
-    axis = ((np.arange(px, dtype=np.float32) + 0.5) / px * 2 - 1).astype(np.float32)
+    axis = (np.arange(px, dtype=np.float32) + 0.5) / px * 2 - 1
     return axis[:, None], axis[None, :]
 
 
@@ -89,3 +89,26 @@ def paint(
     """
     parts = [to_uint8(draw(rng, labels[part], px)) for part, rng in chunks(len(labels), px, seed)]
     return np.concatenate(parts)
+
+
+def paint_masked(
+    draw: Callable[[Generator, int, int], tuple[Array, NDArray[np.bool_]]],
+    n: int,
+    px: int,
+    seed: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw images with masks, chunk by chunk.
+
+    Args:
+        draw: `(generator, n, px) -> images (n, px, px[, 3]) in [0, 1], masks (n, px, px)`.
+        n: number of images.
+        px: side in pixels.
+        seed: everything random follows from it.
+
+    Returns:
+        8-bit images, and masks of 0 and 255.
+    """
+    parts = [draw(rng, part.stop - part.start, px) for part, rng in chunks(n, px, seed)]
+    images = np.concatenate([to_uint8(image) for image, _ in parts])
+    masks = np.concatenate([mask.astype(np.uint8) * np.uint8(255) for _, mask in parts])
+    return images, masks
