@@ -75,17 +75,25 @@ class L2Ball(Ball):
         choice, not the nearest point of the intersection.
         """
         delta = point - self.x
-        norm = torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True, dtype=torch.float64)
-        factor = self.eps / norm.clamp(min=self.eps)
+        factor = self.eps / norm(delta, dtype=torch.float64).clamp(min=self.eps)
         return (self.x + delta * factor.to(delta.dtype)).clamp_(0, 1)
 
     def draw(self, seeds: Tensor) -> Tensor:
         """A uniform direction, at radius eps * u^(1/D) for an image of D numbers."""
         shape = self.x.shape[1:]
         direction = rng.normal(rng.fold_in(seeds, 0), shape).to(self.dtype)
-        direction /= torch.linalg.vector_norm(direction, dim=(1, 2, 3), keepdim=True)
+        direction /= norm(direction)
         radius = rng.uniform(rng.fold_in(seeds, 1), (1, 1, 1)).double() ** (1 / shape.numel())
         return self.project(self.centre + self.eps * radius.to(self.dtype) * direction)
+
+
+def norm(images: Tensor, order: float = 2, dtype: torch.dtype | None = None) -> Tensor:
+    """Norm of each image over all its numbers, (N, 1, 1, 1).
+
+    Flattened first: only then is an image's sum the same, bit by bit, in any batch and layout.
+    """
+    flat = images.flatten(1)
+    return torch.linalg.vector_norm(flat, order, dim=1, dtype=dtype).view(-1, 1, 1, 1)
 
 
 def _rounded_toward(value: Tensor, x: Tensor) -> Tensor:

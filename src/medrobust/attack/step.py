@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from medrobust.attack.ball import norm
+
 StepRule = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
@@ -20,8 +22,8 @@ def sign(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
 
 def unit_l2(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Steepest ascent in L2: the gradient at length one; an image without gradient stays."""
-    grad = grad / _floor(grad.abs().amax(dim=(1, 2, 3), keepdim=True))  # squares cannot underflow
-    return grad / _floor(torch.linalg.vector_norm(grad, dim=(1, 2, 3), keepdim=True)), None
+    grad = grad / _floor(norm(grad, torch.inf))  # so that squares cannot underflow
+    return grad / _floor(norm(grad)), None
 
 
 class Momentum:
@@ -35,8 +37,8 @@ class Momentum:
         self.decay = decay
 
     def __call__(self, grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Direction and accumulated gradient; the mean stands for the L1 norm, a constant apart."""
-        fresh = grad / _floor(grad.abs().mean(dim=(1, 2, 3), keepdim=True))
+        """Direction, and the accumulated gradient."""
+        fresh = grad / _floor(norm(grad, 1))
         memory = fresh if memory is None else self.decay * memory + fresh
         return memory.sign(), memory
 
