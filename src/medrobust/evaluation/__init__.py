@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""Evaluation: adversarial sets, deployed answers, and one cell from end to end."""

@@ -1,1 +1,1 @@
-"""Metric."""
+"""Metrics: torchmetrics' cores, the intervals around them, and what belongs to this field."""

@@ -1,0 +1,114 @@
+"""Adversarial sets: crafted once per (surrogate, attack, images, seed), then replayed."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.base import Attack
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.quantize import quantize as to_eight_bit
+from medrobust.evaluation.stream import attacker_seeds
+from medrobust.evaluation.strength import craft_checks
+from medrobust.fingerprint import digest
+from medrobust.threat.surrogate import Surrogate
+
+FORMAT = 1
+
+Advance = Callable[[int], None]
+
+
+class AdversarialSet(NamedTuple):
+    """An attacked image set.
+
+    Attributes:
+        images: the same samples, attacked.
+        key: what it was made from.
+        seconds: crafting time, also when it is replayed.
+        checks: attack-strength measurements made on the surrogate.
+        replayed: it was on disk already.
+    """
+
+    images: ImageSet
+    key: str
+    seconds: float
+    checks: dict[str, float]
+    replayed: bool
+
+
+def set_key(surrogate: Surrogate, attack: Attack, clean: ImageSet, seed: int, eight: bool) -> str:
+    """SHA-256 of everything that the set depends on.
+
+    An oblivious surrogate holds no defense, so all defenses share its set; an adaptive one
+    differs by itself. Nothing here decides this.
+    """
+    return digest(
+        {
+            "format": FORMAT,
+            "surrogate": surrogate.fingerprint,
+            "attack": attack.fingerprint,
+            "images": clean.digest,
+            "seed": seed,
+            "quantize": eight,
+        }
+    )
+
+
+def adversarial_set(
+    surrogate: Surrogate,
+    attack: Attack,
+    clean: ImageSet,
+    *,
+    seed: int,
+    quantize: bool,
+    batch_size: int,
+    device: torch.device,
+    cache: TensorCache,
+    advance: Advance = lambda _: None,
+) -> AdversarialSet:
+    """Replay the set, or craft and store it.
+
+    Args:
+        surrogate: what the attacker sees, on `device`.
+        attack: crafts a batch.
+        clean: images to attack.
+        seed: the run's seed; with each sample's id it gives that sample's own.
+        quantize: round to the 8-bit image that could really be handed over.
+        batch_size: images at once; changes no result.
+        device: where to craft.
+        cache: where sets are kept.
+        advance: told the number of images after each batch.
+    """
+    key = set_key(surrogate, attack, clean, seed, quantize)
+
+    def make() -> tuple[dict[str, Tensor], dict[str, object]]:
+        start = time.perf_counter()
+        seeds = attacker_seeds(seed, clean.ids)
+        parts = []
+        for at in range(0, len(clean), batch_size):
+            part = slice(at, at + batch_size)
+            x = clean.images[part].to(device)
+            y, words = clean.labels[part].to(device), seeds[part].to(device)
+            adversarial = attack(surrogate, x, y, seeds=words)
+            if quantize:
+                adversarial = to_eight_bit(x, adversarial, attack.norm, attack.eps)
+            parts.append(adversarial.cpu())
+            advance(len(x))
+        images = torch.cat(parts)
+        seconds = time.perf_counter() - start
+        checks = craft_checks(surrogate, attack, clean, images, seeds, batch_size, device)
+        return {"images": images}, {"seconds": seconds, "checks": checks}
+
+    entry, replayed = cache.get_or_make(key, make)
+    if replayed:
+        advance(len(clean))
+    return AdversarialSet(
+        clean.with_images(entry.tensors["images"]),
+        key,
+        entry.meta["seconds"],
+        entry.meta["checks"],
+        replayed,
+    )

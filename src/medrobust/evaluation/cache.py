@@ -1,0 +1,92 @@
+"""Named tensors on disk, by key: whole, checksummed, never executed."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from medrobust.fingerprint import digest, digest_tensors
+from medrobust.result.store import write_atomically
+
+_log = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """What a key holds.
+
+    Attributes:
+        tensors: by name, on the host.
+        meta: plain data kept with them.
+    """
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+
+class TensorCache:
+    """A folder of safetensors files.
+
+    A file is written to a temporary name, synced and renamed; it carries a SHA-256 of its tensors
+    and of what was noted with them. A damaged file is reported, dropped and made again.
+
+    Args:
+        folder: made on first write.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def path(self, key: str) -> Path:
+        """File of a key."""
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, or None when it is absent or damaged (which is logged)."""
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            _log.warning("%s is damaged (%s); it is made again", path, error)
+            return None
+        meta = header.get("meta", "")
+        if header.get("key") != key or header.get("sha256") != _checksum(tensors, meta):
+            _log.warning("%s does not match its checksum; it is made again", path)
+            return None
+        return Entry(tensors, json.loads(meta))
+
+    def put(self, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Write an entry, replacing an old one in one step."""
+        plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        text = json.dumps(dict(meta), sort_keys=True)
+        header = {"key": key, "sha256": _checksum(plain, text), "meta": text}
+        write_atomically(self.path(key), save(plain, metadata=header))
+
+    def get_or_make(
+        self, key: str, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+    ) -> tuple[Entry, bool]:
+        """The entry and whether it was there; a new one is read back, so both give equal bytes.
+
+        Raises:
+            OSError: what was just written cannot be read back: look at the disk.
+        """
+        found = self.get(key)
+        if found is not None:
+            return found, True
+        self.put(key, *make())
+        made = self.get(key)
+        if made is None:
+            raise OSError(f"{self.path(key)} was written but cannot be read back; check the disk")
+        return made, False
+
+
+def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:
+    return digest([digest_tensors(tensors), meta])

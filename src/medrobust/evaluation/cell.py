@@ -1,0 +1,213 @@
+"""One cell, from a composed config to its row: skipped, computed, or failed by itself."""
+
+import json
+import logging
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from medrobust.evaluation import parts
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.evaluate import evaluate
+from medrobust.evaluation.provenance import revision, versions
+from medrobust.evaluation.strip import COLUMNS, strips
+from medrobust.fingerprint import digest
+from medrobust.result.row import CELL, Row
+from medrobust.result.store import RowStore, write_atomically
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 1
+_SCIENCE = ("data", "model", "objective", "attack", "threat", "defense")
+_KEYS = ("seed", "victim_seed", "split", "quantize")
+_ELSEWHERE = {"root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"}
+
+
+def run_cell(config: DictConfig) -> float | None:
+    """Run the cell of a composed config, or skip it when its row is there.
+
+    In a sweep a failure becomes a `failed` row and the next cell goes on; alone it is raised.
+
+    Args:
+        config: what `conf/evaluate.yaml` composes to.
+
+    Returns:
+        The value of `table.metric`, for sweepers that optimise; None when the cell failed.
+    """
+    job = HydraConfig.get()
+    store = RowStore(config.paths.rows)
+    folder = Path(job.runtime.output_dir)
+    overrides = list(job.overrides.task)
+    science = _science(config)
+    cell = _cell(config, dict(job.runtime.choices))
+    # Names the failure of a cell that got no further than its config.
+    failure_id = digest(["failed", cell, science])
+    try:
+        row, status = _row(config, store, cell, science, overrides)
+    except Exception as error:
+        row = Row(
+            id=failure_id,
+            status="failed",
+            cell=cell,
+            attack_variant=science["attack"],
+            defense_variant=science["defense"],
+            seed=config.seed,
+            phantom=bool(config.data.phantom),
+            versions=versions(),
+            revision=revision(),
+            created=_now(),
+            config=science,
+            overrides=overrides,
+            error=traceback.format_exc(),
+        )
+        store.put(row)
+        _note(folder, row, "failed", overrides, store)
+        if job.mode != RunMode.MULTIRUN:
+            raise
+        _log.error("failed: %s: %s (row %s)", type(error).__name__, error, row.id[:12])
+        return None
+    store.path(failure_id).unlink(missing_ok=True)
+    _note(folder, row, status, overrides, store)
+    name = config.table.metric
+    interval = row.intervals.get(name, [float("nan")] * 2)
+    value = row.metrics.get(name)
+    _log.info(
+        "%s: %s = %s [%.4f, %.4f], n = %d%s%s",
+        status,
+        name,
+        "not defined here" if value is None else f"{value:.4f}",
+        *interval,
+        row.n,
+        " PHANTOM" if row.phantom else "",
+        "".join(f"\n  flag: {flag}" for flag in row.flags),
+    )
+    return value
+
+
+def _row(
+    config: DictConfig,
+    store: RowStore,
+    cell: dict[str, str],
+    science: dict[str, Any],
+    overrides: list[str],
+) -> tuple[Row, str]:
+    start = time.perf_counter()
+    device = parts.device_of(config.trainer)
+    data, clean = parts.data_and_images(config)
+    choices = dict(HydraConfig.get().runtime.choices)
+    command = parts.train_command(choices, overrides, config.victim_seed)
+    victim = parts.victim_of(config, data, command).to(device)
+    defense = instantiate(config.defense).to(device)
+    defense.fit(victim, data)
+    threat = instantiate(config.threat)
+    surrogate = threat(victim, defense).to(device)
+    attack = instantiate(config.attack)
+    fingerprints = {
+        "victim": victim.fingerprint,
+        "surrogate": surrogate.fingerprint,
+        "attack": attack.fingerprint,
+        "defense": defense.fingerprint,
+        "images": clean.digest,
+        "data": data.manifest.digest,
+    }
+    row_id = digest([FORMAT, cell, fingerprints, {key: config[key] for key in _KEYS}])
+    known = store.get(row_id)
+    if known is not None and known.status == "done" and not config.rerun:
+        return known, "skipped"
+    result = evaluate(
+        victim=victim,
+        defense=defense,
+        surrogate=surrogate,
+        attack=attack,
+        clean=clean,
+        classes=data.num_classes,
+        seed=config.seed,
+        quantize=config.quantize,
+        batch_size=config.batch_size,
+        device=device,
+        cache=TensorCache(config.paths.cache),
+    )
+    row = Row(
+        id=row_id,
+        status="done",
+        cell=cell,
+        attack_variant=attack.settings,
+        defense_variant=defense.settings,
+        n=len(clean),
+        seed=config.seed,
+        phantom=data.phantom,
+        metrics=result.measured.values,
+        intervals=result.measured.intervals,
+        checks=result.checks,
+        flags=result.flags,
+        seconds=result.seconds | {"total": time.perf_counter() - start},
+        confusion=result.measured.confusion,
+        classes=list(data.classes),
+        fingerprints=fingerprints | {"adversarial_set": result.attacked.key},
+        versions=versions(),
+        revision=revision(),
+        created=_now(),
+        config=science,
+        overrides=overrides,
+    )
+    store.put(row)
+    logger = instantiate(config.logger)
+    logger.log_row(row)
+    if row.confusion is not None:
+        logger.log_confusion(row.confusion, row.classes)
+    pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
+    logger.log_images("_".join(COLUMNS), pictures, [f"sample {i}" for i in range(len(pictures))])
+    logger.finish()
+    return row, "done"
+
+
+def _science(config: DictConfig) -> dict[str, Any]:
+    """The part of the config that can change a result, resolved."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    kept = {name: plain[name] for name in (*_SCIENCE, *_KEYS)}
+    return _without(kept)
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without(item)
+            for key, item in value.items()
+            if key not in _ELSEWHERE and not key.endswith("_path")
+        }
+    return [_without(item) for item in value] if isinstance(value, list) else value
+
+
+def _cell(config: DictConfig, choices: dict[str, str]) -> dict[str, str]:
+    """Names that tables pivot on: Hydra's choices, and the names that data and model bear."""
+    names = {name: str(choices.get(name, "")) for name in CELL}
+    surrogate = config.threat.get("surrogate_model")
+    return names | {
+        "data": config.data.name,
+        "model": config.model.name,
+        "objective": config.objective.name,
+        "surrogate": "" if surrogate is None else surrogate.name,
+    }
+
+
+def _note(folder: Path, row: Row, status: str, overrides: list[str], store: RowStore) -> None:
+    """Leave in the job's folder which row this job stands for."""
+    note = {
+        "row": row.id,
+        "status": status,
+        "overrides": overrides,
+        "rows": str(store.folder.resolve()),
+    }
+    write_atomically(folder / "cell.json", json.dumps(note, indent=1).encode())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,107 @@
+"""Measure one cell: craft or replay, let the deployed system answer, measure, check."""
+
+from dataclasses import dataclass
+
+import torch
+
+from medrobust.attack.base import Attack
+from medrobust.defense.base import Defense
+from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.predict import answers
+from medrobust.evaluation.progress import bar
+from medrobust.evaluation.strength import flags
+from medrobust.metric.classification import Measured, measure_classification
+from medrobust.metric.segmentation import measure_segmentation
+from medrobust.model.victim import Victim
+from medrobust.threat.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell gave.
+
+    Attributes:
+        measured: metrics and intervals.
+        attacked: the adversarial set.
+        checks: attack-strength measurements.
+        flags: failed ones, in plain words.
+        seconds: `craft`, `defend` and `per_image` (of the defended answer).
+    """
+
+    measured: Measured
+    attacked: AdversarialSet
+    checks: dict[str, float]
+    flags: list[str]
+    seconds: dict[str, float]
+
+
+def evaluate(
+    *,
+    victim: Victim,
+    defense: Defense,
+    surrogate: Surrogate,
+    attack: Attack,
+    clean: ImageSet,
+    classes: int,
+    seed: int,
+    quantize: bool,
+    batch_size: int,
+    device: torch.device,
+    cache: TensorCache,
+) -> Result:
+    """One cell of the benchmark.
+
+    Args:
+        victim: frozen, on `device`.
+        defense: deployed, on `device`.
+        surrogate: what the threat lets the attacker see.
+        attack: crafts on the surrogate.
+        clean: images, labels and ids to attack.
+        classes: K.
+        seed: the run's seed.
+        quantize: hand over 8-bit images.
+        batch_size: images at once; changes no result.
+        device: where to compute.
+        cache: where adversarial sets and answers are kept.
+    """
+    with bar("craft", len(clean)) as advance:
+        attacked = adversarial_set(
+            surrogate,
+            attack,
+            clean,
+            seed=seed,
+            quantize=quantize,
+            batch_size=batch_size,
+            device=device,
+            cache=cache,
+            advance=advance,
+        )
+    with bar("answer", 2 * len(clean)) as advance:
+        before, after = (
+            answers(
+                defense,
+                victim,
+                images,
+                seed=seed,
+                batch_size=batch_size,
+                device=device,
+                cache=cache,
+                advance=advance,
+            )
+            for images in (clean, attacked.images)
+        )
+    measure = measure_classification if clean.labels.ndim == 1 else measure_segmentation
+    measured = measure(clean.labels, before, after, classes=classes, seed=seed)
+    return Result(
+        measured=measured,
+        attacked=attacked,
+        checks=attacked.checks,
+        flags=flags(attacked.checks, attack),
+        seconds={
+            "craft": attacked.seconds,
+            "defend": after.seconds,
+            "per_image": after.seconds / len(clean),
+        },
+    )

@@ -1,0 +1,76 @@
+"""From a composed config to the objects of a cell; data and victims are kept between cells."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from medrobust.data.base import MedicalDataModule
+from medrobust.evaluation.images import ImageSet, load
+from medrobust.model.checkpoint import TrainedVictim, load_victim
+
+
+def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:
+    """The datamodule and the images of the evaluated split."""
+    plain = OmegaConf.to_container(config.data, resolve=True)
+    return _data(json.dumps(plain), config.split, config.data.workers)
+
+
+@lru_cache(maxsize=2)
+def _data(config: str, split: str, workers: int) -> tuple[MedicalDataModule, ImageSet]:
+    data = instantiate(json.loads(config))
+    return data, load(data, split, workers=workers)  # type: ignore[arg-type]
+
+
+def victim_of(config: DictConfig, data: MedicalDataModule, train_command: str) -> TrainedVictim:
+    """The victim of `victim_path`, frozen; refused when it was trained on another split.
+
+    Raises:
+        MissingVictimError: not trained yet; prints the command.
+        VictimError: damaged, or of other data.
+    """
+    path = Path(config.victim_path)
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _victim(path, changed, data.num_classes, data.manifest.digest, train_command)
+
+
+@lru_cache(maxsize=4)
+def _victim(path: Path, _changed: int, classes: int, digest: str, command: str) -> TrainedVictim:
+    return load_victim(path, train_command=command, num_classes=classes, data_digest=digest)
+
+
+def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:
+    """The command that trains the victim of a cell.
+
+    Args:
+        choices: Hydra's choice of each group.
+        overrides: the cell's own overrides; those of data, model and objective are repeated.
+        seed: seed of the training.
+    """
+    groups = ("data", "model", "objective")
+    words = [f"{group}={choices[group]}" for group in groups]
+    words += [
+        word
+        for word in overrides
+        if word.startswith(tuple(f"{group}." for group in groups))
+        and not word.startswith(("data.limit_test", "data.workers", "data.batch_size"))
+    ]
+    return " ".join(["python train.py", *words, f"seed={seed}"])
+
+
+def device_of(trainer: DictConfig) -> torch.device:
+    """The device that Lightning Fabric chooses.
+
+    Raises:
+        ValueError: more than one device is asked for.
+    """
+    from lightning_fabric import Fabric
+
+    if trainer.devices not in (1, "1", "auto"):
+        raise ValueError(f"trainer.devices={trainer.devices}: a cell is evaluated on one device")
+    settings: dict[str, Any] = {"accelerator": trainer.accelerator, "devices": 1}
+    return Fabric(**settings).device

@@ -1,0 +1,91 @@
+"""Is the attack worth its number? Measurements on what was attacked, and the flags they raise.
+
+The checks follow Carlini et al. (2019) and the ones of AutoAttack: a strong result for a defense
+means little if the attack had no gradient, spent no budget, or did not even fool its surrogate.
+"""
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.base import Attack, distance
+from medrobust.attack.goal import Goal
+from medrobust.attack.success import JaccardBelow, Misclassified
+from medrobust.evaluation.images import ImageSet
+from medrobust.threat.surrogate import Surrogate
+
+GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs
+
+
+def craft_checks(
+    surrogate: Surrogate,
+    attack: Attack,
+    clean: ImageSet,
+    adversarial: Tensor,
+    seeds: Tensor,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """Measure an adversarial set on the surrogate that it was made on.
+
+    Returns:
+        `surrogate_clean`, `surrogate_adversarial`: share of images that the surrogate gets right
+        (segmentation: Jaccard >= 0.5) before and after; `zero_gradient`: share of images whose
+        input gradient is zero everywhere at the clean image, where the surrogate has gradients;
+        `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.
+    """
+    right_before, right_after, zero = [], [], []
+    for at in range(0, len(clean), batch_size):
+        part = slice(at, at + batch_size)
+        x, y = clean.images[part].to(device), clean.labels[part].to(device)
+        words = seeds[part].to(device)
+        rule = Misclassified() if y.ndim == 1 else JaccardBelow()
+        with torch.no_grad():
+            right_before.append(~rule.away(surrogate(x, words), y))
+            after = surrogate(adversarial[part].to(device), words)
+            right_after.append(~rule.away(after, y))
+        if at < GRADIENT_IMAGES:
+            goal = Goal(attack.objective, rule, y)
+            grad = surrogate.value_and_grad(x, goal, seeds=words).grad
+            zero.append((grad == 0).flatten(1).all(dim=1))
+    checks = {
+        "surrogate_clean": _share(right_before),
+        "surrogate_adversarial": _share(right_after),
+        "zero_gradient": _share(zero),
+    }
+    for norm in ("linf", "l2"):
+        used = distance(clean.images, adversarial, norm)
+        checks[f"{norm}_median"] = used.median().item()
+        checks[f"{norm}_max"] = used.max().item()
+    return checks
+
+
+def flags(checks: dict[str, float], attack: Attack) -> list[str]:
+    """Failed checks in plain words, for the table."""
+    found: list[str] = []
+    if checks["linf_max"] == 0:
+        return found  # nothing was attacked
+    if checks["zero_gradient"] > 0.05:
+        found.append(
+            f"{checks['zero_gradient']:.0%} of images give the attacker no gradient at all: "
+            "masked or saturated, the accuracy is an upper bound"
+        )
+    if checks["surrogate_clean"] < 0.5:
+        found.append(
+            f"what was attacked is right on only {checks['surrogate_clean']:.0%} of clean images"
+        )
+    if attack.eps is not None and checks[f"{attack.norm}_median"] < 0.5 * attack.eps:
+        found.append(
+            f"the attack used {checks[f'{attack.norm}_median'] / attack.eps:.0%} of its "
+            f"{attack.norm} budget (median)"
+        )
+    if checks["surrogate_adversarial"] > 0.9 * checks["surrogate_clean"]:
+        found.append(
+            "the attack hardly fooled what it was made on: "
+            f"{checks['surrogate_clean']:.0%} right before, "
+            f"{checks['surrogate_adversarial']:.0%} after"
+        )
+    return found
+
+
+def _share(parts: list[Tensor]) -> float:
+    return torch.cat(parts).float().mean().item()

@@ -1,0 +1,44 @@
+"""Pictures of a cell: clean, adversarial, as the victim gets it, and the difference."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medrobust.defense.base import Defense
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.stream import defender_seeds
+
+COLUMNS = ("clean", "adversarial", "defended", "difference")
+
+
+def strips(
+    clean: ImageSet, attacked: ImageSet, defense: Defense, *, seed: int, count: int = 6
+) -> list[np.ndarray]:
+    """One picture per sample, `COLUMNS` side by side.
+
+    The difference is stretched so that its largest value reaches black or white; grey is none.
+
+    Args:
+        clean: clean samples.
+        attacked: the same samples, attacked.
+        defense: on the host.
+        seed: the run's seed.
+        count: samples, spread evenly over the set.
+
+    Returns:
+        uint8 arrays (H, 4 W, 3).
+    """
+    places = torch.linspace(0, len(clean) - 1, min(count, len(clean))).long()
+    before, after = clean.images[places], attacked.images[places]
+    seeds = defender_seeds(seed, [clean.ids[place] for place in places.tolist()])
+    with torch.no_grad():
+        seen = defense.view(after, seeds=seeds)
+    change = after - before
+    largest = change.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, 1, 1, 1)
+    rows = torch.cat([before, after, seen, 0.5 + 0.5 * change / largest], dim=3)
+    return [_picture(row) for row in rows]
+
+
+def _picture(image: Tensor) -> np.ndarray:
+    colour = image.expand(3, -1, -1) if image.shape[0] == 1 else image
+    return (colour.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -1,0 +1,54 @@
+"""Confidence intervals: Wilson for proportions, bootstrap for the rest."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import binomtest
+from torch import Tensor
+
+
+def wilson(hits: int, n: int, *, level: float = 0.95) -> list[float]:
+    """Wilson's score interval of a proportion.
+
+    Args:
+        hits: successes, 0 to `n`.
+        n: trials, at least 1.
+        level: confidence.
+
+    Returns:
+        [low, high] in [0, 1].
+    """
+    bounds = binomtest(hits, n).proportion_ci(confidence_level=level, method="wilson")
+    return [float(bounds.low), float(bounds.high)]
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float],
+    n: int,
+    *,
+    seed: int,
+    resamples: int = 200,
+    level: float = 0.95,
+) -> list[float]:
+    """Percentile bootstrap over images.
+
+    Args:
+        statistic: from image indices (n,), with repetition, to a number; NaN is left out.
+        n: number of images.
+        seed: of the resampling.
+        resamples: how many.
+        level: confidence.
+
+    Returns:
+        [low, high].
+    """
+    generator = np.random.default_rng(seed)
+    values = np.array([statistic(generator.integers(0, n, n)) for _ in range(resamples)])
+    edge = (1 - level) / 2
+    low, high = np.nanquantile(values, [edge, 1 - edge])
+    return [float(low), float(high)]
+
+
+def proportion(hits: Tensor) -> tuple[float, list[float]]:
+    """Share of True in a bool tensor (N,), and its Wilson interval."""
+    return hits.double().mean().item(), wilson(int(hits.sum()), len(hits))
