@@ -1,25 +1,26 @@
 """Rows on disk: one JSON file each, whole or absent."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from medrobust.result.row import Row
+from medrobust.result.row import Row, RowError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Opened by hand: `tempfile` would make it readable by its owner only, on a shared disk too.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
@@ -46,7 +47,14 @@ class RowStore:
         path = self.path(row_id)
         if not path.exists():
             return None
-        return Row.from_json(path.read_text(encoding="utf-8"), str(path))
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RowError(f"{path} is not text ({error}); delete it and run again") from None
+        row = Row.from_json(text, str(path))
+        if row.id != row_id:
+            raise RowError(f"{path} holds row {row.id}: it was renamed; delete it and run again")
+        return row
 
     def put(self, row: Row) -> None:
         """Write a row; a `failed` one is replaced when its cell is run again."""

@@ -1,0 +1,101 @@
+"""Hydra callback: a sweep ends with its table and an honest exit status."""
+
+import itertools
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+
+class TableCallback(Callback):
+    """Checks the table's config before a sweep and makes the table after it.
+
+    Hydra turns exceptions of callbacks into warnings, and would then exit with 0; so this one
+    leaves by `SystemExit`: 1 when a cell failed or is missing, 2 when the table itself cannot be
+    made. Rows are safe in either case.
+
+    Args:
+        formats: files to write, from `write.FORMATS`; None = all.
+    """
+
+    def __init__(self, formats: Sequence[str] | None = None) -> None:
+        self.formats = formats
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check the `table` node and save the plan, before hours of work."""
+        _guarded(lambda: self._start(config))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write and print the table of the sweep."""
+        _guarded(lambda: self._end(config))
+
+    def _start(self, config: DictConfig) -> int:
+        from medrobust.report.config import TableConfig
+        from medrobust.report.sweep import Plan, forget
+        from medrobust.report.write import check_formats
+
+        check_formats(self.formats or ())
+        node = OmegaConf.select(config, "table")
+        table = {} if node is None else OmegaConf.to_container(node, resolve=True)
+        if not isinstance(table, dict):
+            raise TypeError(f"`table` in the config is {table!r}, expected a mapping")
+        plain = {str(key): value for key, value in table.items()}
+        TableConfig.parse(plain)
+        folder = Path(config.hydra.sweep.dir)
+        forget(folder)
+        Plan(plain, planned_jobs(config), shlex.join(["python", *sys.argv])).write(folder)
+        return 0
+
+    def _end(self, config: DictConfig) -> int:
+        from medrobust.report.sweep import collect
+        from medrobust.report.write import FORMATS, report
+
+        formats = FORMATS if self.formats is None else tuple(self.formats)
+        return report(collect(config.hydra.sweep.dir), formats=formats)
+
+
+def planned_jobs(config: DictConfig) -> list[list[str]] | None:
+    """Each job's overrides, as Hydra's basic sweeper will run them.
+
+    Args:
+        config: the composed config of the sweep, with its `hydra` node.
+
+    Returns:
+        Overrides per job, in order; None with another sweeper, which decides as it goes.
+    """
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    params = config.hydra.sweeper.params or {}
+    given = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    choices: dict[str, list[str]] = {}
+    for override in parser.parse_overrides(given):
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            values: list[Any] = list(override.sweep_string_iterator())
+        else:
+            values = [override.get_value_element_as_str()]
+        choices[key] = [f"{key}={value}" for value in values]
+    return [list(job) for job in itertools.product(*choices.values())]
+
+
+def _guarded(step: Callable[[], int]) -> None:
+    try:
+        status = step()
+    except ValueError as error:
+        print(f"table: {error}", file=sys.stderr)
+        status = 2
+    except Exception:  # Hydra would make a warning of it and exit with 0
+        traceback.print_exc()
+        status = 2
+    sys.stdout.flush()
+    if status:
+        raise SystemExit(status)

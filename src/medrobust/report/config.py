@@ -1,0 +1,161 @@
+"""What a table shows: the `table` node of an experiment, checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from medrobust.report import reference as papers
+from medrobust.result.row import CELL
+
+AXES = (*CELL, "seed")
+"""What a table can be laid out by: the names in `Row.cell`, and the run's seed."""
+
+QUERY = (
+    *("dataset", "model", "threat", "surrogate", "attack", "attack_tokens"),
+    *("norm", "eps", "steps", "defense", "tokens"),
+)
+"""Columns of a paper's CSV that a mapping may set; `tokens` are those of `defense_variant`."""
+
+Mapped = dict[str, dict[str, Any]]
+
+
+class TableError(ValueError):
+    """A table that cannot be built as asked."""
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """Where a paper printed the numbers of a table.
+
+    Each mapping goes from a choice of ours (`medrdf/pgd_20`) to what the paper's CSV calls it
+    (`{attack: pgd, steps: 20}`). Any column in `QUERY` may be set by any mapping; later axes win.
+    A token may take a value from our settings: `N={steps}`.
+
+    Attributes:
+        paper: one of `reference.papers()`.
+        table: the paper's table, such as `table3`.
+        metric: the paper's metric.
+        mappings: axis -> choice -> columns.
+        notes: footnotes: open choices, and how ours were made.
+    """
+
+    paper: str
+    table: str
+    metric: str
+    mappings: dict[str, Mapped] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """Layout of a table.
+
+    Attributes:
+        title: heading.
+        rows: axes down the side, outermost first; see `AXES`.
+        columns: axes across the top.
+        metric: key of `Row.metrics`.
+        percent: print 100 times the value.
+        best: which value of a column is printed bold: `high`, `low` or `none`.
+        merge: settings (`defense.steps`) that differ but do not make a line of their own.
+        reference: the paper's table, or None.
+    """
+
+    title: str = ""
+    rows: tuple[str, ...] = ("model", "threat", "defense")
+    columns: tuple[str, ...] = ("attack",)
+    metric: str = "accuracy"
+    percent: bool = True
+    best: str = "high"
+    merge: tuple[str, ...] = ()
+    reference: ReferenceConfig | None = None
+
+    @classmethod
+    def parse(cls, node: Mapping[str, Any]) -> "TableConfig":
+        """Read the plain data of a `table` node.
+
+        Raises:
+            TableError: an unknown key, axis, paper, table, metric or name of the paper.
+        """
+        _known("table", node, [item.name for item in fields(cls)])
+        given = {key: value for key, value in node.items() if value is not None}
+        for key in ("rows", "columns", "merge"):
+            if key in given:
+                given[key] = _texts(f"table.{key}", given[key])
+        reference = given.pop("reference", None)
+        config = cls(**given)
+        config.check()
+        if reference is None:
+            return config
+        return cls(**given, reference=_reference(reference, config.metric))
+
+    def check(self) -> None:
+        """Raise `TableError` when an axis or another value is none of those known."""
+        axes = (*self.rows, *self.columns)
+        for axis in axes:
+            if axis not in AXES:
+                raise TableError(f"table axis {axis!r} is unknown; choose from {', '.join(AXES)}")
+        if not self.rows or not self.columns or len(set(axes)) != len(axes):
+            raise TableError(
+                f"table.rows={list(self.rows)} and table.columns={list(self.columns)}: each needs "
+                "an axis, and no axis may stand twice"
+            )
+        if self.best not in ("high", "low", "none"):
+            raise TableError(f"table.best={self.best!r}; expected high, low or none")
+        for key in self.merge:
+            if key.split(".")[0] not in ("attack", "defense") or "." not in key:
+                raise TableError(f"table.merge: {key!r} is no setting such as defense.steps")
+
+
+_MAPPINGS = {
+    "data": "data",
+    "models": "model",
+    "objectives": "objective",
+    "threats": "threat",
+    "surrogates": "surrogate",
+    "attacks": "attack",
+    "defenses": "defense",
+}
+
+
+def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
+    _known("table.reference", node, ["paper", "table", "metric", "notes", *_MAPPINGS])
+    paper, table = str(node.get("paper")), str(node.get("table"))
+    metric = node.get("metric") or metric
+    values = [value for value in papers.load(paper) if value.table == table]
+    if not values:
+        tables = dict.fromkeys(value.table for value in papers.load(paper))
+        raise TableError(f"{paper} has no {table!r}; table.reference.table is one of {[*tables]}")
+    if metric not in {value.metric for value in values}:
+        names = sorted({value.metric for value in values})
+        raise TableError(
+            f"{paper} {table} prints no {metric!r}; table.reference.metric is one of {names}"
+        )
+    mappings: dict[str, Mapped] = {}
+    for key, axis in _MAPPINGS.items():
+        for choice, columns in (node.get(key) or {}).items():
+            where = f"table.reference.{key}.{choice}"
+            _known(where, columns, QUERY)
+            for name in ("dataset", "model", "threat", "surrogate", "attack", "defense"):
+                names = sorted({getattr(value, name) for value in values})
+                if columns.get(name) is not None and str(columns[name]) not in names:
+                    raise TableError(
+                        f"{where}: {paper} {table} has no {name} {columns[name]!r}, only {names}"
+                    )
+            mappings.setdefault(axis, {})[str(choice)] = dict(columns)
+    notes = _texts("table.reference.notes", node.get("notes") or ())
+    return ReferenceConfig(paper, table, metric, mappings, notes)
+
+
+def _known(where: str, node: Any, names: Sequence[str]) -> None:
+    if not isinstance(node, Mapping):
+        raise TableError(f"{where} is {node!r}, expected a mapping with keys from {list(names)}")
+    odd = [key for key in node if key not in names]
+    if odd:
+        raise TableError(f"{where} has unknown keys {odd}; known are {list(names)}")
+
+
+def _texts(where: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TableError(f"{where} is {value!r}, expected a list")
+    return tuple(str(item) for item in value)

@@ -1,0 +1,186 @@
+"""Attack-strength checks between rows: a sound attack gains by effort and by knowledge."""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+from medrobust.report.label import comparable, flatten, readable
+from medrobust.result.row import Row
+
+EFFORT = ("eps", "steps", "restarts", "queries", "max_queries")
+"""Settings of which more cannot hurt a sound attack."""
+
+RETUNED = ("step_size",)
+"""Settings that people adapt to the effort; they may differ between two compared rows."""
+
+NOISE = 2.0
+"""How many standard errors a difference must exceed."""
+
+Flags = dict[str, list[str]]
+
+
+def crosschecks(rows: Iterable[Row]) -> Flags:
+    """All checks.
+
+    Args:
+        rows: of one table; failed ones and clean ones (`attack=none`) are passed over.
+
+    Returns:
+        Row id -> flags in plain words; rows without a flag are absent.
+    """
+    attacked = [row for row in rows if row.status == "done" and row.cell["attack"] != "none"]
+    flags: Flags = {}
+    for check in (stronger_setting, black_box, adaptive):
+        for row_id, texts in check(attacked).items():
+            flags.setdefault(row_id, []).extend(texts)
+    return flags
+
+
+def stronger_setting(rows: Sequence[Row]) -> Flags:
+    """More steps, budget, restarts or queries, all else equal, that left more accuracy.
+
+    A stronger row is held against the weaker one that it loses to most clearly.
+    """
+    flags: Flags = {}
+
+    def alike(row: Row) -> Hashable:
+        settings = flatten(row.attack_variant)
+        kept = {k: v for k, v in settings.items() if k not in (*EFFORT, *RETUNED)}
+        return (*_place(row), row.cell["threat"], row.cell.get("surrogate"), comparable(kept))
+
+    for group in _groups(rows, alike):
+        for strong in group:
+            beaten = [weak for weak in group if _more(strong, weak) and _higher(strong, weak)]
+            if beaten:
+                weak = min(beaten, key=lambda row: _measure(row, _ACCURACY) or 0.0)
+                more = ", ".join(
+                    f"{key} {readable(_effort(strong)[key])} instead of {readable(value)}"
+                    for key, value in _effort(weak).items()
+                    if _effort(strong).get(key) != value
+                )
+                blind = strong.cell["threat"] in ("oblivious", "transfer")
+                unseen = blind and strong.cell["defense"] != "none"
+                flags.setdefault(strong.id, []).append(
+                    f"weaker than a lighter attack: {more} left {_numbers(strong, weak)}"
+                    + (" (it does not see this defense)" if unseen else "")
+                )
+    return flags
+
+
+def black_box(rows: Sequence[Row]) -> Flags:
+    """A black-box or transfer attack that beats the best white-box attack of the same budget.
+
+    White-box are adaptive rows, and oblivious rows without a defense. The flag goes to the best
+    white-box row: its gradients may be masked.
+    """
+    flags: Flags = {}
+
+    def alike(row: Row) -> Hashable:
+        settings = flatten(row.attack_variant)
+        budget = [comparable(settings.get(key)) for key in ("eps", "norm")]
+        return (*_place(row), *budget)
+
+    for group in _groups(rows, alike):
+        white = [row for row in group if _white(row) and _measure(row, _ACCURACY) is not None]
+        if not white:
+            continue
+        best = min(white, key=lambda row: _measure(row, _ACCURACY) or 0.0)
+        beaten = [
+            row
+            for row in group
+            if row.cell["threat"] in ("blackbox", "transfer") and _higher(best, row)
+        ]
+        for row in beaten:
+            flags.setdefault(best.id, []).append(
+                f"weaker than {row.cell['threat']} {row.cell['attack']}, which knows less: "
+                f"left {_numbers(best, row)}; gradients may be masked"
+            )
+    return flags
+
+
+def adaptive(rows: Sequence[Row]) -> Flags:
+    """The same attack, aimed at the defense, that left more than when it did not know of it."""
+    flags: Flags = {}
+
+    def alike(row: Row) -> Hashable:
+        return (*_place(row), comparable(flatten(row.attack_variant)))
+
+    for group in _groups(rows, alike):
+        for aware in (row for row in group if row.cell["threat"] == "adaptive"):
+            for blind in (row for row in group if row.cell["threat"] == "oblivious"):
+                if aware.cell["defense"] != "none" and _higher(aware, blind, _DETECTION):
+                    flags.setdefault(aware.id, []).append(
+                        "weaker than the oblivious attack, although it sees the defense: left "
+                        f"{_numbers(aware, blind, _DETECTION)}"
+                    )
+    return flags
+
+
+_ACCURACY = ("jaccard", "dice", "accuracy")
+_DETECTION = ("auroc", *_ACCURACY)  # an adaptive attacker of a detector aims at its score
+
+
+def _place(row: Row) -> tuple[Hashable, ...]:
+    names = (row.cell.get(axis, "") for axis in ("data", "model", "objective", "defense"))
+    return (*names, comparable(flatten(row.defense_variant)), row.seed)
+
+
+def _groups(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
+    groups: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _white(row: Row) -> bool:
+    return row.cell["threat"] == "adaptive" or (
+        row.cell["threat"] == "oblivious" and row.cell["defense"] == "none"
+    )
+
+
+def _effort(row: Row) -> dict[str, Any]:
+    settings = flatten(row.attack_variant)
+    return {key: comparable(settings[key]) for key in EFFORT if key in settings}
+
+
+def _more(strong: Row, weak: Row) -> bool:
+    ours, theirs = _effort(strong), _effort(weak)
+    if ours.keys() != theirs.keys():
+        return False
+    numbers = [(ours[key], theirs[key]) for key in ours if ours[key] != theirs[key]]
+    return bool(numbers) and all(
+        isinstance(one, float) and isinstance(other, float) and one > other
+        for one, other in numbers
+    )
+
+
+def _name(row: Row, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in row.metrics), None)
+
+
+def _measure(row: Row, names: Sequence[str]) -> float | None:
+    name = _name(row, names)
+    return None if name is None else row.metrics[name]
+
+
+def _higher(row: Row, other: Row, names: Sequence[str] = _ACCURACY) -> bool:
+    """Whether `row` kept more than `other`, beyond noise."""
+    name = _name(row, names)
+    if name is None or name != _name(other, names) or not (row.n and other.n):
+        return False
+    difference = row.metrics[name] - other.metrics[name]
+    if name == "accuracy":
+        pooled = (row.metrics[name] * row.n + other.metrics[name] * other.n) / (row.n + other.n)
+        error = math.sqrt(pooled * (1 - pooled) * (1 / row.n + 1 / other.n))
+    else:
+        spans = [item.intervals.get(name) for item in (row, other)]
+        if None in spans:
+            return False
+        error = math.hypot(*((span[1] - span[0]) / (2 * 1.96) for span in spans if span))
+    return difference > NOISE * error and difference > 1e-9
+
+
+def _numbers(row: Row, other: Row, names: Sequence[str] = _ACCURACY) -> str:
+    name = _name(row, names)
+    ours, theirs = _measure(row, names) or 0.0, _measure(other, names) or 0.0
+    return f"{name} {100 * ours:.1f} against {100 * theirs:.1f}"

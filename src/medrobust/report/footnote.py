@@ -1,0 +1,77 @@
+"""What stands above and below a table."""
+
+from collections.abc import Mapping, Sequence
+
+from medrobust.report.config import ReferenceConfig, TableConfig
+from medrobust.report.label import flatten, readable, varying
+from medrobust.report.match import unlike
+from medrobust.report.reference import PaperValue
+from medrobust.result.row import CELL, Row
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """What all cells share: `data dermamnist · model resnet18 · eps 8/255`."""
+    spread = varying(rows)
+    cell = rows[0].cell
+    said = [f"{axis} {cell[axis]}" for axis in CELL if axis not in spread and cell.get(axis)]
+    budgets = [flatten(row.attack_variant).get("eps") for row in rows]
+    shown = {readable(value) for value in budgets if value is not None}
+    return " · ".join([*said, *(f"eps {value}" for value in shown if len(shown) == 1)])
+
+
+def notes(
+    rows: Sequence[Row],
+    config: TableConfig,
+    reference: ReferenceConfig | None,
+    papers: Mapping[str, PaperValue],
+) -> list[str]:
+    """Footnotes.
+
+    Args:
+        rows: all rows of the table.
+        config: layout.
+        reference: the paper's table; None on phantoms.
+        papers: row id -> the paper's number beside it.
+
+    Returns:
+        Sentences: n and seeds, settings merged into one line, where ours is unlike the paper's,
+        and the code's revision.
+    """
+    return [
+        *_size(rows),
+        *(text for key in config.merge for text in _merged(rows, key)),
+        *(_paper(rows, reference, papers) if reference else []),
+        *_revision(rows),
+    ]
+
+
+def _size(rows: Sequence[Row]) -> list[str]:
+    counts = sorted({row.n for row in rows if row.status == "done"})
+    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
+    if not counts:
+        return []
+    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return [f"n = {span} images; seed {seeds}."]
+
+
+def _merged(rows: Sequence[Row], key: str) -> list[str]:
+    axis, _, name = key.partition(".")
+    own = [flatten(row.attack_variant if axis == "attack" else row.defense_variant) for row in rows]
+    values = dict.fromkeys(readable(settings[name]) for settings in own if name in settings)
+    return [f"{key} differs between cells: {', '.join(values)}."] if len(values) > 1 else []
+
+
+def _paper(
+    rows: Sequence[Row], reference: ReferenceConfig, papers: Mapping[str, PaperValue]
+) -> list[str]:
+    if not papers:
+        where = f"{reference.paper} {reference.table} ({reference.metric})"
+        return [f"No number of {where} fits a cell: see table.reference.", *reference.notes]
+    odd = [text for row in rows if row.id in papers for text in unlike(row, papers[row.id])]
+    source = f"Paper: {reference.paper} {reference.table}, {reference.metric}."
+    return [source, *reference.notes, *(f"Defense setting {text}." for text in dict.fromkeys(odd))]
+
+
+def _revision(rows: Sequence[Row]) -> list[str]:
+    revisions = ", ".join(sorted({row.revision for row in rows if row.revision}))
+    return [f"Code revision {revisions}."] if revisions else []

@@ -1,0 +1,156 @@
+"""What a table calls its lines: the choice, and the settings that tell it from its neighbours."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medrobust.number import NumberError, fraction
+from medrobust.report.config import AXES, TableError
+from medrobust.result.row import Row
+
+OTHER = "config"
+"""Axis for what tells two rows apart when no named axis does (a split, quantisation, …)."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One place on an axis.
+
+    Attributes:
+        axis: one of `AXES`, or `OTHER`.
+        choice: name of the config choice.
+        label: the choice, with the settings that differ among rows of this choice.
+    """
+
+    axis: str
+    choice: str
+    label: str
+
+
+def levels(rows: Sequence[Row], axes: Sequence[str], merge: Iterable[str]) -> list[list[Level]]:
+    """The place of each row on each axis.
+
+    Args:
+        rows: of one table, in order.
+        axes: from `AXES`, without the axis `OTHER`.
+        merge: settings such as `defense.steps` that make no label.
+
+    Returns:
+        For each row its levels, one per axis; one more, on `OTHER`, when the axes do not tell
+        all rows apart.
+
+    Raises:
+        TableError: two rows have the same config.
+    """
+    columns = [_axis(rows, axis, set(merge)) for axis in axes]
+    places = [list(place) for place in zip(*columns, strict=True)]
+    groups: dict[tuple[Level, ...], list[int]] = {}
+    for number, place in enumerate(places):
+        groups.setdefault(tuple(place), []).append(number)
+    configs = [flatten(row.config) for row in rows]
+    keys: dict[str, None] = {}
+    for members in groups.values():
+        found = differing([configs[number] for number in members])
+        if len(members) > 1 and not found:
+            names = ", ".join(rows[number].id for number in members)
+            raise TableError(f"rows {names} have the same config; give the table one of them")
+        keys |= dict.fromkeys(found)
+    if keys:
+        for place, config in zip(places, configs, strict=True):
+            text = " ".join(_setting(key, config[key]) for key in keys if key in config)
+            place.append(Level(OTHER, text, text))
+    return places
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, with dotted keys; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys whose values are not the same everywhere; `8/255` and 0.0313725490 are the same."""
+    keys = dict.fromkeys(key for item in settings for key in item)
+    absent = object()
+    return [
+        key for key in keys if len({comparable(item.get(key, absent)) for item in settings}) > 1
+    ]
+
+
+def comparable(value: Any) -> Any:
+    """A hashable stand-in that is equal for equal settings."""
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(f"{fraction(value, 'setting', low=-1e12, high=1e12):.9g}")
+        except NumberError:
+            return value
+    if isinstance(value, list | tuple):
+        return tuple(comparable(item) for item in value)
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, comparable(item)) for key, item in value.items()))
+    return value if isinstance(value, str) or value is None else repr(value)
+
+
+def readable(value: Any) -> str:
+    """A setting as people write it: `8/255` for 0.03137…, a class without its module."""
+    if isinstance(value, float):
+        grey = value * 255
+        if 0 < value <= 1 and abs(grey - round(grey)) < 1e-6 and round(grey) < 255:
+            return f"{round(grey)}/255"
+        return f"{value:g}"
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return "+".join(readable(item) for item in value)
+    return str(value)
+
+
+def variant(row: Row, axis: str) -> Mapping[str, Any]:
+    """Settings of the attack or defense; of a row that failed early, those of its config."""
+    settings = {"attack": row.attack_variant, "defense": row.defense_variant}.get(axis, {})
+    node = row.config.get(axis)
+    return flatten(settings or (node if isinstance(node, Mapping) else {}))
+
+
+def _axis(rows: Sequence[Row], axis: str, merge: set[str]) -> list[Level]:
+    if axis == "seed":
+        return [Level(axis, str(row.seed), f"seed {row.seed}") for row in rows]
+    choices = [row.cell.get(axis, "") for row in rows]
+    full = [row.attack_variant if axis == "attack" else row.defense_variant for row in rows]
+    labels = [choice or "–" for choice in choices]
+    if axis in ("attack", "defense"):
+        settings = [variant(row, axis) for row in rows]
+        for choice in dict.fromkeys(choices):
+            members = [number for number, name in enumerate(choices) if name == choice]
+            # A row that failed early knows its config only, which lacks defaults.
+            known = [number for number in members if full[number]] or members
+            keys = [
+                key
+                for key in differing([settings[number] for number in known])
+                if f"{axis}.{key}" not in merge
+            ]
+            for number in members:
+                own = settings[number]
+                said = [_setting(key, own[key]) for key in keys if key in own]
+                labels[number] = " ".join([labels[number], *said])
+    return [Level(axis, *pair) for pair in zip(choices, labels, strict=True)]
+
+
+def _setting(key: str, value: Any) -> str:
+    if key.split(".")[-1] in ("class", "_target_"):
+        name = str(value).rpartition(".")[2]
+        owner = key.rpartition(".")[0].rpartition(".")[2]
+        return f"{owner}={name}" if owner else name
+    return f"{key.rpartition('.')[2]}={readable(value)}"
+
+
+def varying(rows: Sequence[Row]) -> list[str]:
+    """Axes on which the rows do not all stand at one place."""
+    return [
+        axis
+        for axis in AXES
+        if len({row.seed if axis == "seed" else row.cell.get(axis, "") for row in rows}) > 1
+    ]

@@ -1,0 +1,40 @@
+"""A table as Markdown."""
+
+from medrobust.report.table import Table
+from medrobust.report.text import legend, parts, shown, superscript
+
+
+def render(table: Table) -> str:
+    """Markdown text: heading, table, legend and footnotes."""
+    side = [escape(axis) for axis in table.row_axes]
+    top = [
+        " · ".join(escape(level.label) for level in shown(heading, table.column_axes))
+        for heading in table.column_headings
+    ]
+    lines = [f"## {escape(table.title)}", ""]
+    if table.caption:
+        lines += [escape(table.caption), ""]
+    lines += [
+        _line([*side, *top]),
+        _line([*(":---" for _ in side), *("---:" for _ in top)]),
+    ]
+    for heading, cells in zip(table.row_headings, table.cells, strict=True):
+        labels = [escape(level.label) for level in shown(heading, table.row_axes)]
+        lines.append(_line([*labels, *(escape(parts(table, cell).lines()) for cell in cells)]))
+    lines += ["", " ".join(escape(text) for text in legend(table))]
+    for mark, flag in enumerate(table.flags, start=1):
+        lines += ["", f"{superscript((mark,))} {escape(flag)}."]
+    for note in table.notes:
+        lines += ["", escape(note)]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown prints as it is, inside a table too."""
+    for sign in "\\|*_`<":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("\n", " ")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,236 @@
+"""Rows pivoted into a table: ours, the paper's, and what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from medrobust.report.config import ReferenceConfig, TableConfig, TableError
+from medrobust.report.crosscheck import crosschecks
+from medrobust.report.footnote import caption, notes
+from medrobust.report.label import Level, levels, varying
+from medrobust.report.match import paper_value
+from medrobust.report.reference import PaperValue
+from medrobust.result.row import Row
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Status = Literal["done", "failed", "missing"]
+Heading = tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of a table.
+
+    Attributes:
+        row: what was computed, None when missing.
+        value: the metric, None when failed, missing, or not measured here.
+        interval: its 95 % interval, when the row has one.
+        flags: failed attack-strength checks, of the row and between rows.
+        paper: the paper's number, None when it prints none.
+    """
+
+    row: Row | None = None
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    flags: tuple[str, ...] = ()
+    paper: PaperValue | None = None
+
+    @property
+    def status(self) -> Status:
+        """Whether it was computed."""
+        if self.row is None:
+            return "missing"
+        return "done" if self.row.status == "done" else "failed"
+
+    @property
+    def n(self) -> int | None:
+        """Images evaluated."""
+        return self.row.n if self.row and self.status == "done" else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        if self.value is None or self.paper is None:
+            return None
+        return round(self.value - self.paper.value, 12)
+
+    @property
+    def paper_in_interval(self) -> bool | None:
+        """Whether the paper's number lies in our interval; None when either is absent."""
+        if self.interval is None or self.paper is None:
+            return None
+        low, high = self.interval
+        return low <= self.paper.value <= high
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, ready to be rendered.
+
+    Attributes:
+        title: heading; says PHANTOM when the data are generated stand-ins.
+        caption: what is the same in all cells.
+        metric: what the cells show.
+        percent: whether values are shown times 100.
+        best: which value of a column is best: `high`, `low` or `none`.
+        row_headings: places on the row axes, top to bottom.
+        column_headings: places on the column axes, left to right.
+        row_axes: the row axes that vary, and so are printed.
+        column_axes: the column axes that vary.
+        cells: row by row.
+        flags: distinct flags; a cell's marks are their numbers, from 1.
+        notes: footnotes.
+        phantom: no paper's numbers, and no claim.
+    """
+
+    title: str
+    caption: str
+    metric: str
+    percent: bool
+    best: str
+    row_headings: tuple[Heading, ...]
+    column_headings: tuple[Heading, ...]
+    row_axes: tuple[str, ...]
+    column_axes: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    flags: tuple[str, ...]
+    notes: tuple[str, ...]
+    phantom: bool
+
+    def count(self, status: Status) -> int:
+        """Number of cells with a status."""
+        return sum(cell.status == status for line in self.cells for cell in line)
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether any cell has a paper's number."""
+        return any(cell.paper for line in self.cells for cell in line)
+
+    def marks(self, cell: Cell) -> tuple[int, ...]:
+        """Numbers of the cell's flags in `flags`."""
+        return tuple(sorted(self.flags.index(flag) + 1 for flag in cell.flags))
+
+    def frame(self) -> "DataFrame":
+        """One line per cell, all numbers; see `tidy.records`."""
+        from pandas import DataFrame
+
+        from medrobust.report.tidy import records
+
+        return DataFrame(records(self))
+
+
+def build(rows: Sequence[Row], config: TableConfig) -> Table:
+    """Pivot rows.
+
+    An axis that varies and is in neither `config.rows` nor `config.columns` goes before the rows'
+    axes, so that no row hides another.
+
+    Args:
+        rows: in the order of the sweep, which is the order of the table.
+        config: layout.
+
+    Raises:
+        TableError: no rows, phantom and real data mixed, no row with the metric, or two rows of
+            one config.
+        PaperError: the paper prints several different numbers for a cell.
+    """
+    rows = list({row.id: row for row in rows}.values())
+    phantom = _checked(rows, config.metric)
+    placed = (*config.rows, *config.columns)
+    row_axes = [*(axis for axis in varying(rows) if axis not in placed), *config.rows]
+    axes = [*row_axes, *config.columns]
+    places = levels(rows, axes, config.merge)
+    side, top = [], []
+    for place in places:
+        side.append((*place[: len(row_axes)], *place[len(axes) :]))
+        top.append(tuple(place[len(row_axes) : len(axes)]))
+    checked = crosschecks(rows)
+    reference = None if phantom else config.reference
+    made = {
+        (down, across): _cell(row, config.metric, checked.get(row.id, []), reference)
+        for row, down, across in zip(rows, side, top, strict=True)
+    }
+    papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
+    down, across = _ordered(side), _ordered(top)
+    cells = tuple(tuple(made.get((one, other), Cell()) for other in across) for one in down)
+    flags = tuple(dict.fromkeys(flag for line in cells for cell in line for flag in cell.flags))
+    title = config.title or config.metric.replace("_", " ")
+    return Table(
+        title=f"PHANTOM DATA, no result: {title}" if phantom else title,
+        caption=caption(rows),
+        metric=config.metric,
+        percent=config.percent,
+        best="none" if phantom else config.best,
+        row_headings=down,
+        column_headings=across,
+        row_axes=_shown(down),
+        column_axes=_shown(across),
+        cells=cells,
+        flags=flags,
+        notes=tuple(notes(rows, config, reference, papers)),
+        phantom=phantom,
+    )
+
+
+def remeasured(config: TableConfig, metric: str) -> TableConfig:
+    """The same table of another metric; a paper's numbers stay only when it prints that one."""
+    reference = config.reference
+    if reference is not None:
+        reference = replace(reference, metric=metric)
+    return replace(config, metric=metric, reference=reference)
+
+
+def _checked(rows: Sequence[Row], metric: str) -> bool:
+    if not rows:
+        raise TableError("there are no rows to make a table of")
+    real = [row for row in rows if not row.phantom]
+    stand_in = [row for row in rows if row.phantom]
+    if real and stand_in:
+        raise TableError(
+            f"phantom rows ({stand_in[0].cell.get('data')}: {stand_in[0].id}, …) and real rows "
+            f"({real[0].cell.get('data')}: {real[0].id}, …) cannot stand in one table"
+        )
+    names = dict.fromkeys(name for row in rows if row.status == "done" for name in row.metrics)
+    if names and metric not in names:
+        raise TableError(
+            f"no row has the metric {metric!r}; table.metric is one of {sorted(names)}"
+        )
+    return bool(stand_in)
+
+
+def _cell(row: Row, metric: str, checks: list[str], reference: ReferenceConfig | None) -> Cell:
+    done = row.status == "done"
+    span = row.intervals.get(metric) if done else None
+    return Cell(
+        row=row,
+        value=row.metrics.get(metric) if done else None,
+        interval=(span[0], span[1]) if span else None,
+        flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
+        paper=paper_value(row, reference) if reference and done else None,
+    )
+
+
+def _ordered(headings: list[Heading]) -> tuple[Heading, ...]:
+    """Each heading once, sorted by the first appearance of its levels, outermost axis first."""
+    ranks = [
+        {level: rank for rank, level in enumerate(dict.fromkeys(axis))}
+        for axis in zip(*headings, strict=True)
+    ]
+    return tuple(
+        sorted(
+            dict.fromkeys(headings),
+            key=lambda place: [rank[level] for rank, level in zip(ranks, place, strict=True)],
+        )
+    )
+
+
+def _shown(headings: tuple[Heading, ...]) -> tuple[str, ...]:
+    axes = [level.axis for level in headings[0]]
+    vary = [
+        axis
+        for axis, place in zip(axes, zip(*headings, strict=True), strict=True)
+        if len(set(place)) > 1
+    ]
+    return tuple(vary or axes[-1:])

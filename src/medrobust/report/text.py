@@ -1,0 +1,109 @@
+"""Cells, headings and legend as text; every renderer prints these."""
+
+from dataclasses import dataclass
+
+from medrobust.report.label import Level
+from medrobust.report.table import Cell, Heading, Table
+
+FAILED, MISSING, UNMEASURED, OUTSIDE = "✗", "—", "·", "*"
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A cell's text.
+
+    Attributes:
+        ours: number, or the sign for failed, missing or not measured.
+        paper: the paper's number, or empty.
+        difference: ours minus the paper's, signed, or empty.
+        outside: the paper's number lies outside our interval.
+        marks: numbers of the flags.
+    """
+
+    ours: str
+    paper: str
+    difference: str
+    outside: bool
+    marks: tuple[int, ...]
+
+    def lines(self, count: int = 1) -> str:
+        """The cell on one line, `64.2¹ / 67.3 (−3.1)*`, or broken into two or three."""
+        ours = self.ours + superscript(self.marks)
+        if not self.paper:
+            return ours
+        first, second = {1: (" / ", " "), 2: ("\n", " "), 3: ("\n", "\n")}[count]
+        difference = self.difference if count == 3 else f"({self.difference})"
+        return f"{ours}{first}{self.paper}{second}{difference}" + OUTSIDE * self.outside
+
+
+def parts(table: Table, cell: Cell) -> Parts:
+    """The text of a cell; minus signs are real ones."""
+    if cell.status == "failed":
+        return Parts(FAILED, "", "", False, ())
+    if cell.status == "missing":
+        return Parts(MISSING, "", "", False, ())
+    if cell.value is None:
+        return Parts(UNMEASURED, "", "", False, table.marks(cell))
+    ours = number(table, cell.value)
+    if cell.paper is None or cell.difference is None:
+        return Parts(ours, "", "", False, table.marks(cell))
+    return Parts(
+        ours,
+        number(table, cell.paper.value),
+        number(table, cell.difference, sign=True),
+        cell.paper_in_interval is False,
+        table.marks(cell),
+    )
+
+
+def number(table: Table, value: float, *, sign: bool = False) -> str:
+    """A value as the table prints it: one decimal in percent, three otherwise."""
+    shown = f"{100 * value:.1f}" if table.percent else f"{value:.3f}"
+    if not shown.strip("-0."):
+        shown = shown.lstrip("-")
+        return f"±{shown}" if sign else shown
+    plus = "+" if sign and value > 0 else ""
+    return plus + shown.replace("-", "−")
+
+
+def superscript(marks: tuple[int, ...]) -> str:
+    """Marks such as ¹ or ¹,²."""
+    return ",".join(str(mark) for mark in marks).translate(_SUPERSCRIPT)
+
+
+def shown(heading: Heading, axes: tuple[str, ...]) -> list[Level]:
+    """The levels of a heading that the table prints."""
+    return [level for level in heading if level.axis in axes]
+
+
+def legend(table: Table) -> list[str]:
+    """What signs and marks mean, only those that occur."""
+    metric = table.metric.replace("_", " ") + (", %" if table.percent else "")
+    cells = [(cell, parts(table, cell)) for line in table.cells for cell in line]
+    lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
+    if any(text.outside for _, text in cells):
+        lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
+    said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
+    seen = {text.ours for _, text in cells}
+    signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
+    return lines + ([f"{'; '.join(signs)}."] if signs else [])
+
+
+def best(table: Table) -> set[tuple[int, int]]:
+    """Places (row, column) of each column's best value; none in a table of one row."""
+    if table.best == "none" or len(table.cells) < 2:
+        return set()
+    pick = max if table.best == "high" else min
+    places = set()
+    for across in range(len(table.column_headings)):
+        values = {
+            down: number(table, line[across].value or 0.0)
+            for down, line in enumerate(table.cells)
+            if line[across].value is not None
+        }
+        if values:
+            top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))
+            places |= {(down, across) for down, text in values.items() if text == top}
+    return places

@@ -1,0 +1,99 @@
+"""A table into files, and a sweep's whole report."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from medrobust.report.sweep import Sweep
+from medrobust.report.table import Table, build, remeasured
+from medrobust.result.store import write_atomically
+
+_MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "figure"}
+
+FORMATS = tuple(_MODULES)
+"""File formats; a table becomes `table.<format>`."""
+
+
+def write(table: Table, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write a table, each file whole or not at all.
+
+    Args:
+        table: the table.
+        folder: made when absent.
+        formats: from `FORMATS`.
+
+    Returns:
+        The files. The same table gives the same bytes.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    check_formats(formats)
+    paths = []
+    for kind in formats:
+        # Loaded when used: drawing takes a second to import.
+        module = importlib.import_module(f"medrobust.report.{_MODULES[kind]}")
+        content: str | bytes = module.render(table)
+        paths.append(Path(folder) / f"table.{kind}")
+        write_atomically(paths[-1], content.encode() if isinstance(content, str) else content)
+    return paths
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise ValueError when a format is not one of `FORMATS`."""
+    odd = [kind for kind in formats if kind not in FORMATS]
+    if odd:
+        raise ValueError(f"formats {odd} are unknown; choose from {', '.join(FORMATS)}")
+
+
+def report(
+    sweep: Sweep,
+    *,
+    out: str | Path | None = None,
+    formats: Sequence[str] = FORMATS,
+    show: bool = True,
+    metric: str | None = None,
+) -> int:
+    """Write a sweep's table, print it, and say what is wrong.
+
+    Args:
+        sweep: what was collected.
+        out: folder for the files; default the sweep's.
+        formats: files to write.
+        show: print the table.
+        metric: instead of the table's own.
+
+    Returns:
+        Exit status: 0 when every job has its row, 1 when one failed or is missing.
+
+    Raises:
+        TableError: the rows do not fit the table's config.
+        PaperError: the paper prints several different numbers for a cell.
+    """
+    if sweep.rows:
+        config = remeasured(sweep.config, metric) if metric else sweep.config
+        table = build(sweep.rows, config)
+        if show:
+            from medrobust.report.terminal import show as print_table
+
+            print_table(table)
+        for path in write(table, out or sweep.folder, formats):
+            print(f"wrote {path}")
+    done = sum(row.status == "done" for row in sweep.rows)
+    print(
+        f"{sweep.jobs} jobs: {done} rows done ({sweep.skipped} were there before), "
+        f"{len(sweep.problems)} failed or missing"
+    )
+    if not sweep.problems:
+        return 0 if sweep.rows else _nothing(sweep)
+    for problem in sweep.problems:
+        print(f"✗ {problem}", file=sys.stderr)
+    again = f": {sweep.command}" if sweep.command else ""
+    print(f"The same command runs only what is failed or missing{again}", file=sys.stderr)
+    return 1
+
+
+def _nothing(sweep: Sweep) -> int:
+    print(f"no job in {sweep.folder}: the sweep was empty", file=sys.stderr)
+    return 1

@@ -1,0 +1,168 @@
+"""The callback inside a real, tiny Hydra application, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medrobust.report.__main__ import main
+
+APP = """
+import json, os, signal
+from pathlib import Path
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+from medrobust.result.row import Row
+from medrobust.result.store import RowStore
+
+@hydra.main(version_base="1.3", config_path=".", config_name="config")
+def app(cfg):
+    store = RowStore(cfg.rows)
+    cell = {"data": "d", "model": "m", "objective": "s", "threat": "oblivious",
+            "surrogate": "", "attack": cfg.attack, "defense": cfg.defense}
+    row_id = f"{cfg.attack}-{cfg.defense}"
+    bad = cfg.attack in cfg.fail
+    old = store.get(row_id)
+    if cfg.attack == cfg.die:
+        os.kill(os.getpid(), signal.SIGKILL)
+    status = "failed" if bad else "skipped" if old and old.status == "done" else "done"
+    if status != "skipped":
+        store.put(Row(id=row_id, status=status, cell=cell, n=100, revision="r",
+            metrics={} if bad else {"accuracy": 0.5},
+            intervals={} if bad else {"accuracy": [0.4, 0.6]},
+            config={"attack": cfg.attack, "defense": cfg.defense},
+            error="Traceback\\nValueError: boom" if bad else None))
+    if cfg.attack == cfg.forget:
+        store.path(row_id).unlink()
+    if cfg.attack == cfg.damage:
+        store.path(row_id).write_text("{")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.attack != cfg.silent:
+        (folder / "cell.json").write_text(json.dumps({"row": row_id, "status": status,
+            "overrides": [], "rows": cfg.rows}))
+
+app()
+"""
+CONFIG = """
+attack: pgd
+defense: none
+rows: rows
+fail: []
+die: null
+forget: null
+damage: null
+silent: null
+table: {title: "A ${defense} table", rows: [defense], columns: [attack]}
+hydra:
+  sweep: {dir: out}
+  callbacks:
+    table: {_target_: medrobust.report.callback.TableCallback, formats: [csv, md, tex]}
+"""
+SWEEP = ("-m", "attack=none,pgd,bim", "defense=none,median")
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def run(app: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "app.py", *overrides],
+        cwd=app,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_whole_sweep_exits_with_0(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(app, *SWEEP, "hydra.callbacks.table.formats=null")
+    assert result.returncode == 0, result.stderr
+    assert "A none table" in result.stdout
+    assert "6 jobs: 6 rows done (0 were there before), 0 failed or missing" in result.stdout
+    files = {kind: (app / "out" / f"table.{kind}").read_bytes() for kind in ("csv", "md", "tex")}
+    assert (app / "out" / "table.png").read_bytes().startswith(b"\x89PNG")
+    again = run(app, *SWEEP)
+    assert "6 rows done (6 were there before)" in again.stdout
+    monkeypatch.chdir(app)
+    assert main(["out", "--out", "rebuilt"]) == 0
+    for kind, data in files.items():
+        assert (app / "out" / f"table.{kind}").read_bytes() == data
+        assert (app / "rebuilt" / f"table.{kind}").read_bytes() == data
+
+
+def test_what_is_missing_is_named_and_exits_with_1(app: Path) -> None:
+    command = "-m attack=none,a,b,c,d fail=[a] forget=b damage=c silent=d"
+    result = run(app, *command.split())
+    assert result.returncode == 1
+    assert "5 jobs: 1 rows done (0 were there before), 4 failed or missing" in result.stdout
+    for message in (
+        "✗ job 1 (attack=a) failed: ValueError: boom (traceback: `error` in rows/a-none.json)",
+        "✗ job 2 (attack=b): its row rows/b-none.json is gone",
+        "✗ job 3 (attack=c): rows/c-none.json is not JSON",
+        "✗ job 4 (attack=d) was killed before its end",
+    ):
+        assert message in result.stderr
+    assert f"python app.py {command}".replace("[a]", "'[a]'") in result.stderr.replace(
+        "'fail=[a]'", "fail='[a]'"
+    )
+    assert "✗ failed" in (app / "out" / "table.md").read_text()
+
+
+def test_a_killed_sweep_is_rebuilt(
+    app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, *SWEEP, "die=pgd").returncode < 0
+    assert not (app / "out" / "table.md").exists()
+    monkeypatch.chdir(app)
+    assert main(["out", "--format", "md"]) == 1
+    printed = capsys.readouterr().err
+    assert "✗ job 2 (attack=pgd defense=none) was killed before its end" in printed
+    assert "✗ job 5 (attack=bim defense=median) did not start" in printed
+    assert "| 50.0 |" in (app / "out" / "table.md").read_text()
+    (app / "out" / "sweep.json").unlink()
+    assert main(["out", "--format", "md"]) == 1
+    assert "✗ job 2 (attack=pgd defense=none die=pgd) was killed" in capsys.readouterr().err
+
+
+def test_a_wrong_table_is_told_before_the_first_job(app: Path) -> None:
+    result = run(app, *SWEEP, "table.rows=[defence]")
+    assert result.returncode == 2
+    assert "table: table axis 'defence' is unknown" in result.stderr
+    assert not (app / "rows").exists()
+
+
+def test_a_table_that_cannot_be_made_exits_with_2(app: Path) -> None:
+    result = run(app, "-m", "attack=none,pgd", "+table.metric=f1")
+    assert result.returncode == 2
+    assert "no row has the metric 'f1'" in result.stderr
+    broken = "hydra.callbacks.table.formats=[svg]"
+    result = run(app, "-m", "attack=none,pgd", broken)
+    assert result.returncode == 2
+    assert "formats" in result.stderr
+
+
+def test_an_earlier_sweep_in_the_same_folder_does_not_count(app: Path) -> None:
+    assert run(app, *SWEEP).returncode == 0
+    result = run(app, "-m", "attack=none,pgd")
+    assert result.returncode == 0
+    assert "2 jobs: 2 rows done" in result.stdout
+
+
+def test_importing_the_callback_is_cheap() -> None:
+    code = (
+        "import sys, medrobust.report.callback; "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'numpy', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []

@@ -1,0 +1,127 @@
+import pytest
+
+from medrobust.report.crosscheck import adaptive, black_box, crosschecks, stronger_setting
+from tests.report.conftest import MakeRow
+
+
+@pytest.mark.parametrize("key", ["steps", "eps", "restarts"])
+def test_more_effort_that_leaves_more(row: MakeRow, key: str) -> None:
+    light = row(0.30, settings={"class": "PGD", "loss": "ce", key: 0.1})
+    heavy = row(0.40, settings={"class": "PGD", "loss": "ce", key: 0.2})
+    assert list(stronger_setting([light, heavy])) == [heavy.id]
+    assert "left accuracy 40.0 against 30.0" in stronger_setting([light, heavy])[heavy.id][0]
+
+
+def test_noise_is_no_flag(row: MakeRow) -> None:
+    # Standard error of the difference at n=2005 and p≈0.3 is 1.45 points.
+    light = row(0.300, settings={"steps": 10})
+    assert not stronger_setting([light, row(0.325, settings={"steps": 20})])
+    assert stronger_setting([light, row(0.335, settings={"steps": 20})])
+    assert not stronger_setting(
+        [row(0.30, settings={"steps": 10}, n=200), row(0.34, settings={"steps": 20}, n=200)]
+    )
+
+
+def test_weaker_and_equal_settings_are_no_flag(row: MakeRow) -> None:
+    light = row(0.4, settings={"steps": 10})
+    assert not stronger_setting([light, row(0.3, settings={"steps": 20})])
+    assert not stronger_setting([light, row(0.4, settings={"steps": 20})])
+    trade = row(0.5, settings={"steps": 20, "eps": "2/255"})
+    assert not stronger_setting([row(0.4, settings={"steps": 10, "eps": "8/255"}), trade])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"attack": "bim"},
+        {"threat": "adaptive"},
+        {"defense": "median"},
+        {"filters": {"window": 5}},
+        {"data": "other"},
+        {"seed": 1},
+        {"settings": {"steps": 10, "loss": "dlr"}},
+        {"attack": "none"},
+        {"accuracy": None},
+    ],
+)
+def test_only_like_is_held_against_like(row: MakeRow, other: dict) -> None:
+    accuracy = other.pop("accuracy", 0.1)
+    weak = row(accuracy, **{"settings": {"steps": 10}, **other})
+    strong = row(0.9, settings={"steps": 20})
+    assert not stronger_setting([weak, strong]) or accuracy is None
+    assert strong.id not in crosschecks([weak, strong])
+
+
+def test_step_size_may_be_tuned_to_the_steps(row: MakeRow) -> None:
+    weak = row(0.1, settings={"steps": 10, "step_size": "2/255"})
+    strong = row(0.5, settings={"steps": 100, "step_size": "1/255"})
+    assert strong.id in stronger_setting([weak, strong])
+
+
+def test_a_blind_attack_says_so(row: MakeRow) -> None:
+    rows = [row(a, defense="median", settings={"steps": s}) for a, s in ((0.1, 7), (0.5, 20))]
+    (flags,) = stronger_setting(rows).values()
+    assert flags == [
+        "weaker than a lighter attack: steps 20 instead of 7 left accuracy 50.0 against 10.0 "
+        "(it does not see this defense)"
+    ]
+
+
+@pytest.mark.parametrize("knowledge", ["blackbox", "transfer"])
+def test_less_knowledge_that_leaves_less(row: MakeRow, knowledge: str) -> None:
+    budget = {"eps": "8/255"}
+    best = row(0.5, settings=budget)
+    worse = row(0.6, attack="fgsm", settings=budget)
+    black = row(0.2, attack="square", threat=knowledge, settings=budget)
+    flags = black_box([best, worse, black])
+    assert list(flags) == [best.id]
+    assert f"weaker than {knowledge} square" in flags[best.id][0]
+    smaller = row(0.2, attack="square", threat=knowledge, settings={"eps": "16/255"})
+    assert not black_box([best, worse, smaller])
+    assert not black_box([best, row(0.1, settings=budget, attack="bim"), black])
+
+
+def test_an_oblivious_attack_on_a_defense_is_not_white_box(row: MakeRow) -> None:
+    rows = [
+        row(0.5, defense="median"),
+        row(0.2, defense="median", attack="square", threat="blackbox"),
+    ]
+    assert not black_box(rows)
+    assert black_box([*rows, row(0.4, defense="median", threat="adaptive")])
+
+
+def test_adaptive_that_leaves_more(row: MakeRow) -> None:
+    blind, aware = row(0.3, defense="jpeg"), row(0.5, defense="jpeg", threat="adaptive")
+    assert list(adaptive([blind, aware])) == [aware.id]
+    assert list(crosschecks([blind, aware])) == [aware.id]
+    assert not adaptive([row(0.3), row(0.5, threat="adaptive")])
+    assert not adaptive([row(0.5, defense="jpeg"), row(0.3, defense="jpeg", threat="adaptive")])
+
+
+def test_detectors_are_held_by_auroc(row: MakeRow) -> None:
+    def of(auroc: float, **more: str) -> object:
+        metrics = {"accuracy": 0.3, "auroc": auroc}
+        span = {"auroc": [auroc - 0.02, auroc + 0.02]}
+        return row(0.3, defense="kd", metrics=metrics, intervals=span, **more)
+
+    weak = [of(0.6), of(0.9, threat="adaptive")]
+    assert "auroc 90.0 against 60.0" in next(iter(adaptive(weak).values()))[0]  # type: ignore[arg-type]
+    assert not adaptive([of(0.60), of(0.62, threat="adaptive")])  # type: ignore[list-item]
+
+
+def test_segmentation_uses_its_interval(row: MakeRow) -> None:
+    rows = [
+        row(
+            0.9,
+            metrics={"jaccard": j},
+            intervals={"jaccard": [j - w, j + w]},
+            settings={"steps": s},
+        )
+        for j, w, s in (
+            (0.3, 0.02, {"steps": 10}),
+            (0.4, 0.02, {"steps": 20}),
+            (0.44, 0.1, {"steps": 40}),
+        )
+    ]
+    assert list(stronger_setting(rows)) == [rows[1].id, rows[2].id]
+    assert not stronger_setting([rows[1], rows[2]])
