@@ -49,17 +49,13 @@ def make_row(
     }
     kind = attack.rpartition("/")[2].split("_")[0]
     done = accuracy is not None
+    kind_key = "class" if done else "_target_"  # a failed row has its config
     row_id = json.dumps([config, n], sort_keys=True)
     fields: dict[str, Any] = {
         "id": hashlib.sha256(row_id.encode()).hexdigest()[:16],
         "status": "done" if done else "failed",
-        "attack_variant": {
-            "class": f"attack.{kind}",
-            **(settings or {}),
-        }
-        if done
-        else {},
-        "defense_variant": {"class": f"defense.{defense}", **(filters or {})} if done else {},
+        "attack_variant": {kind_key: f"attack.{kind}", **(settings or {})},
+        "defense_variant": {kind_key: f"defense.{defense}", **(filters or {})},
         "metrics": {"accuracy": accuracy, "balanced_accuracy": accuracy / 2} if done else {},
         "intervals": (
             {"accuracy": [max(accuracy - 0.02, 0.0), min(accuracy + 0.02, 1.0)]} if done else {}

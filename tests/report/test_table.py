@@ -50,7 +50,7 @@ CHOICES = {
 AXES = ["data", "model", "threat", "surrogate", "attack", "defense", "seed"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     cells=st.lists(st.fixed_dictionaries(CHOICES), min_size=1, max_size=25),
     axes=st.permutations(AXES),

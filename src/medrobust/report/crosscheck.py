@@ -61,7 +61,7 @@ def stronger_setting(rows: Sequence[Row]) -> Flags:
                 blind = strong.cell["threat"] in ("oblivious", "transfer")
                 unseen = blind and strong.cell["defense"] != "none"
                 flags.setdefault(strong.id, []).append(
-                    f"weaker than a lighter attack: {more} left {_numbers(strong, weak)}"
+                    f"weaker than a lighter attack: {more} left more accuracy"
                     + (" (it does not see this defense)" if unseen else "")
                 )
     return flags
@@ -80,7 +80,8 @@ def black_box(rows: Sequence[Row]) -> Flags:
         budget = [comparable(settings.get(key)) for key in ("eps", "norm")]
         return (*_place(row), *budget)
 
-    for group in _groups(rows, alike):
+    bounded = [row for row in rows if flatten(row.attack_variant).get("eps") is not None]
+    for group in _groups(bounded, alike):
         white = [row for row in group if _white(row) and _measure(row, _ACCURACY) is not None]
         if not white:
             continue
@@ -93,7 +94,7 @@ def black_box(rows: Sequence[Row]) -> Flags:
         for row in beaten:
             flags.setdefault(best.id, []).append(
                 f"weaker than {row.cell['threat']} {row.cell['attack']}, which knows less: "
-                f"left {_numbers(best, row)}; gradients may be masked"
+                "gradients may be masked"
             )
     return flags
 
@@ -110,8 +111,7 @@ def adaptive(rows: Sequence[Row]) -> Flags:
             for blind in (row for row in group if row.cell["threat"] == "oblivious"):
                 if aware.cell["defense"] != "none" and _higher(aware, blind, _DETECTION):
                     flags.setdefault(aware.id, []).append(
-                        "weaker than the oblivious attack, although it sees the defense: left "
-                        f"{_numbers(aware, blind, _DETECTION)}"
+                        "weaker than the oblivious attack, although it sees the defense"
                     )
     return flags
 
@@ -178,9 +178,3 @@ def _higher(row: Row, other: Row, names: Sequence[str] = _ACCURACY) -> bool:
             return False
         error = math.hypot(*((span[1] - span[0]) / (2 * 1.96) for span in spans if span))
     return difference > NOISE * error and difference > 1e-9
-
-
-def _numbers(row: Row, other: Row, names: Sequence[str] = _ACCURACY) -> str:
-    name = _name(row, names)
-    ours, theirs = _measure(row, names) or 0.0, _measure(other, names) or 0.0
-    return f"{name} {100 * ours:.1f} against {100 * theirs:.1f}"

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
 _CELL = (1.15, 0.52)  # inches
+_LINE = 0.147  # inches, of the footnotes
 _EMPTY = "#e8e8e8"
 
 
 def render(table: Table) -> bytes:
     """PNG of the table.
 
-    The colours (viridis) are told apart by colour-blind readers and in grey. Phantom tables have
-    a mark across them.
+    The colours (viridis) are told apart by colour-blind readers and in grey. Phantom tables
+    have a mark across them.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -29,15 +30,17 @@ def render(table: Table) -> bytes:
         for heading in table.row_headings
     ]
     top = [
-        "\n".join(level.label.replace(" ", "\n") for level in shown(heading, table.column_axes))
+        "\n".join(_broken(level.label) for level in shown(heading, table.column_axes))
         for heading in table.column_headings
     ]
     tall, wide = len(side), len(top)
     left = 0.3 + 0.083 * max(len(label) for label in side)
     head = 0.95 + 0.17 * max(label.count("\n") + 1 for label in top)
-    width = max(left + wide * _CELL[0] + 0.25, 6.5)
+    width = max(
+        left + wide * _CELL[0] + 0.25, 0.115 * len(table.title) + 0.3, 0.075 * len(table.caption)
+    )
     foot = _foot(table, width)
-    height = head + tall * _CELL[1] + 0.35 + 0.165 * len(foot)
+    height = head + tall * _CELL[1] + 0.35 + _LINE * len(foot)
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes(
@@ -62,7 +65,7 @@ def render(table: Table) -> bytes:
     )
     figure.text(0.12 / width, 1 - 0.42 / height, table.caption, fontsize=9, va="top")
     figure.text(
-        *(0.12 / width, (0.165 * len(foot) + 0.15) / height),
+        *(0.12 / width, (_LINE * len(foot) + 0.15) / height),
         "\n".join(foot),
         fontsize=8,
         va="top",
@@ -119,11 +122,18 @@ def _heat(table: Table, axes: "Axes") -> None:
             ha="center",
             va="center",
             rotation=18,
-            fontsize=46,
+            fontsize=min(14 * values.shape[1], 30 * values.shape[0], 90),
             weight="bold",
-            color="#a40000",
-            alpha=0.28,
+            color="white",
+            alpha=0.4,
+            zorder=2,  # behind the numbers
         )
+
+
+def _broken(label: str) -> str:
+    """A label in lines that fit a column."""
+    short = label.replace(" ", "\n")
+    return short.replace("/", "/\n", 1) if len(label.split()[0]) > 14 else short
 
 
 def _ink(ground: "ColorType") -> str:

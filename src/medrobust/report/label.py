@@ -98,7 +98,8 @@ def readable(value: Any) -> str:
     """A setting as people write it: `8/255` for 0.03137…, a class without its module."""
     if isinstance(value, float):
         grey = value * 255
-        if 0 < value <= 1 and abs(grey - round(grey)) < 1e-6 and round(grey) < 255:
+        odd = len(f"{value:.9g}") > 6  # 0.2 stays 0.2
+        if odd and 0 < value < 1 and abs(grey - round(grey)) < 1e-6:
             return f"{round(grey)}/255"
         return f"{value:g}"
     if value is None:
@@ -109,24 +110,25 @@ def readable(value: Any) -> str:
 
 
 def variant(row: Row, axis: str) -> Mapping[str, Any]:
-    """Settings of the attack or defense; of a row that failed early, those of its config."""
-    settings = {"attack": row.attack_variant, "defense": row.defense_variant}.get(axis, {})
-    node = row.config.get(axis)
-    return flatten(settings or (node if isinstance(node, Mapping) else {}))
+    """Settings of the attack or defense; a failed row may know no more than their config."""
+    settings = row.attack_variant if axis == "attack" else row.defense_variant
+    return {
+        key.removesuffix("_target_") + "class" if key.endswith("_target_") else key: value
+        for key, value in flatten(settings).items()
+    }
 
 
 def _axis(rows: Sequence[Row], axis: str, merge: set[str]) -> list[Level]:
     if axis == "seed":
         return [Level(axis, str(row.seed), f"seed {row.seed}") for row in rows]
     choices = [row.cell.get(axis, "") for row in rows]
-    full = [row.attack_variant if axis == "attack" else row.defense_variant for row in rows]
     labels = [choice or "–" for choice in choices]
     if axis in ("attack", "defense"):
         settings = [variant(row, axis) for row in rows]
         for choice in dict.fromkeys(choices):
             members = [number for number, name in enumerate(choices) if name == choice]
-            # A row that failed early knows its config only, which lacks defaults.
-            known = [number for number in members if full[number]] or members
+            # A failed row knows its config only, which need not say what the object does.
+            known = [number for number in members if rows[number].status == "done"] or members
             keys = [
                 key
                 for key in differing([settings[number] for number in known])
@@ -140,7 +142,7 @@ def _axis(rows: Sequence[Row], axis: str, merge: set[str]) -> list[Level]:
 
 
 def _setting(key: str, value: Any) -> str:
-    if key.split(".")[-1] in ("class", "_target_"):
+    if key.rpartition(".")[2] == "class":
         name = str(value).rpartition(".")[2]
         owner = key.rpartition(".")[0].rpartition(".")[2]
         return f"{owner}={name}" if owner else name

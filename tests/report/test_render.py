@@ -1,0 +1,150 @@
+import io
+import re
+
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+from medrobust.report import figure, latex, markdown, tidy
+from medrobust.report.config import TableConfig
+from medrobust.report.table import Table, build
+from medrobust.report.terminal import show
+from medrobust.report.write import write
+from tests.report.conftest import make_row
+
+ATTACKS = ("none", *(f"medrdf/ifgsm_{n}" for n in (1, 2, 5, 7)), *(f"pgd_{n}" for n in range(4)))
+
+
+def table(*, phantom: bool = False, **node: object) -> Table:
+    """12 × 9, with the paper's numbers on clean images."""
+    rows = [
+        make_row(
+            None if (i, j) == (3, 3) else (i + j) / 25,
+            attack=attack,
+            defense="none" if i == 0 else f"defense_{i}",
+            phantom=phantom,
+            flags=["zero_gradient & more"] if j == 8 else [],
+        )
+        for i in range(12)
+        for j, attack in enumerate(ATTACKS)
+        if (i, j) != (5, 5)
+    ]
+    reference = {
+        "paper": "medrdf",
+        "table": "table3",
+        "defenses": {f"defense_{i}": {"defense": "median_filter"} for i in range(12)},
+        "attacks": {f"medrdf/ifgsm_{n}": {"attack": "bim", "steps": n} for n in (1, 2, 5, 7)},
+        "notes": ["50 % of x_1 | 2"],
+    }
+    return build(rows, TableConfig.parse({"title": "T_1", "reference": reference, **node}))
+
+
+def printed(width: int, shown: Table, *, terminal: bool = True) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    show(shown, console)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 160, 250])
+def test_terminal_shows_every_number_within_its_width(width: int) -> None:
+    shown = table()
+    text = printed(width, shown)
+    grid = text[: text.index("accuracy, %")]
+    assert "…" not in text
+    assert max(map(len, grid.splitlines()[2:])) <= width
+    numbers = re.findall(r"\d+\.\d(?=[¹ \n])", grid)
+    for line in shown.cells:
+        for cell in line:
+            if cell.value is not None:
+                assert f"{100 * cell.value:.1f}" in numbers
+    assert grid.count("✗") == 1
+
+
+def test_terminal_wide_enough_has_one_line_per_row() -> None:
+    text = printed(250, table())
+    assert "0.0 / 74.1 (−74.1)*" in text
+    assert "legend" not in text
+    assert "✗ failed; — not run." in text
+    assert "¹ zero_gradient & more." in text
+
+
+def test_pipe_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    show(table())
+    assert "0.0 / 74.1 (−74.1)*" in capsys.readouterr().out
+
+
+def test_markdown_is_a_table() -> None:
+    lines = [line for line in markdown.render(table()).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 12
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
+    assert lines[2].startswith("| none | 0.0 / 74.1 (−74.1)\\* |")
+
+
+def test_latex_is_escaped() -> None:
+    escaped = latex.escape(r"50% of a_b & {c} #1 $x ~ ^ \n < 3×ε")
+    assert escaped == (
+        r"50\% of a\_b \& \{c\} \#1 \$x \textasciitilde{} \textasciicircum{} "
+        r"\textbackslash{}n $<$ 3$\times$$\varepsilon$"
+    )
+
+
+def test_latex_is_a_table() -> None:
+    text = latex.render(table())
+    lines = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(lines) == 1 + 12
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {9}
+    assert r"\caption{T\_1. data dermamnist" in text
+    assert r"50 \% of x\_1 \textbar{} 2" in text
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert text.count(r"\textbf{") == 9  # the best of each column
+    assert lines[-1].count(r"\textbf{") == 9
+    assert text.isascii()
+
+
+def test_best_may_be_the_lowest() -> None:
+    text = latex.render(table(best="low"))
+    first = next(line for line in text.splitlines() if line.startswith("none &"))
+    assert first.count(r"\textbf{") == 9
+    assert r"\textbf{" not in latex.render(table(best="none"))
+
+
+def test_csv_has_one_line_per_cell() -> None:
+    lines = tidy.render(table()).splitlines()
+    assert len(lines) == 1 + 12 * 9
+    names = lines[0].split(",")
+    first = dict(zip(names, lines[1].split(","), strict=True))
+    assert (first["value"], first["paper_value"], first["difference"]) == ("0.0", "0.741", "-0.741")
+    assert first["paper_in_interval"] == "False"
+
+
+@pytest.mark.parametrize("phantom", [False, True])
+def test_picture_is_drawn(phantom: bool) -> None:
+    shown = table(phantom=phantom)
+    data = figure.render(shown)
+    picture = imread(io.BytesIO(data))
+    assert picture.shape[0] > 800
+    assert picture.shape[1] > 1200
+    assert figure.render(shown) == data
+
+
+def test_phantoms_are_named_in_every_rendering() -> None:
+    shown = table(phantom=True)
+    for text in (printed(200, shown), markdown.render(shown), latex.render(shown)):
+        assert "PHANTOM DATA, no result" in text
+        assert "74.1" not in text
+        assert "aper" not in text
+    assert tidy.render(shown).count(",True,") >= 12 * 9
+    assert figure.render(shown) != figure.render(table())
+
+
+def test_a_table_of_one_cell_and_of_failures(tmp_path: object) -> None:
+    for rows in ([make_row(0.5)], [make_row(None)], [make_row(1.0), make_row(None, attack="bim")]):
+        shown = build(rows, TableConfig(percent=False))
+        assert printed(80, shown)
+        write(shown, str(tmp_path))
+
+
+def test_unknown_formats_are_refused(tmp_path: object) -> None:
+    with pytest.raises(ValueError, match=r"svg.*choose from csv, md, tex, png"):
+        write(table(), str(tmp_path), ["svg"])

@@ -1,0 +1,45 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medrobust.result.row import Row, RowError
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    metrics=st.dictionaries(st.text(), NUMBERS),
+    text=st.text(),
+    n=st.integers(0, 10**6),
+    variant=st.dictionaries(st.text(), st.none() | st.booleans() | NUMBERS | st.text()),
+)
+def test_json_and_back(metrics: dict, text: str, n: int, variant: dict[str, Any]) -> None:
+    row = Row("a", "done", {"data": text}, variant, metrics=metrics, n=n, error=text)
+    again = Row.from_json(row.to_json(), "file")
+    assert again == row
+    assert again.to_json() == row.to_json()
+
+
+def test_nan_is_never_written() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Row("a", "done", {}, metrics={"accuracy": float("nan")}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: "{", "f.json is not JSON .*; delete it"),
+        (lambda data: "[]", "f.json is not a row of format 1"),
+        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 1"),
+        (lambda data: json.dumps(data | {"extra": 0}), r"unknown fields \['extra'\]"),
+        (lambda data: json.dumps({"format": 1}), r"missing or unknown fields \['attack_variant'"),
+    ],
+)
+def test_damage_is_named(change: Any, message: str) -> None:
+    data = json.loads(Row("a", "done", {}).to_json())
+    with pytest.raises(RowError, match=message):
+        Row.from_json(change(data), "f.json")
