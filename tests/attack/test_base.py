@@ -1,0 +1,115 @@
+import pytest
+import torch
+from torch import Tensor
+
+from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.goal import Goal
+from medrobust.rng import sample_seeds
+from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+
+
+class Shift(Attack):
+    """Adds a constant: whatever a broken attack could return."""
+
+    def __init__(self, eps: float, change: object) -> None:
+        super().__init__(eps)
+        self.change = change
+
+    def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
+        return self.change(x)  # type: ignore[operator,no-any-return]
+
+
+class ShiftL2(Shift):
+    norm = "l2"
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    return torch.full((4, 3, 6, 5), 0.5), torch.arange(4), sample_seeds(0, list("abcd"))
+
+
+def spoil(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[2, 0, 0, 0] = torch.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x + 0.11, r"broke its budget: linf 0\.11.*> eps 0\.1 .*\[0, 1, 2, 3\]"),
+        (lambda x: x + 0.1 * (1 + 2e-5), "broke its budget"),
+        (lambda x: x[:3], r"returned torch\.float32 \(3, 3, 6, 5\)"),
+        (lambda x: x.double(), r"returned torch\.float64"),
+        (spoil, r"NaN or infinity for images \[2\]"),
+        (lambda x: x + 0.6, r"left \[0, 1\]"),
+        (lambda x: x - 0.6, r"left \[0, 1\]"),
+    ],
+    ids=["budget", "budget_by_little", "shape", "dtype", "nan", "above", "below"],
+)
+def test_breaches_are_caught(
+    change: object, message: str, row_surrogate: VictimSurrogate, batch: tuple[Tensor, ...]
+) -> None:
+    x, y, seeds = batch
+    with pytest.raises(AttackError, match=message):
+        Shift(0.1, change)(row_surrogate, x, y, seeds=seeds)
+
+
+def test_l2_budget_counts_the_whole_image(
+    row_surrogate: VictimSurrogate, batch: tuple[Tensor, ...]
+) -> None:
+    x, y, seeds = batch
+    length = 0.01 * (3 * 6 * 5) ** 0.5
+    ShiftL2(length * (1 + 1e-5), lambda x: x + 0.01)(row_surrogate, x, y, seeds=seeds)
+    with pytest.raises(AttackError, match="l2"):
+        ShiftL2(length * 0.999, lambda x: x + 0.01)(row_surrogate, x, y, seeds=seeds)
+
+
+def test_attack_that_writes_on_its_input_harms_no_one(
+    row_surrogate: VictimSurrogate, batch: tuple[Tensor, ...]
+) -> None:
+    x, y, seeds = batch
+    Shift(0.1, lambda x: x.add_(0))(row_surrogate, x, y, seeds=seeds)
+    assert (x == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, torch.full((4, 3, 6, 5), 128, dtype=torch.uint8), "expected float NCHW"),
+        (0, torch.full((3, 6, 5), 0.5), "expected float NCHW"),
+        (0, torch.full((4, 3, 6, 5), 1.5), "normalisation belongs inside the victim"),
+        (0, torch.full((4, 3, 6, 5), torch.nan), r"expected \[0, 1\]"),
+        (1, torch.zeros(4), "labels are torch.float32"),
+        (1, torch.zeros(4, 1, dtype=torch.int64), "expected int64"),
+        (1, torch.zeros(3, dtype=torch.int64), "for 4 images"),
+        (2, torch.zeros(4), "medrobust.rng.sample_seeds"),
+        (2, torch.zeros(3, dtype=torch.int64), "medrobust.rng.sample_seeds"),
+    ],
+)
+def test_bad_input_is_refused(
+    place: int,
+    value: Tensor,
+    message: str,
+    row_surrogate: VictimSurrogate,
+    batch: tuple[Tensor, ...],
+) -> None:
+    parts = list(batch)
+    parts[place] = value
+    with pytest.raises(AttackError, match=message):
+        Shift(0.1, lambda x: x)(row_surrogate, parts[0], parts[1], seeds=parts[2])
+
+
+def test_largest_eps() -> None:
+    with pytest.raises(ValueError, match=r"attack\.eps=1.5"):
+        Shift(1.5, None)
+    assert ShiftL2(1.5, None).eps == 1.5
+
+
+def test_distance_against_numpy() -> None:
+    x, other = torch.rand(2, 5, 3, 4, 4)
+    difference = (x.double() - other.double()).flatten(1).numpy()
+    torch.testing.assert_close(
+        distance(x, other, "l2").numpy(), (difference**2).sum(1) ** 0.5, rtol=1e-12, atol=0
+    )
+    torch.testing.assert_close(distance(x, other, "linf").numpy(), abs(difference).max(1))
