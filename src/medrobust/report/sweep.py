@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medrobust.report.config import TableConfig
+from medrobust.report.failure import reason
 from medrobust.result.row import Row, RowError
 from medrobust.result.store import RowStore, write_atomically
 
@@ -101,8 +102,8 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
             continue
         rows[row.id] = row
         if row.status != "done":
-            last = ((row.error or "").strip().splitlines() or ["no traceback"])[-1]
-            problems.append(f"{name} failed: {last} (traceback: `error` in {store.path(row.id)})")
+            where = store.path(row.id)
+            problems.append(f"{name} failed: {reason(row.error)} (traceback: `error` in {where})")
     config = TableConfig.parse(plan.table)
     return Sweep(
         folder, tuple(rows.values()), config, tuple(problems), plan.command, len(numbers), skipped

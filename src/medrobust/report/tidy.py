@@ -4,6 +4,7 @@ import csv
 import io
 from typing import Any
 
+from medrobust.report.failure import reason
 from medrobust.report.table import Cell, Heading, Table
 from medrobust.report.text import shown
 from medrobust.result.row import CELL
@@ -58,9 +59,5 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
         "phantom": table.phantom,
         "row_id": row.id if row else None,
         "revision": row.revision if row else None,
-        "error": _last_line(row.error) if row and row.error else None,
+        "error": reason(row.error) if row and row.error else None,
     }
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1]
