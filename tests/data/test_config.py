@@ -38,8 +38,8 @@ def test_key_and_name(tmp_path, name, phantom):
     module = instantiate(config)
     assert module.name == config.name == name
     derived = instantiate(config, key=None)
-    assert config.key == derived.key == f"{name}_32px" + "_phantom" * phantom
-    assert module.root == tmp_path / name
+    assert config.key == derived.key == f"{module.variant}_32px" + "_phantom" * phantom
+    assert module.root == tmp_path / name.removesuffix("_binary")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -151,11 +151,6 @@ class MedicalDataModule(pl.LightningDataModule):
             raise ValueError(f"{self.name}: data.size is {size}, expected a side in pixels >= 1")
         if channels not in (None, 1, 3):
             raise ValueError(f"{self.name}: data.channels is {channels}, expected null, 1 or 3")
-        if phantom and phantom_n < 10 * len(self.classes):
-            raise ValueError(
-                f"{self.name}: data.phantom_n is {phantom_n}, expected at least "
-                f"{10 * len(self.classes)}: ten images for each of {len(self.classes)} classes"
-            )
         self.root, self.manifests = Path(root), Path(manifests)
         self.size = size
         self.channels = channels or self.native_channels
@@ -200,13 +195,6 @@ class MedicalDataModule(pl.LightningDataModule):
         """What decides pixels and labels besides the bytes on disk; part of the manifest."""
         return {"size": self.size, "channels": self.channels, "resize": "pil bilinear"}
 
-    def manifest_file(self) -> str:
-        """Path of the manifest under `manifests`; phantoms lie apart."""
-        seed = "" if self.split_seed == 0 else f"_seed{self.split_seed}"
-        if self.phantom:
-            return f"phantom/{self.name}_{self.folder.name}{seed}.csv"
-        return f"{self.name}{seed}.csv"
-
     # What users call -----------------------------------------------------------------------
 
     @property
@@ -215,9 +203,15 @@ class MedicalDataModule(pl.LightningDataModule):
         return len(self.classes)
 
     @property
+    def variant(self) -> str:
+        """The name, and what tells apart labelings of the same images."""
+        return self.name
+
+    @property
     def key(self) -> str:
         """Name of this view in checkpoint paths, such as `isic2019_224px_phantom`."""
-        return self._key or f"{self.name}_{self.size}px{'_phantom' if self.phantom else ''}"
+        suffix = "_phantom" if self.phantom else ""
+        return self._key or f"{self.variant}_{self.size}px{suffix}"
 
     @property
     def folder(self) -> Path:
@@ -251,7 +245,7 @@ class MedicalDataModule(pl.LightningDataModule):
         splits = self.assign(entries)
         reader = self.reader()
         # The manifest is read again while the files look unchanged: hashing a large set is slow.
-        path = self.manifests / self.manifest_file()
+        path = self._manifest_path()
         listing = self._listing(entries, splits)
         records = read_records(path, listing)
         if records is None:
@@ -316,6 +310,12 @@ class MedicalDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Sample]:
         """Test samples in order."""
         return DataLoader(self.dataset("test"), self.batch_size, num_workers=self.workers)
+
+    def _manifest_path(self) -> Path:
+        seed = "" if self.split_seed == 0 else f"_seed{self.split_seed}"
+        if self.phantom:  # apart from the manifests of real images, which are worth keeping
+            return self.manifests / "phantom" / f"{self.variant}_{self.folder.name}{seed}.csv"
+        return self.manifests / f"{self.variant}{seed}.csv"
 
     # What `entries` is written with --------------------------------------------------------
 

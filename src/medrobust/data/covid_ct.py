@@ -86,10 +86,10 @@ class COVIDCT(MedicalDataModule):
         """Adds the target of the masks."""
         return {**super().view(), "target": self.target}
 
-    def manifest_file(self) -> str:
-        """Each target has a manifest."""
-        path = Path(super().manifest_file())
-        return str(path.with_stem(f"{path.stem}_{self.target}"))
+    @property
+    def variant(self) -> str:
+        """The name and the target, such as `covid_ct_infection`."""
+        return f"{self.name}_{self.target}"
 
     def write_phantom(self, folder: Path) -> None:
         """Draw chests in cross-section, with both kinds of mask."""

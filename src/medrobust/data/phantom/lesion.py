@@ -19,7 +19,7 @@ from medrobust.data.phantom.canvas import (
 # Eight codewords, any two of which differ in four of the seven attributes; then their opposites.
 _HADAMARD: Final = np.array([[(-1.0) ** bin(i & j).count("1") for j in range(8)] for i in range(8)])
 _CODES: Final = np.concatenate([_HADAMARD[:, 1:], -_HADAMARD[:, 1:]])
-_SPREAD: Final = 0.45  # deviation of an attribute within a class; decides how much classes overlap
+_SPREAD: Final = 0.36  # deviation of an attribute within a class; decides how much classes overlap
 MAX_CLASSES: Final = len(_CODES)
 
 
@@ -43,7 +43,7 @@ def draw_lesion(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
     dy, dx = rows - uniform(rng, n, -0.15, 0.15), columns - uniform(rng, n, -0.15, 0.15)
     u = np.cos(angle) * dx + np.sin(angle) * dy
     v = np.cos(angle) * dy - np.sin(angle) * dx
-    stretch = np.exp(0.15 * long)
+    stretch = np.exp(0.17 * long)
     radius = np.sqrt((u / stretch) ** 2 + (v * stretch) ** 2)
     theta = np.arctan2(v, u)
     wobble = sum(
@@ -54,8 +54,8 @@ def draw_lesion(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
     body = inside(edge, 0.04)
 
     skin = 0.78 + 0.04 * smooth_noise(rng, n, px, 3) + 0.05 * (u * uniform(rng, n, -1, 1))
-    depth = 0.20 + 0.03 * dark + 0.03 * smooth_noise(rng, n, px, 5)
-    depth = depth + 0.025 * rim * np.exp(-(((edge + 0.08) / 0.06) ** 2))
+    depth = 0.20 + 0.036 * dark + 0.03 * smooth_noise(rng, n, px, 5)
+    depth = depth + 0.032 * rim * np.exp(-(((edge + 0.08) / 0.06) ** 2))
     phase = 2 * np.pi * 4.5
     mesh = np.cos(phase * u) * np.cos(phase * v)
     depth = depth + (0.026 + 0.026 * network) * mesh

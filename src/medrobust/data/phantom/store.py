@@ -54,7 +54,14 @@ def class_labels(n: int, weights: Sequence[float], seed: int) -> NDArray[np.int6
     """Labels of n images in a seeded order, with class shares by `weights`.
 
     Every class gets at least ten images, so that each split can hold some.
+
+    Raises:
+        ValueError: n is too small for that.
     """
+    if n < 10 * len(weights):
+        raise ValueError(
+            f"data.phantom_n is {n}, expected at least {10 * len(weights)}: ten images per class"
+        )
     shares = np.asarray(weights, dtype=np.float64)
     counts = np.maximum(10, np.floor(shares / shares.sum() * n)).astype(np.int64)
     counts[np.argmax(counts)] += n - counts.sum()
