@@ -28,7 +28,8 @@ def test_projection_stays_inside_by_exact_arithmetic(
     far = region.centre + 3 * eps * torch.randn(x.shape, generator=generator).to(region.dtype)
     found = region.shown(region.project(far))
     assert found.dtype == dtype
-    assert found.amin() >= 0 and found.amax() <= 1
+    assert found.amin() >= 0
+    assert found.amax() <= 1
     slack = 1e-15 if order == "linf" else 1e-6 * max(1, eps)
     assert distance(x, found, order).max() <= eps + slack
 

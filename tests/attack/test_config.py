@@ -53,7 +53,8 @@ def test_medrdf_columns(name: str) -> None:
     kinds = {"ifgsm": BIM, "pgd": PGD, "cw": CWLinf}
     kind, last = name.split("_")
     attack = build(f"+attack=medrdf/{name}")
-    assert type(attack) is kinds[kind] and isinstance(attack, Iterated)
+    assert type(attack) is kinds[kind]
+    assert isinstance(attack, Iterated)
     assert attack.eps == 8 / 255
     assert attack.steps == (100 if kind == "cw" else int(last))
     assert not attack.early_stop

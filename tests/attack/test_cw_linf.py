@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,11 @@ from medrobust.threat.surrogate import VictimSurrogate
 
 
 def test_margin_sees_through_saturated_logits(
-    surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor, wrap: type
+    surrogate: VictimSurrogate,
+    images: Tensor,
+    labels: Tensor,
+    seeds: Tensor,
+    wrap: Callable[..., VictimSurrogate],
 ) -> None:
     """With logits times 1e4 the cross-entropy has no gradient; the margin still has."""
 

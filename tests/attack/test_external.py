@@ -1,4 +1,5 @@
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -59,13 +60,18 @@ def test_random_numbers_are_seeded_and_given_back(
     after = torch.rand(2), np.random.rand(2), random.random()
     torch.manual_seed(3)
     np.random.seed(3)
-    assert torch.equal(after[0], torch.rand(2)) and (after[1] == np.random.rand(2)).all()
+    assert torch.equal(after[0], torch.rand(2))
+    assert (after[1] == np.random.rand(2)).all()
     assert torch.equal(first, attack(surrogate, images, labels, seeds=seeds))
     assert not torch.equal(first, attack(surrogate, images, labels, seeds=seeds + 1))
 
 
 def test_careless_callable_leaves_no_trace(
-    surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor, wrap: type
+    surrogate: VictimSurrogate,
+    images: Tensor,
+    labels: Tensor,
+    seeds: Tensor,
+    wrap: Callable[..., VictimSurrogate],
 ) -> None:
     def careless(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         assert not model.training

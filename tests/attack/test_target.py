@@ -1,8 +1,14 @@
 import pytest
 import torch
 
-from medrobust.attack.target import FixedClass, LeastLikely, MostLikely, NextClass, RandomClass
-from medrobust.attack.target import Target
+from medrobust.attack.target import (
+    FixedClass,
+    LeastLikely,
+    MostLikely,
+    NextClass,
+    RandomClass,
+    Target,
+)
 
 LOGITS = torch.tensor([[5.0, 1.0, 3.0], [2.0, 9.0, -1.0]])
 Y = torch.tensor([0, 2])
@@ -11,7 +17,12 @@ SEEDS = torch.arange(2)
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [(NextClass(), [1, 0]), (LeastLikely(), [1, 0]), (MostLikely(), [2, 1]), (FixedClass(1), [1, 1])],
+    [
+        (NextClass(), [1, 0]),
+        (LeastLikely(), [1, 0]),
+        (MostLikely(), [2, 1]),
+        (FixedClass(1), [1, 1]),
+    ],
 )
 def test_by_hand(rule: Target, expected: list[int]) -> None:
     assert rule(LOGITS, Y, SEEDS).tolist() == expected
