@@ -1,11 +1,12 @@
 """What the evaluation asks of every logger, besides what Lightning asks."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pytorch_lightning.loggers import Logger
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,10 +29,10 @@ def summary_of(row: "Row") -> dict[str, float]:
     }
 
 
-class CellLogger(ABC):
+class CellLogger(Logger):
     """Logs one cell of the benchmark: its row, tables and images.
 
-    Every subclass is a Lightning logger too, so that the same config serves training.
+    It is a Lightning logger too, so that the same config serves training.
     """
 
     @abstractmethod

@@ -30,10 +30,10 @@ class CsvLogger(CSVLogger, CellLogger):
 
     def log_row(self, row: "Row") -> None:
         """Config into `config.json`, numbers into `metrics.csv`."""
+        self.log_metrics({**summary_of(row)}, step=0)
+        self.save()
         path = self._file("config", ".json")
         path.write_text(json.dumps(row.config, indent=1, sort_keys=True), encoding="utf-8")
-        self.log_metrics(summary_of(row), step=0)
-        self.save()
 
     def log_matrix(self, name: str, matrix: "DataFrame") -> None:
         """Write `<name>.csv`."""

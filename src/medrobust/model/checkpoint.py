@@ -2,7 +2,6 @@
 
 import importlib
 import io
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -182,13 +181,14 @@ def load_victim(
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # a damaged archive or pickle can raise almost anything
+        reason = next(iter(str(error).splitlines()), "empty")
         raise VictimError(
             f"{path} is not a victim's checkpoint, or is damaged, or holds code "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); delete it and train again"
-        ) from None
+            f"({type(error).__name__}: {reason}); delete it and train again"
+        ) from error
     parts = ("format", "architecture", "fingerprint", "meta", "state_dict", "digest")
     if not isinstance(content, dict) or set(content) != set(parts):
         raise VictimError(f"{path} is not a victim's checkpoint, expected the parts {parts}")

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -13,8 +11,8 @@ class PretrainedError(RuntimeError):
     """ImageNet weights were asked for and could not be had."""
 
 
-def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> nn.Module:
-    """A timm network.
+def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> Any:
+    """A timm network, a `torch.nn.Module` whose parts are named as in timm.
 
     Args:
         network: timm's name of it.

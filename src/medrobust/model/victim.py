@@ -1,6 +1,7 @@
 """The trained network under attack, with its normalisation inside."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,18 +79,20 @@ class Victim(nn.Module):
 
         Raises:
             KeyError: the network has no module of that name.
+            TypeError: the module's output is not one tensor.
         """
         modules = dict(self.network.named_modules())
         unknown = [tap for tap in taps if tap not in modules]
         if unknown:
             raise KeyError(f"victim has no tap {unknown}; it has {self.taps}")
         caught: dict[str, Tensor] = {}
-        handles = [
-            modules[tap].register_forward_hook(
-                lambda _module, _inputs, output, tap=tap: caught.__setitem__(tap, output)
-            )
-            for tap in taps
-        ]
+
+        def catch(tap: str, _module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise TypeError(f"tap {tap!r} gives a {type(output).__name__}; tap a part of it")
+            caught[tap] = output.clone()  # a later layer may work in place (ReLU, residual sums)
+
+        handles = [modules[tap].register_forward_hook(partial(catch, tap)) for tap in taps]
         try:
             logits = self(x)
         finally:

@@ -26,7 +26,7 @@ class Objective(Configured, nn.Module, ABC):
         super().__init__()
         self.name = name
 
-    def prepare(self, data: "MedicalDataModule") -> None:  # noqa: B027
+    def prepare(self, data: "MedicalDataModule") -> None:
         """Look at the training data once, before the first batch; by default nothing is needed.
 
         Raises:

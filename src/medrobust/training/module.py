@@ -66,9 +66,8 @@ class TrainingModule(pl.LightningModule):
         self._seconds_before = 0.0
         self._began = time.perf_counter()
         metrics = self.metrics(data.num_classes)
-        self.measures = nn.ModuleDict(
-            {f"on_{split}": metrics.clone(prefix=f"{split}/") for split in ("val", "test")}
-        )
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
 
     @abstractmethod
     def metrics(self, num_classes: int) -> MetricCollection:
@@ -88,17 +87,15 @@ class TrainingModule(pl.LightningModule):
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Measure a batch of the validation split."""
-        self._measure(batch, "val")
+        self._measure(batch, self.val_metrics, prog_bar=True)
 
     def test_step(self, batch: Sample, batch_idx: int) -> None:
         """Measure a batch of the test split."""
-        self._measure(batch, "test")
+        self._measure(batch, self.test_metrics, prog_bar=False)
 
-    def _measure(self, batch: Sample, split: str) -> None:
-        measure = self.measures[f"on_{split}"]
-        measure.update(self.victim(batch.image), batch.label)
-        bar = split == "val"
-        self.log_dict(measure, on_epoch=True, prog_bar=bar, batch_size=len(batch.image))
+    def _measure(self, batch: Sample, metrics: MetricCollection, *, prog_bar: bool) -> None:
+        metrics.update(self.victim(batch.image), batch.label)
+        self.log_dict(metrics, on_epoch=True, prog_bar=prog_bar, batch_size=len(batch.image))
 
     def configure_optimizers(self) -> Any:
         """Optimizer, and scheduler per epoch."""

@@ -15,15 +15,22 @@ def recipe_of(config: DictConfig) -> dict[str, Any]:
     Raises:
         MissingMandatoryValue: a `???` was left open.
     """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    chosen = ("model", "objective", "optimizer", "scheduler", "early_stopping", "seed")
+    groups = ("model", "objective", "optimizer", "scheduler")
+    data = _plain(config.data)
     return {
-        **{key: plain[key] for key in chosen},
-        "max_epochs": plain["trainer"]["max_epochs"],
-        "precision": plain["trainer"]["precision"],
-        "data": {key: value for key, value in plain["data"].items() if key not in _DATA_PLACES},
+        **{group: _plain(config[group]) for group in groups},
+        "data": {key: value for key, value in data.items() if key not in _DATA_PLACES},
+        "max_epochs": config.trainer.max_epochs,
+        "precision": config.trainer.precision,
+        "early_stopping": config.early_stopping,
+        "seed": config.seed,
     }
+
+
+def _plain(node: DictConfig | None) -> Any:
+    if node is None:
+        return None
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 
 from medrobust.data.base import MedicalDataModule
+from medrobust.logger.base import CellLogger
 from medrobust.model.checkpoint import VictimMeta, read_meta, save_victim
 from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
@@ -43,7 +43,7 @@ def train(
     optimizer: MakeOptimizer,
     scheduler: MakeScheduler | None,
     trainer: Mapping[str, Any],
-    logger: Logger,
+    logger: CellLogger,
     checkpoint: str | Path,
     recipe: Mapping[str, Any],
     seed: int,
@@ -103,16 +103,15 @@ def train(
     last = _resume_from(resume, unfinished / "last.ckpt")
     if last is None:
         shutil.rmtree(unfinished, ignore_errors=True)
-    best = ModelCheckpoint(
-        dirpath=unfinished,
-        filename="best",
-        monitor=module.score,
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [best]
+    common: dict[str, Any] = {
+        "dirpath": unfinished,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    best = ModelCheckpoint(filename="best", monitor=module.score, mode="max", **common)
+    # Not `save_last`, which writes only when the score was a new best. The last one comes second,
+    # so that it knows of the best one.
+    callbacks: list[Callback] = [best, ModelCheckpoint(filename="last", **common)]
     if early_stopping is not None:
         callbacks.append(EarlyStopping(module.score, mode="max", patience=early_stopping))
     runner = pl.Trainer(
@@ -125,6 +124,7 @@ def train(
         num_sanity_val_steps=0,
         log_every_n_steps=10,
     )
+    logger.log_hyperparams(recipe)
     _log.info("training %s on %s (%d images)", recipe_name(recipe), data.key, _length(data))
     runner.fit(module, ckpt_path=last, weights_only=True)
     if runner.interrupted:
@@ -157,6 +157,7 @@ def train(
         save_victim(checkpoint, victim, meta)
         shutil.rmtree(unfinished)
     runner.strategy.barrier("victim saved")
+    logger.finish()
     _report(checkpoint, meta, "trained")
     return meta
 

@@ -1,0 +1,88 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from medrobust.config import register
+from medrobust.model.checkpoint import load_victim
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def train(*overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train.py"), *overrides]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+def test_help_and_config_come_without_heavy_imports(flags: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['train.py', *{flags}]\n"
+        f"runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
+        "heavy = {'torch', 'pytorch_lightning', 'timm', 'pandas', 'wandb'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "optimizer:" in done.stdout
+    if flags == ["--help"]:
+        assert "python train.py data=dermamnist" in done.stdout
+        assert "mobilenet_v2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "override",
+    [f"{group}={name}" for group in ("model", "objective", "trainer", "logger", "recipe")
+     for name in options(group)],
+)  # fmt: skip
+def test_every_choice_composes_and_explains_its_keys(override: str) -> None:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=[override])
+    group, name = override.split("=")
+    if group != "recipe":
+        OmegaConf.to_container(config[group], resolve=group != "logger", throw_on_missing=True)
+    assert config.checkpoint == (
+        f"./checkpoints/dermamnist_28px/{config.model.name}/{config.objective.name}/seed_0.ckpt"
+    )
+    if group in ("model", "objective"):
+        assert config[group].name == name
+    lines = (CONF / group / f"{name}.yaml").read_text().splitlines()
+    if group in ("model", "objective", "trainer", "logger"):
+        assert all("#" in line for line in lines if line and not line.startswith("_target_"))
+
+
+def test_a_victim_from_the_command_line(tmp_path: Path) -> None:
+    overrides = [
+        "data=dermamnist", "data.phantom=true", "data.phantom_n=100", "model=mobilenet_v2",
+        "model.network=mobilenetv2_050", "trainer=cpu", "trainer.max_epochs=2",
+        "progress_bar=false", f"paths.root={tmp_path}",
+    ]  # fmt: skip
+    done = train(*overrides)
+    assert done.returncode == 0, done.stderr
+    assert "test/accuracy" in done.stdout
+    path = tmp_path / "checkpoints/dermamnist_28px_phantom/mobilenet_v2/standard/seed_0.ckpt"
+    victim = load_victim(path, train_command="", num_classes=7)
+    assert victim(torch.rand(2, 3, 28, 28)).shape == (2, 7)
+    assert victim.meta.phantom
+    assert victim.meta.epochs == 2
+    curves = list(tmp_path.glob("outputs/train/*/log/metrics.csv"))
+    assert len(curves) == 1
+    assert "train/loss" in curves[0].read_text()
+
+    other = train(*overrides, "optimizer.lr=0.5")
+    assert other.returncode != 0
+    assert "optimizer.lr: 0.001 -> 0.5" in other.stderr
+    assert "overwrite=true" in other.stderr
