@@ -50,7 +50,9 @@ def _draw(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_], ND
     pxc = uniform(rng, n, 0.36, 0.56) * np.sign(uniform(rng, n, -1, 1))
     patch = np.exp(-(((rows - py) / 0.20) ** 2) - ((columns - pxc) / 0.17) ** 2)
     field = 0.6 * smooth_noise(rng, n, px, 6) + 0.3 * np.exp(-((edge / 0.25) ** 2))
-    infection = (field + 2.2 * patch > uniform(rng, n, 0.75, 1.15)) & (edge < 0)
+    field = np.where(edge < 0, field + 2.2 * patch, -np.inf)
+    peak = field.max(axis=(1, 2), keepdims=True)  # stay below it, so that no mask is empty
+    infection = field > np.minimum(uniform(rng, n, 0.75, 1.15), peak - 0.6)
     density = uniform(rng, n, 0.07, 0.16) + 0.035 * smooth_noise(rng, n, px, 14)
     inner = 0.16 + 0.015 * smooth_noise(rng, n, px, 9) + vessels + infection * density
     image = tissue * (1 - lung) + lung * inner
