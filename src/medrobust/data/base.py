@@ -1,17 +1,17 @@
-"""What every dataset shares: samples, the image dataset and the Lightning datamodule."""
+"""What every medical dataset shares: the Lightning datamodule."""
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, get_args
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import tv_tensors
 
+from medrobust.data.dataset import Augment, AugmentedDataset, ImageDataset, Sample
 from medrobust.data.error import DataError, MissingDataError, Origin
 from medrobust.data.image import FileReader, Reader
 from medrobust.data.manifest import Entry, Manifest, Record, read_records, write_records
@@ -19,76 +19,12 @@ from medrobust.data.phantom.store import materialise, phantom_folder
 from medrobust.data.split import SPLITS, Split, split_groups, stratified_subset
 from medrobust.fingerprint import digest
 
+__all__ = ["ImageDataset", "MedicalDataModule", "Sample", "Task"]
+
 Task = Literal["classification", "segmentation"]
-Augment = Callable[..., Tensor | tuple[Tensor, Tensor]]
 
 _log = logging.getLogger(__name__)
 _CACHE_BYTES = 2**30
-
-
-class Sample(NamedTuple):
-    """One sample, or a batch of them after collation.
-
-    Attributes:
-        image: float32 (C, H, W) in [0, 1], never normalised.
-        label: int64 () class, or (H, W) class of each pixel.
-        id: unique and stable name, `<dataset>/<...>`; seeds of attacks are derived from it.
-    """
-
-    image: Tensor
-    label: Tensor
-    id: str
-
-
-class ImageDataset(Dataset[Sample]):
-    """Samples of one split, decoded once if they all fit into memory as 8-bit images.
-
-    Args:
-        entries: samples in order.
-        reader: decodes one of them.
-        cache_bytes: largest size of all decoded images that is kept in memory.
-    """
-
-    def __init__(self, entries: Sequence[Entry], reader: Reader, cache_bytes: int) -> None:
-        self.entries = tuple(entries)
-        self._reader = reader
-        self._cache_bytes = cache_bytes
-        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, index: int) -> Sample:
-        image, label = self._cache.get(index) or self._read(index)
-        return Sample(image.float().div_(255), label.long(), self.entries[index].id)
-
-    def _read(self, index: int) -> tuple[Tensor, Tensor]:
-        image, label = self._reader(self.entries[index])
-        if len(self) * (image.nbytes + label.nbytes) <= self._cache_bytes:
-            self._cache[index] = image, label
-        return image, label
-
-
-class AugmentedDataset(Dataset[Sample]):
-    """A dataset seen through a random transform of the training images.
-
-    Classification calls `augment(image)`. Segmentation calls `augment(image, mask)` with
-    torchvision's image and mask types, so that its v2 transforms move both alike.
-    """
-
-    def __init__(self, dataset: Dataset[Sample], length: int, augment: Augment) -> None:
-        self._dataset, self._length, self._augment = dataset, length, augment
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> Sample:
-        image, label, name = self._dataset[index]
-        if label.ndim == 0:
-            changed = self._augment(image)
-        else:
-            changed, label = self._augment(tv_tensors.Image(image), tv_tensors.Mask(label))
-        return Sample(torch.as_tensor(changed).clamp(0, 1), torch.as_tensor(label), name)
 
 
 class MedicalDataModule(pl.LightningDataModule):

@@ -35,15 +35,15 @@ def draw_polyp(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_
     value = 0.60 + 0.05 * folds + 0.05 * smooth_noise(rng, n, px, 3)
     value = value - 0.14 * (rows**2 + columns**2)
     value = value + 0.02 * smooth_noise(rng, n, px, 8)
-    shade = uniform(rng, n, 0.015, 0.05)
-    value = value + body * (shade - 0.04 * radius + 0.035 * smooth_noise(rng, n, px, 15))
-    value = value - 0.04 * np.exp(-((edge / 0.035) ** 2))
+    shade = uniform(rng, n, 0.04, 0.09)
+    value = value + body * (shade - 0.04 * radius + 0.04 * smooth_noise(rng, n, px, 15))
+    value = value - 0.05 * np.exp(-((edge / 0.035) ** 2))
 
     k = 7
     ys, xs = (rng.uniform(-0.9, 0.9, (n, k)).astype(np.float32) for _ in range(2))
     sigma = rng.uniform(0.012, 0.04, (n, k)).astype(np.float32)
     shine = np.minimum(dots(px, ys, xs, sigma, np.full((n, k), 0.6, dtype=np.float32)), 0.6)
-    tint = 0.02 * body * uniform(rng, n, 0, 1)
+    tint = 0.03 * body * uniform(rng, n, 0.3, 1)
     image = np.stack([value + 0.15 + tint, 0.62 * value - tint, 0.52 * value], axis=-1)
     image = image + shine[..., None] + 0.008 * rng.standard_normal(image.shape, dtype=np.float32)
     return np.asarray(image, dtype=np.float32), edge < 0
