@@ -1,7 +1,7 @@
 """MedRDF: noisy copies, a denoiser, a vote, a test that abstains, and a robust metric."""
 
 import torch
-from scipy.special import bdtrc
+from scipy.special import betainc
 from torch import Tensor
 
 from medrobust.defense.base import Purifier, Smoother
@@ -65,7 +65,7 @@ def p_value(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         float64 (N,) in [0, 1], on the device of `first`.
     """
-    lead, total = first.cpu().numpy(), (first + second).cpu().numpy()
-    tail = bdtrc(lead.astype(float) - 1, total.astype(float), 0.5)  # P(X >= lead)
+    lead, behind = first.cpu().double().numpy(), second.cpu().double().numpy()
+    tail = betainc(lead.clip(min=1), behind + 1, 0.5)  # P(X >= lead), as a regularised beta
     tail[lead == 0] = 1.0
     return torch.from_numpy(2 * tail).clamp(max=1.0).to(first.device)

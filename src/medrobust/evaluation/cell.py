@@ -17,7 +17,7 @@ from medrobust.evaluation import parts
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.provenance import revision, versions
-from medrobust.evaluation.strip import COLUMNS, strips
+from medrobust.evaluation.strip import strips
 from medrobust.fingerprint import digest
 from medrobust.result.row import CELL, Row
 from medrobust.result.store import RowStore, write_atomically
@@ -103,11 +103,11 @@ def _row(
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
     command = parts.train_command(choices, overrides, config.victim_seed)
-    victim = parts.victim_of(config, data, command).to(device)
+    victim = parts.victim_of(config, data, command, device)
     defense = instantiate(config.defense).to(device)
     defense.fit(victim, data)
     threat = instantiate(config.threat)
-    surrogate = threat(victim, defense).to(device)
+    surrogate = threat(victim, defense)
     attack = instantiate(config.attack)
     fingerprints = {
         "victim": victim.fingerprint,
@@ -163,7 +163,7 @@ def _row(
     if row.confusion is not None:
         logger.log_confusion(row.confusion, row.classes)
     pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
-    logger.log_images("_".join(COLUMNS), pictures, [f"sample {i}" for i in range(len(pictures))])
+    logger.log_images("strip", pictures, [f"sample {i}" for i in range(len(pictures))])
     logger.finish()
     return row, "done"
 

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.images import ImageSet, load
-from medrobust.model.checkpoint import TrainedVictim, load_victim
+from medrobust.model.checkpoint import load_victim
+from medrobust.model.victim import Victim
 
 
 def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:
@@ -26,8 +27,12 @@ def _data(config: str, split: str, workers: int) -> tuple[MedicalDataModule, Ima
     return data, load(data, split, workers=workers)  # type: ignore[arg-type]
 
 
-def victim_of(config: DictConfig, data: MedicalDataModule, train_command: str) -> TrainedVictim:
-    """The victim of `victim_path`, frozen; refused when it was trained on another split.
+def victim_of(
+    config: DictConfig, data: MedicalDataModule, train_command: str, device: torch.device
+) -> Victim:
+    """The victim of `victim_path` on its device, frozen and accelerated.
+
+    Refused when it was trained on another split: its training images could be our test images.
 
     Raises:
         MissingVictimError: not trained yet; prints the command.
@@ -35,12 +40,16 @@ def victim_of(config: DictConfig, data: MedicalDataModule, train_command: str) -
     """
     path = Path(config.victim_path)
     changed = path.stat().st_mtime_ns if path.exists() else 0
-    return _victim(path, changed, data.num_classes, data.manifest.digest, train_command)
+    digest = data.manifest.digest
+    return _victim(path, changed, data.num_classes, digest, train_command, device)
 
 
 @lru_cache(maxsize=4)
-def _victim(path: Path, _changed: int, classes: int, digest: str, command: str) -> TrainedVictim:
-    return load_victim(path, train_command=command, num_classes=classes, data_digest=digest)
+def _victim(
+    path: Path, _changed: int, classes: int, digest: str, command: str, device: torch.device
+) -> Victim:
+    loaded = load_victim(path, train_command=command, num_classes=classes, data_digest=digest)
+    return loaded.to(device).accelerate()
 
 
 def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:

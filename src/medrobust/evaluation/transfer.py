@@ -18,4 +18,4 @@ def transfer(*, surrogate_path: str, surrogate_seed: int, surrogate_model: Any) 
         MissingVictimError: not trained yet; prints the command.
     """
     command = f"python train.py model={surrogate_model['name']} seed={surrogate_seed}"
-    return Transfer(load_victim(surrogate_path, train_command=command))
+    return Transfer(load_victim(surrogate_path, train_command=command).accelerate())

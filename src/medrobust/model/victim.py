@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model.fast import accelerated
 
 
 class Victim(nn.Module):
@@ -43,6 +44,7 @@ class Victim(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
         self._known: tuple[Any, str] | None = None
+        self._fast: list[nn.Module] = []  # in a list: no part of the weights
 
     @property
     def channels(self) -> int:
@@ -60,7 +62,33 @@ class Victim(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> logits (N, K) or (N, K, H, W)."""
-        return self.network(self.normalise(x))
+        normal = self.normalise(x)
+        if self._fast:
+            return self._fast[0](normal.contiguous(memory_format=torch.channels_last))
+        return self.network(normal)
+
+    def accelerate(self) -> "Victim":
+        """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
+
+        `features` keeps to the plain network. Moving the victim drops the copy.
+        """
+        self._fast = [accelerated(self.network)]
+        return self
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "Victim":
+        self._fast = []
+        return super()._apply(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As any module; drops the faster copy of the old weights."""
+        self._fast = []
+        return super().load_state_dict(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "Victim":
+        """As any module; training drops the faster copy."""
+        if mode:
+            self._fast = []
+        return super().train(mode)
 
     @property
     def taps(self) -> list[str]:
@@ -94,7 +122,7 @@ class Victim(nn.Module):
 
         handles = [modules[tap].register_forward_hook(partial(catch, tap)) for tap in taps]
         try:
-            logits = self(x)
+            logits = self.network(self.normalise(x))
         finally:
             for handle in handles:
                 handle.remove()

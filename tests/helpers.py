@@ -1,0 +1,42 @@
+"""Small victims with known behaviour, for tests of what stands around them."""
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.model.victim import Victim
+
+
+class LinearNetwork(nn.Module):
+    """logits = flatten(x) @ weight."""
+
+    def __init__(self, features: int, classes: int, seed: int = 0) -> None:
+        super().__init__()
+        weight = torch.randn(features, classes, generator=torch.Generator().manual_seed(seed))
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight
+
+
+def linear_victim(channels: int = 3, size: int = 8, classes: int = 4, seed: int = 0) -> Victim:
+    """A frozen linear classifier on images (N, channels, size, size)."""
+    network = LinearNetwork(channels * size * size, classes, seed)
+    architecture = {"kind": "linear", "seed": seed}
+    half = [0.5] * channels
+    return Victim(network, mean=half, std=half, architecture=architecture).freeze()
+
+
+def small_cnn(classes: int = 4, seed: int = 0) -> Victim:
+    """A frozen, untrained convolutional classifier of RGB images of any size."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64, classes),
+    )
+    architecture = {"kind": "cnn", "seed": seed}
+    return Victim(network, mean=[0.5] * 3, std=[0.25] * 3, architecture=architecture).freeze()

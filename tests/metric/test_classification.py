@@ -1,0 +1,115 @@
+"""Metrics against scikit-learn, statsmodels-free closed forms, and hand-made answers."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+
+from medrobust.evaluation.predict import Answers
+from medrobust.metric.classification import macro_auroc, measure_classification
+from medrobust.metric.interval import bootstrap, proportion, wilson
+
+K, N = 4, 300
+
+
+def answers(logits: torch.Tensor, abstain: torch.Tensor | None = None) -> Answers:
+    confidence = None if abstain is None else logits.amax(1)
+    return Answers(logits.argmax(1), logits.softmax(1), None, confidence, abstain, 0.0)
+
+
+@pytest.fixture
+def drawn() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, K, (N,), generator=generator)
+    clean = torch.randn(N, K, generator=generator)
+    clean[torch.arange(N), labels] += 2
+    attacked = torch.randn(N, K, generator=generator)
+    return labels, clean, attacked
+
+
+def test_against_scikit_learn(drawn):
+    labels, clean, attacked = drawn
+    found = measure_classification(labels, answers(clean), answers(attacked), classes=K, seed=0)
+    said = attacked.argmax(1)
+    assert found.values["accuracy"] == pytest.approx((said == labels).double().mean().item())
+    assert found.values["balanced_accuracy"] == pytest.approx(
+        balanced_accuracy_score(labels, said), abs=1e-6
+    )
+    assert found.values["auroc"] == pytest.approx(
+        roc_auc_score(labels, attacked.softmax(1), multi_class="ovr"), abs=1e-6
+    )
+    assert found.confusion == confusion_matrix(labels, said).tolist()
+    right = clean.argmax(1) == labels
+    lost = (right & (said != labels)).sum() / right.sum()
+    assert found.values["attack_success_rate"] == pytest.approx(lost.item())
+    assert "abstention_rate" not in found.values
+    for name, (low, high) in found.intervals.items():
+        assert low <= found.values[name] <= high, name
+
+
+def test_abstentions_are_errors_but_no_attack_success(drawn):
+    labels, clean, attacked = drawn
+    silent = torch.arange(N) % 3 == 0
+    found = measure_classification(
+        labels, answers(clean), answers(attacked, silent), classes=K, seed=0
+    ).values
+    vote = attacked.argmax(1) == labels
+    right = clean.argmax(1) == labels
+    assert found["accuracy"] == pytest.approx((vote & ~silent).double().mean().item())
+    assert found["accuracy_vote"] == pytest.approx(vote.double().mean().item())
+    assert found["accuracy_answered"] == pytest.approx(vote[~silent].double().mean().item())
+    assert found["abstention_rate"] == pytest.approx(1 / 3, abs=0.01)
+    lost = (~vote & ~silent)[right].double().mean().item()
+    assert found["attack_success_rate"] == pytest.approx(lost)
+    answer = attacked.argmax(1).masked_fill(silent, K)
+    recall = [(answer == c)[labels == c].double().mean().item() for c in range(K)]
+    assert found["balanced_accuracy"] == pytest.approx(np.mean(recall), abs=1e-6)
+
+
+def test_absent_classes_and_nothing_right_before():
+    labels = torch.tensor([0, 0, 1, 1])
+    wrong = torch.eye(3)[[1, 1, 0, 0]] * 5
+    found = measure_classification(labels, answers(wrong), answers(wrong), classes=3, seed=0)
+    assert found.values["accuracy"] == 0
+    assert found.values["balanced_accuracy"] == 0
+    assert "attack_success_rate" not in found.values
+    assert "auroc" not in found.values
+
+
+@given(st.integers(0, 2**31), st.integers(2, 5), st.integers(20, 60))
+@settings(max_examples=25, deadline=None)
+def test_rank_auroc_equals_scikit_learn(seed, classes, n):
+    generator = np.random.default_rng(seed)
+    true = np.concatenate([np.arange(classes), generator.integers(0, classes, n)])
+    probability = generator.dirichlet(np.ones(classes), len(true)).round(2)  # with ties
+    probability /= probability.sum(1, keepdims=True)
+    each = [roc_auc_score(true == c, probability[:, c]) for c in range(classes)]
+    assert macro_auroc(probability, true) == pytest.approx(np.mean(each))
+
+
+def test_wilson_closed_form():
+    z, n, p = 1.959963984540054, 50, 0.2
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    assert wilson(10, 50) == pytest.approx([centre - half, centre + half])
+    assert wilson(0, 10)[0] == 0
+    assert wilson(10, 10)[1] == 1
+    value, interval = proportion(torch.tensor([True, False, False, False, False] * 10))
+    assert value == pytest.approx(0.2)
+    assert interval == wilson(10, 50)
+
+
+def test_bootstrap_covers_and_repeats():
+    """About 95 % of intervals of a mean hold the truth."""
+    hits = 0
+    for seed in range(200):
+        data = np.random.default_rng(seed).normal(size=100)
+        low, high = bootstrap(lambda i, d=data: d[i].mean(), 100, seed=seed)
+        hits += low <= 0 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+    data = np.arange(20.0)
+    assert bootstrap(lambda i: data[i].mean(), 20, seed=1) == bootstrap(
+        lambda i: data[i].mean(), 20, seed=1
+    )
