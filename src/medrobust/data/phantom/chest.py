@@ -15,8 +15,8 @@ from medrobust.data.phantom.canvas import (
     uniform,
 )
 
-_FAINTEST, _STRONGEST = 0.35, 1.5  # strength of an opacity; the faint ones are missed
-_MOTTLE: Final = 0.045
+_FAINTEST, _STRONGEST = 0.5, 1.6  # strength of an opacity; the faint ones are missed
+_MOTTLE: Final = 0.06
 
 
 def draw_chest(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
@@ -43,7 +43,7 @@ def draw_chest(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
     heart = inside(((rows - 0.25) / 0.42) ** 2 + ((columns - shift - 0.12) / 0.30) ** 2 - 1, 0.2)
     body = 0.62 + 0.04 * smooth_noise(rng, n, px, 3) + uniform(rng, n, -0.05, 0.05)
     image = body - 0.36 * lung * (1 - 0.6 * heart) + 0.025 * ribs
-    image = image + 0.018 * smooth_noise(rng, n, px, 9) * lung  # vessels of a healthy lung
+    image = image + 0.012 * smooth_noise(rng, n, px, 9) * lung  # vessels of a healthy lung
 
     sick = uniform(rng, n, _FAINTEST, _STRONGEST)
     where = (rng.uniform(0, 1, n) < 0.5).astype(np.int64)
@@ -52,8 +52,8 @@ def draw_chest(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
     patch = one * np.exp(-(((rows - py) / 0.34) ** 2) - ((columns - pxc) / 0.30) ** 2)
     haze = np.maximum(rims[0] * lungs[0], rims[1] * lungs[1])
     mottle = smooth_noise(rng, n, px, 13)
-    image = image + column(labels == 1) * sick * patch * (0.05 + _MOTTLE * mottle)
-    image = image + column(labels == 2) * sick * haze * (0.04 + _MOTTLE * mottle)
+    image = image + column(labels == 1) * sick * patch * (0.10 + _MOTTLE * mottle)
+    image = image + column(labels == 2) * sick * haze * (0.09 + _MOTTLE * mottle)
     return np.asarray(
         image + 0.012 * rng.standard_normal((n, px, px), dtype=np.float32), dtype=np.float32
     )

@@ -17,8 +17,8 @@ from medrobust.data.phantom.canvas import (
 
 _VESSELS: Final = 8
 _BEADS: Final = 48  # dots that one vessel is strung of
-_SPREAD: Final = 0.22  # deviation of the true severity around the grade; decides the overlap
-_MOST: Final = 36  # most lesions of one kind
+_SPREAD: Final = 0.15  # deviation of the true severity around the grade; decides the overlap
+_MOST: Final = 42  # most lesions of one kind
 
 
 def draw_fundus(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
@@ -40,7 +40,7 @@ def draw_fundus(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
     fovea = dots(px, _f(disc_y[:, None]), _f(disc_x[:, None] * -0.1), 0.16 * ones, 0.10 * ones)
     vessels = _vessels(rng, px, disc_y, disc_x, side)
 
-    red_spots = _lesions(rng, px, 6 + 6.5 * severity, 0.024, 0.035)
+    red_spots = _lesions(rng, px, 5 + 7.5 * severity, 0.024, 0.035)
     exudates = _lesions(rng, px, np.clip(10 * (severity - 1.2), 0, None), 0.022, 0.03)
     fresh = np.clip(severity - 2.6, 0, None).astype(np.float32)[:, None, None]
     phase = 2 * np.pi * uniform(rng, n, 4.0, 5.0)
@@ -48,7 +48,7 @@ def draw_fundus(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
 
     value = 0.52 + 0.05 * smooth_noise(rng, n, px, 3) - 0.12 * radius
     value = value + disc - fovea - 0.13 * np.minimum(vessels, 1.2)
-    value = value - 0.10 * red_spots + 0.022 * fresh * weave
+    value = value - 0.12 * red_spots + 0.03 * fresh * weave
     tone = uniform(rng, n, -0.04, 0.04)
     red = value + 0.22 + tone
     green = 0.62 * value + 0.13 * exudates
@@ -89,7 +89,7 @@ def _lesions(
 ) -> Array:
     """About `expected` (n,) dots of unit height, anywhere in the eye."""
     n = len(expected)
-    count = np.clip(np.round(expected + rng.normal(0, 1.0, n)), 0, _MOST)
+    count = np.clip(np.round(expected + rng.normal(0, 0.7, n)), 0, _MOST)
     angle, far = rng.uniform(0, 2 * np.pi, (n, _MOST)), np.sqrt(rng.uniform(0, 0.6, (n, _MOST)))
     there = (np.arange(_MOST)[None] < count[:, None]).astype(np.float32)
     sigma = rng.uniform(small, large, (n, _MOST)) + 0.25 / px
