@@ -39,6 +39,7 @@ ATTACKS: dict[str, Make] = {
 ITERATED = [name for name in ATTACKS if name != "fgsm"]
 RANDOM = ["pgd", "pgd_restarts", "pgd_l2", "cw_linf"]
 EPS = 2 / 255
+COUNT = 90
 
 every = pytest.mark.parametrize("make", ATTACKS.values(), ids=ATTACKS.keys())
 iterated = pytest.mark.parametrize("make", [ATTACKS[n] for n in ITERATED], ids=ITERATED)
@@ -47,6 +48,21 @@ iterated = pytest.mark.parametrize("make", [ATTACKS[n] for n in ITERATED], ids=I
 def right(surrogate: VictimSurrogate, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad():
         return surrogate.victim(x).argmax(1) == y
+
+
+@pytest.fixture(scope="module", name="images")
+def fewer_images(images: Tensor) -> Tensor:
+    return images[:COUNT]
+
+
+@pytest.fixture(scope="module", name="labels")
+def fewer_labels(labels: Tensor) -> Tensor:
+    return labels[:COUNT]
+
+
+@pytest.fixture(scope="module", name="seeds")
+def fewer_seeds(seeds: Tensor) -> Tensor:
+    return seeds[:COUNT]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +76,7 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_toy_is_worth_attacking(surrogate: VictimSurrogate, images: Tensor, labels: Tensor) -> None:
-    assert 0.85 < right(surrogate, images, labels).float().mean() < 1.0
+    assert right(surrogate, images, labels).float().mean() > 0.9
 
 
 @every
@@ -213,7 +229,7 @@ def test_more_steps_are_not_weaker(
         for steps in (1, 5, 20)
     ]
     one, five, twenty = (int(part.sum()) for part in left)
-    noise = 2  # images of 200
+    noise = 1  # image of 90
     assert five <= one + noise
     assert twenty <= five + noise
 
