@@ -1,5 +1,6 @@
 import json
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,28 @@ def records(path: Path) -> Iterator[Record]:
     """Records of an offline run: a LevelDB log (32 KiB blocks, headers of crc, length, type)."""
     data, offset, parts = path.read_bytes(), 7, b""
     while offset + 7 <= len(data):
-        if 32768 - offset % 32768 < 7:
+        if 32768 - offset % 32768 < 7:  # too short for a header: padding
             offset += 32768 - offset % 32768
             continue
         _, length, kind = struct.unpack_from("<IHB", data, offset)
+        if offset + 7 + length > len(data):
+            return  # still being written
         parts += data[offset + 7 : offset + 7 + length]
         offset += 7 + length
         if kind in (1, 4):  # whole, or the last part
             yield Record.FromString(parts)
             parts = b""
+
+
+def finished(path: Path) -> list[Record]:
+    """All records; wandb's writer is a process of its own, and may end after `finish` has."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = list(records(path))
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{path} has no end")
 
 
 def items(found: Any) -> dict[str, Any]:
@@ -68,7 +82,7 @@ def test_an_offline_run_holds_everything_that_was_logged(offline: Path) -> None:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     history: dict[str, Any] = {}
-    for record in records(file):
+    for record in finished(file):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run = record.run

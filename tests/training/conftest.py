@@ -24,6 +24,7 @@ class Data:
     phantom = True
     classes = ("dark", "bright")
     num_classes = 2
+    batch_size = 8
 
     def __init__(self, task: str = "classification", digest: str = "0" * 64) -> None:
         self.task = task

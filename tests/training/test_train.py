@@ -11,7 +11,7 @@ from medrobust.model.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 from medrobust.objective.standard import Standard
 from medrobust.training.module import RecipeError
-from medrobust.training.train import VictimExistsError
+from medrobust.training.train import EmptyTrainingError, VictimExistsError
 
 Train = Callable[..., Any]
 
@@ -156,6 +156,11 @@ def test_another_training_does_not_replace_a_victim_unasked(
     assert fingerprint(tmp_path / "victim.ckpt") == old
     run(recipe={"model": {"name": "other"}}, seed=3, overwrite=True)
     assert fingerprint(tmp_path / "victim.ckpt") != old
+
+
+def test_a_training_of_nothing_says_so(run: Train) -> None:
+    with pytest.raises(EmptyTrainingError, match="max_epochs=0"):
+        run(max_epochs=0)
 
 
 def test_the_best_epoch_is_kept_and_early_stopping_stops(

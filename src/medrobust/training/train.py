@@ -35,6 +35,10 @@ class VictimExistsError(FileExistsError):
     """Another victim is where the trained one should go."""
 
 
+class EmptyTrainingError(ValueError):
+    """The settings leave nothing to train on."""
+
+
 def train(
     *,
     model: Callable[[int], Victim],
@@ -81,6 +85,7 @@ def train(
         VictimExistsError: a victim of another recipe or other data is there already.
         RecipeError: the checkpoint to resume from is of another recipe.
         FileNotFoundError: the checkpoint to resume from is not there.
+        EmptyTrainingError: no epoch, or no whole batch for each device.
     """
     checkpoint = Path(checkpoint)
     recipe = {**recipe, "data_digest": data.manifest.digest}
@@ -130,6 +135,13 @@ def train(
     if runner.interrupted:
         raise KeyboardInterrupt(f"training stopped; the same command goes on from {unfinished}")
 
+    if not best.best_model_path:
+        raise EmptyTrainingError(
+            f"no epoch was trained: {runner.num_training_batches} batches of {data.batch_size} "
+            f"images per device, trainer.max_epochs={runner.max_epochs}; lower data.batch_size or "
+            f"trainer.devices, or raise trainer.max_epochs"
+        )
+
     seconds, epochs = module.seconds, runner.current_epoch
     chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(chosen["state_dict"])
@@ -156,9 +168,9 @@ def train(
     if runner.is_global_zero:
         save_victim(checkpoint, victim, meta)
         shutil.rmtree(unfinished)
+        _report(checkpoint, meta, "trained")
     runner.strategy.barrier("victim saved")
     logger.finish()
-    _report(checkpoint, meta, "trained")
     return meta
 
 
