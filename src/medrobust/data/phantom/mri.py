@@ -33,7 +33,7 @@ def draw_mri(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
         hole = ((y - 0.02) / 0.24) ** 2 + ((x - side * (0.10 + 0.15 * y)) / 0.07) ** 2
         image = image - 0.22 * inside(hole - 1, 0.25) * brain
 
-    strength = uniform(rng, n, 0.5, 1.4)
+    strength = uniform(rng, n, 0.7, 1.6)
     angle = uniform(rng, n, 0, 2 * np.pi)
 
     def bump(cy: Array, cx: Array, size: Array, softness: float) -> Array:
@@ -42,11 +42,11 @@ def draw_mri(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
     out = uniform(rng, n, 0.25, 0.50)
     ragged = uniform(rng, n, 0.17, 0.27) * (1 + 0.3 * smooth_noise(rng, n, px, 6))
     glioma = bump(out * tall * np.sin(angle), out * wide * np.cos(angle), ragged, 0.2)
-    glioma = glioma * (0.05 + 0.05 * smooth_noise(rng, n, px, 12))
+    glioma = glioma * (0.09 + 0.07 * smooth_noise(rng, n, px, 12))
     rim_y, rim_x = 0.78 * tall * np.sin(angle), 0.78 * wide * np.cos(angle)
-    meningioma = 0.085 * bump(rim_y, rim_x, uniform(rng, n, 0.13, 0.20), 0.1) * brain
+    meningioma = 0.12 * bump(rim_y, rim_x, uniform(rng, n, 0.13, 0.20), 0.1) * brain
     low = uniform(rng, n, 0.34, 0.44)
-    pituitary = 0.10 * bump(low, uniform(rng, n, -0.05, 0.05), uniform(rng, n, 0.10, 0.14), 0.15)
+    pituitary = 0.13 * bump(low, uniform(rng, n, -0.05, 0.05), uniform(rng, n, 0.10, 0.14), 0.15)
     for label, tumour in ((0, glioma * brain), (1, meningioma), (3, pituitary)):
         image = image + column(labels == label) * strength * tumour
     return np.asarray(
