@@ -25,6 +25,8 @@ class Configured:
         bound.apply_defaults()
         captured = dict(list(bound.arguments.items())[1:])
         captured |= captured.pop("kwargs", {})
+        if not captured.get("args", True):
+            del captured["args"]  # of object.__init__: the class takes none
         object.__setattr__(self, "_captured", captured)
         return self
 

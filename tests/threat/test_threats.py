@@ -88,6 +88,16 @@ def test_bpda_is_the_victims_gradient_at_the_purified_image(defense):
     torch.testing.assert_close(found.loss, F.cross_entropy(victim(purified), Y, reduction="none"))
 
 
+def test_value_is_that_of_value_and_grad():
+    victim, defense = small_cnn(), MedRDF(GaussianNoise(0.4), Median(), n=5)
+    for threat in (Oblivious(), Adaptive(5, chunk=13), Adaptive(1)):
+        surrogate = threat(victim, defense)
+        seen = surrogate.value_and_grad(X, GOAL, seeds=SEEDS)
+        loss, reached = surrogate.value(X, GOAL, seeds=SEEDS)
+        torch.testing.assert_close(loss, seen.loss)
+        assert torch.equal(reached, seen.reached)
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 13, 512])
 def test_eot_averages_gradients_whatever_the_chunk(chunk):
     victim = small_cnn()

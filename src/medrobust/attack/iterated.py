@@ -127,5 +127,4 @@ class Iterated(Attack):
             direction, memory = rule(grad, memory)
             point = ball.project(point + self.step_size * direction)
         shown = ball.shown(point)
-        prediction = surrogate(shown, fold_in(seeds, self.steps))
-        best.offer(rows, shown, goal.loss(prediction), goal.reached(prediction))
+        best.offer(rows, shown, *surrogate.value(shown, goal, seeds=fold_in(seeds, self.steps)))

@@ -1,5 +1,7 @@
 """The attacker who knows everything but the defender's dice."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -38,45 +40,63 @@ class DefendedSurrogate(Surrogate):
         """Of victim, defense and number of draws."""
         return digest(["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.samples])
 
-    def _draws(self, images: int) -> int:
-        return max(1, min(self.samples, self.chunk // max(images, 1)))
-
     def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
         """Mean class probabilities over the draws, as log-probabilities."""
         if self.samples == 1:
             return self.defense.proxy(x, self.victim, seeds=fold_in(seeds, 0))
-        total: Tensor | float = 0.0
-        for start in range(0, self.samples, self._draws(len(x))):
-            logits = self._spread(x, seeds, start)
-            total = total + logits.softmax(2).sum(0)
-        return Prediction(torch.log(torch.as_tensor(total) / self.samples))
+        mean: Tensor | float = 0.0
+        for logits in self._spread(x, seeds):
+            mean = mean + logits.softmax(2).sum(0) / self.samples
+        return Prediction(torch.log(torch.as_tensor(mean)))
 
-    def _spread(self, x: Tensor, seeds: Tensor, start: int) -> Tensor:
-        """Logits (draws, N, K[, H, W]) of draws `start` and following."""
-        draws = min(self._draws(len(x)), self.samples - start)
-        draw = torch.arange(start, start + draws, device=x.device).repeat_interleave(len(x))
-        copies = x.repeat(draws, *[1] * (x.ndim - 1))
-        noise = fold_in(seeds.repeat(draws), draw)
-        logits = self.defense.proxy(copies, self.victim, seeds=noise).logits
-        return logits.view(draws, len(x), *logits.shape[1:])
+    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss over the draws; success is of the mean probabilities."""
+        if self.samples == 1:
+            return super().value(x, goal, seeds=seeds)
+        with torch.no_grad():
+            parts = [(_loss(goal, part).sum(0), _mass(part)) for part in self._spread(x, seeds)]
+        loss, mass = (torch.stack(items).sum(0) for items in zip(*parts, strict=True))
+        return loss / self.samples, goal.reached(Prediction(mass))
 
     def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
         if self.samples == 1:
             return super().value_and_grad(x, goal, seeds=seeds)
-        loss, grad = torch.zeros(len(x), dtype=x.dtype, device=x.device), torch.zeros_like(x)
-        mean: Tensor | float = 0.0
-        for start in range(0, self.samples, self._draws(len(x))):
-            with torch.enable_grad():
-                leaf = x.detach().requires_grad_()
-                logits = self._spread(leaf, seeds, start)
-                every = goal.at(torch.arange(len(x), device=x.device).repeat(len(logits)))
-                part = every.loss(Prediction(logits.flatten(0, 1)))
-                (change,) = torch.autograd.grad(part.sum(), leaf)
-            grad += change / self.samples
-            loss = loss + part.detach().view(len(logits), -1).sum(0) / self.samples
-            mean = mean + logits.detach().softmax(2).sum(0) / self.samples
-        return Gradient(loss, grad, goal.reached(Prediction(torch.as_tensor(mean))))
+        losses, masses, grad = [], [], torch.zeros_like(x)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            # The generator draws and graphs one chunk at a time; each graph dies with its gradient.
+            for logits in self._spread(leaf, seeds):
+                loss = _loss(goal, logits)
+                (change,) = torch.autograd.grad(loss.sum(), leaf)
+                grad += change / self.samples
+                losses.append(loss.detach().sum(0) / self.samples)
+                masses.append(_mass(logits.detach()))
+        reached = goal.reached(Prediction(torch.stack(masses).sum(0)))
+        return Gradient(torch.stack(losses).sum(0), grad, reached)
+
+    def _spread(self, x: Tensor, seeds: Tensor) -> Iterator[Tensor]:
+        """Logits (draws, N, K[, H, W]) of all draws, a chunk at a time."""
+        most = max(1, min(self.samples, self.chunk // len(x)))
+        for start in range(0, self.samples, most):
+            draws = min(most, self.samples - start)
+            draw = torch.arange(start, start + draws, device=x.device).repeat_interleave(len(x))
+            copies = x.repeat(draws, *[1] * (x.ndim - 1))
+            noise = fold_in(seeds.repeat(draws), draw)
+            logits = self.defense.proxy(copies, self.victim, seeds=noise).logits
+            yield logits.view(draws, len(x), *logits.shape[1:])
+
+
+def _loss(goal: Goal, logits: Tensor) -> Tensor:
+    """Loss of every draw of every image: (draws, N, K[, H, W]) -> (draws, N)."""
+    draws, images = logits.shape[:2]
+    every = goal.at(torch.arange(images, device=logits.device).repeat(draws))
+    return every.loss(Prediction(logits.flatten(0, 1))).view(draws, images)
+
+
+def _mass(logits: Tensor) -> Tensor:
+    """Class probabilities summed over the draws: (draws, N, K[, H, W]) -> (N, K[, H, W])."""
+    return logits.softmax(2).sum(0)
 
 
 class Adaptive(Threat):

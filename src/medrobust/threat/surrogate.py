@@ -41,6 +41,12 @@ class Surrogate(nn.Module, ABC):
     def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
         """Differentiable prediction of images (N, C, H, W) in [0, 1]; seeds int64 (N,)."""
 
+    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss (N,) and success bool (N,), as `value_and_grad` gives them, without the gradient."""
+        with torch.no_grad():
+            prediction = self(x, seeds)
+            return goal.loss(prediction), goal.reached(prediction)
+
     def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         """Loss, input gradient and success from one forward and one backward pass.
 

@@ -1,0 +1,262 @@
+"""Craft, replay, answer, measure: on a small victim, without Hydra."""
+
+import pytest
+import torch
+from helpers import linear_victim, small_cnn
+
+from medrobust.attack.fgsm import FGSM
+from medrobust.attack.none import NoAttack
+from medrobust.attack.pgd import PGD
+from medrobust.attack.pgd_l2 import PGDL2
+from medrobust.defense.jpeg import JPEG
+from medrobust.defense.median import Median
+from medrobust.defense.medrdf import MedRDF
+from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.none import NoDefense
+from medrobust.evaluation.adversarial import adversarial_set, set_key
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.evaluate import evaluate
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.predict import answers
+from medrobust.evaluation.quantize import quantize
+from medrobust.evaluation.stream import attacker_seeds, defender_seeds
+from medrobust.evaluation.strength import craft_checks, flags
+from medrobust.evaluation.strip import strips
+from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.oblivious import Oblivious
+
+N, CPU = 37, torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clean() -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.rand(N, 3, 8, 8, generator=generator) * 255).round() / 255
+    with torch.no_grad():
+        labels = small_cnn()(images).argmax(1)
+    return ImageSet(images, labels, tuple(f"set/{i}" for i in range(N)))
+
+
+@pytest.fixture
+def cache(tmp_path) -> TensorCache:
+    return TensorCache(tmp_path)
+
+
+def run(cache, clean, *, defense=None, threat=None, attack=None, batch_size=16, seed=0):
+    victim, defense = small_cnn(), defense or NoDefense()
+    return evaluate(
+        victim=victim,
+        defense=defense,
+        surrogate=(threat or Oblivious())(victim, defense),
+        attack=attack or PGD(eps="8/255", steps=5),
+        clean=clean,
+        classes=4,
+        seed=seed,
+        quantize=False,
+        batch_size=batch_size,
+        device=CPU,
+        cache=cache,
+    )
+
+
+VOTE = MedRDF(GaussianNoise(0.1), Median(), n=30)
+
+
+@pytest.mark.parametrize("threat", [Oblivious(), Adaptive(3)], ids=["oblivious", "adaptive"])
+@pytest.mark.parametrize("defense", [NoDefense(), VOTE, JPEG()], ids=["none", "medrdf", "jpeg"])
+def test_same_cell_for_any_batch_size(tmp_path, clean, defense, threat):
+    results = [
+        run(
+            TensorCache(tmp_path / str(size)),
+            clean,
+            defense=defense,
+            threat=threat,
+            batch_size=size,
+        )
+        for size in (16, 128, 7)
+    ]
+    for other in results[1:]:
+        assert torch.equal(other.attacked.images.images, results[0].attacked.images.images)
+        assert other.measured == results[0].measured
+        assert other.attacked.key == results[0].attacked.key
+
+
+def test_seed_changes_the_set_and_its_key(tmp_path, clean):
+    first, second = (run(TensorCache(tmp_path / str(s)), clean, seed=s) for s in (0, 1))
+    assert first.attacked.key != second.attacked.key
+    assert not torch.equal(first.attacked.images.images, second.attacked.images.images)
+
+
+def test_oblivious_sets_are_shared_and_adaptive_ones_are_not(cache, clean):
+    first = run(cache, clean)
+    again = run(cache, clean, defense=JPEG())
+    adaptive = run(cache, clean, defense=JPEG(), threat=Adaptive())
+    assert not first.attacked.replayed
+    assert again.attacked.replayed
+    assert again.attacked.key == first.attacked.key != adaptive.attacked.key
+    assert not adaptive.attacked.replayed
+
+
+@pytest.mark.parametrize(
+    "change", ["victim", "attack", "images", "labels", "ids", "seed", "quantize"]
+)
+def test_everything_enters_the_key(clean, change):
+    victim = small_cnn(seed=1 if change == "victim" else 0)
+    attack = PGD(eps="8/255", steps=6 if change == "attack" else 5)
+    parts = {"images": clean.images, "labels": clean.labels, "ids": clean.ids}
+    if change == "images":
+        parts["images"] = clean.images.clone()
+        parts["images"][3, 1, 2, 2] += 1 / 255
+    if change == "labels":
+        parts["labels"] = (clean.labels + 1) % 4
+    if change == "ids":
+        parts["ids"] = tuple(reversed(clean.ids))
+    defense = NoDefense()
+    key = set_key(
+        Oblivious()(victim, defense),
+        attack,
+        ImageSet(**parts),
+        1 if change == "seed" else 0,
+        change == "quantize",
+    )
+    plain = set_key(Oblivious()(small_cnn(), defense), PGD(eps="8/255", steps=5), clean, 0, False)
+    assert key != plain
+
+
+def test_no_attack_is_clean_accuracy(cache, clean):
+    result = run(cache, clean, attack=NoAttack())
+    assert torch.equal(result.attacked.images.images, clean.images)
+    assert result.measured.values["accuracy"] == result.measured.values["clean_accuracy"] == 1.0
+    assert result.measured.values["attack_success_rate"] == 0
+    assert result.flags == []
+    assert result.checks["linf_max"] == 0
+
+
+def test_checks_are_measured_on_the_surrogate(clean):
+    victim = small_cnn()
+    surrogate = Oblivious()(victim, NoDefense())
+    seeds = attacker_seeds(0, clean.ids)
+    attack = FGSM(eps="4/255")
+    adversarial = attack(surrogate, clean.images, clean.labels, seeds=seeds)
+    found = craft_checks(surrogate, attack, clean, adversarial, seeds, 8, CPU)
+    assert found["surrogate_clean"] == 1.0
+    with torch.no_grad():
+        right = (victim(adversarial).argmax(1) == clean.labels).float().mean().item()
+    assert found["surrogate_adversarial"] == pytest.approx(right)
+    change = (adversarial - clean.images).flatten(1)
+    assert found["linf_max"] == pytest.approx(change.abs().max().item(), abs=1e-7)
+    assert found["l2_median"] == pytest.approx(change.norm(dim=1).median().item(), rel=1e-5)
+    assert found["zero_gradient"] == 0
+
+
+def test_saturated_logits_raise_the_flag(clean):
+    """Cross-entropy of logits × 1e6 has no gradient in float32: the number must not stand bare."""
+    victim = linear_victim(size=8)
+    labels = victim(clean.images).argmax(1)
+    victim.network.weight.data *= 1e6
+    attack = PGD(eps="8/255", steps=3)
+    sure = ImageSet(clean.images, labels, clean.ids)
+    surrogate = Oblivious()(victim, NoDefense())
+    seeds = attacker_seeds(0, clean.ids)
+    adversarial = attack(surrogate, sure.images, labels, seeds=seeds)
+    checks = craft_checks(surrogate, attack, sure, adversarial, seeds, 16, CPU)
+    assert checks["zero_gradient"] > 0.9
+    assert any("no gradient at all" in flag for flag in flags(checks, attack))
+
+
+def test_flags_for_a_weak_attack():
+    strong = {
+        "surrogate_clean": 0.9,
+        "surrogate_adversarial": 0.1,
+        "zero_gradient": 0.0,
+        "linf_median": 8 / 255,
+        "linf_max": 8 / 255,
+        "l2_median": 1.0,
+        "l2_max": 1.0,
+    }
+    attack = PGD(eps="8/255", steps=3)
+    assert flags(strong, attack) == []
+    assert "budget" in flags(strong | {"linf_median": 2 / 255}, attack)[0]
+    assert "hardly fooled" in flags(strong | {"surrogate_adversarial": 0.89}, attack)[0]
+    assert (
+        "only 40%"
+        in flags(strong | {"surrogate_clean": 0.4, "surrogate_adversarial": 0.0}, attack)[0]
+    )
+
+
+def test_answers_are_replayed_and_count_abstentions(cache, clean):
+    settings = {"seed": 0, "batch_size": 8, "device": CPU, "cache": cache}
+    first = answers(VOTE, small_cnn(), clean, **settings)
+    again = answers(VOTE, small_cnn(), clean, **settings)
+    assert first.seconds == again.seconds  # read from disk, not measured anew
+    assert torch.equal(first.abstain, again.abstain)
+    direct = VOTE(clean.images, small_cnn(), seeds=defender_seeds(0, clean.ids))
+    assert torch.equal(direct.abstain, first.abstain)
+    assert torch.equal(direct.label, first.label)
+    assert torch.equal(direct.confidence.float(), first.confidence)
+    torch.testing.assert_close(direct.logits.softmax(1), first.probability)
+
+
+def test_nan_logits_fail_with_the_ids(cache, clean):
+    victim = small_cnn()
+    victim.network[0].weight.data[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="set/0"):
+        answers(NoDefense(), victim, clean, seed=0, batch_size=8, device=CPU, cache=cache)
+    assert not any(path.is_file() for path in cache.folder.rglob("*"))
+
+
+def test_attacker_never_sees_the_defenders_dice(clean):
+    assert not set(attacker_seeds(0, clean.ids).tolist()) & set(
+        defender_seeds(0, clean.ids).tolist()
+    )
+
+
+@pytest.mark.parametrize("eps", [8 / 255, 5.5 / 255, 0.9 / 255])
+def test_quantized_linf_stays_in_budget_and_on_the_grid(clean, eps):
+    attack = PGD(eps=eps, steps=3)
+    surrogate = Oblivious()(small_cnn(), NoDefense())
+    seeds = attacker_seeds(0, clean.ids)
+    adversarial = attack(surrogate, clean.images, clean.labels, seeds=seeds)
+    found = quantize(clean.images, adversarial, "linf", eps)
+    assert (found * 255 - (found * 255).round()).abs().max() < 1e-4
+    assert (found - clean.images).abs().max() <= eps + 1e-6
+    assert (found - adversarial).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_quantized_l2_stays_in_budget(clean):
+    attack = PGDL2(eps=0.3, steps=5)
+    surrogate = Oblivious()(small_cnn(), NoDefense())
+    seeds = attacker_seeds(0, clean.ids)
+    adversarial = attack(surrogate, clean.images, clean.labels, seeds=seeds)
+    found = quantize(clean.images, adversarial, "l2", 0.3)
+    assert (found - clean.images).flatten(1).norm(dim=1).max() <= 0.3 + 1e-5
+    assert not torch.equal(found, clean.images)
+
+
+def test_quantize_needs_eight_bit_images(clean):
+    with pytest.raises(ValueError, match="set quantize=false"):
+        quantize(clean.images + 0.3 / 255, clean.images, "linf", 0.1)
+
+
+def test_crafted_set_is_what_is_replayed(cache, clean):
+    surrogate = Oblivious()(small_cnn(), NoDefense())
+    settings = {"seed": 0, "quantize": True, "batch_size": 9, "device": CPU, "cache": cache}
+    done = []
+    attack = PGD(eps="8/255", steps=2)
+    first = adversarial_set(surrogate, attack, clean, advance=done.append, **settings)
+    second = adversarial_set(surrogate, attack, clean, **settings)
+    assert sum(done) == N
+    assert (first.replayed, second.replayed) == (False, True)
+    assert torch.equal(first.images.images, second.images.images)
+    assert first.checks == second.checks
+
+
+def test_strips_show_four_pictures_side_by_side(clean):
+    attacked = clean.with_images((clean.images + 4 / 255).clamp(0, 1))
+    found = strips(clean, attacked, Median(), seed=0, count=3)
+    assert len(found) == 3
+    assert found[0].shape == (8, 32, 3)
+    first = (clean.images[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    assert (found[0][:, :8] == first).all()
+    grey = ImageSet(clean.images[:, :1], clean.labels, clean.ids)
+    assert strips(grey, grey, NoDefense(), seed=0)[0].shape == (8, 32, 3)
