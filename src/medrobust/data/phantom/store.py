@@ -14,7 +14,7 @@ from PIL import Image
 
 from medrobust.data.split import Split
 
-RECIPE_VERSION: Final = 1  # raise it with any change of what is drawn
+RECIPE_VERSION: Final = 2  # raise it with any change of what is drawn
 _NOTE = "PHANTOM.json"
 
 
