@@ -10,17 +10,14 @@ register()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> None:
-    """Compose, build the parts, train."""
-    # Here and not above: they take seconds to import, and `--help` should not.
-    from functools import partial
-
+    """Build the parts and train; imports are here because `--help` should not wait for them."""
     from hydra.utils import instantiate
 
     from medrobust.training.recipe import recipe_of
     from medrobust.training.train import train
 
     train(
-        model=partial(instantiate, config.model),
+        model=lambda classes: instantiate(config.model, num_classes=classes),
         data=instantiate(config.data),
         objective=instantiate(config.objective),
         optimizer=instantiate(config.optimizer),
