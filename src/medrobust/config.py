@@ -1,5 +1,9 @@
 """What the configs need of Python: OmegaConf resolvers. Cheap to import."""
 
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 
@@ -7,9 +11,25 @@ def _suffix(wanted: bool, text: str) -> str:
     return text if wanted else ""
 
 
+def _group() -> str | None:
+    """Name of the sweep's folder, None outside a sweep."""
+    job = HydraConfig.get()
+    return Path(job.sweep.dir).name if job.mode == RunMode.MULTIRUN else None
+
+
+def _label(*groups: str) -> str | None:
+    """The job's choices of some groups, None where it has none of them."""
+    choices = HydraConfig.get().runtime.choices
+    return " · ".join(str(choices[group]) for group in groups if group in choices) or None
+
+
 def register() -> None:
     """Register the resolvers; safe to call twice.
 
     `${medrobust.suffix:<bool>,<text>}`: the text when the condition holds, else nothing.
+    `${medrobust.group:}`: name of the sweep that a job belongs to, else null.
+    `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
     """
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
+    OmegaConf.register_new_resolver("medrobust.group", _group, replace=True)
+    OmegaConf.register_new_resolver("medrobust.label", _label, replace=True)

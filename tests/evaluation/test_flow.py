@@ -254,9 +254,9 @@ def test_crafted_set_is_what_is_replayed(cache, clean):
 def test_strips_show_four_pictures_side_by_side(clean):
     attacked = clean.with_images((clean.images + 4 / 255).clamp(0, 1))
     found = strips(clean, attacked, Median(), seed=0, count=3)
-    assert len(found) == 3
-    assert found[0].shape == (8, 32, 3)
+    assert list(found) == ["set/0", "set/18", "set/36"]
+    assert found["set/0"].shape == (8, 32, 3)
     first = (clean.images[0] * 255).round().byte().permute(1, 2, 0).numpy()
-    assert (found[0][:, :8] == first).all()
+    assert (found["set/0"][:, :8] == first).all()
     grey = ImageSet(clean.images[:, :1], clean.labels, clean.ids)
-    assert strips(grey, grey, NoDefense(), seed=0)[0].shape == (8, 32, 3)
+    assert strips(grey, grey, NoDefense(), seed=0)["set/0"].shape == (8, 32, 3)

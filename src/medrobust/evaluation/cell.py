@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -51,7 +52,10 @@ def run_cell(config: DictConfig) -> float | None:
     failure_id = digest(["failed", cell, science])
     try:
         row, status = _row(config, store, cell, science, overrides)
-    except Exception as error:
+    except Exception as caught:
+        # Hydra wraps what a constructor raises; its cause is what a person can mend.
+        wrapped = caught.__cause__ if isinstance(caught, InstantiationException) else None
+        error = wrapped or caught
         row = Row(
             id=failure_id,
             status="failed",
@@ -65,12 +69,12 @@ def run_cell(config: DictConfig) -> float | None:
             created=_now(),
             config=science,
             overrides=overrides,
-            error=traceback.format_exc(),
+            error="".join(traceback.format_exception(error)),
         )
         store.put(row)
         _note(folder, row, "failed", overrides, store)
         if job.mode != RunMode.MULTIRUN:
-            raise
+            raise error from None
         _log.error("failed: %s: %s (row %s)", type(error).__name__, error, row.id[:12])
         return None
     store.path(failure_id).unlink(missing_ok=True)
@@ -163,7 +167,8 @@ def _row(
     if row.confusion is not None:
         logger.log_confusion(row.confusion, row.classes)
     pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
-    logger.log_images("strip", pictures, [f"sample {i}" for i in range(len(pictures))])
+    captions = [f"{name}: clean, adversarial, defended, difference" for name in pictures]
+    logger.log_images("strip", list(pictures.values()), captions)
     logger.finish()
     return row, "done"
 

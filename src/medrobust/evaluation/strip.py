@@ -8,13 +8,11 @@ from medrobust.defense.base import Defense
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.stream import defender_seeds
 
-COLUMNS = ("clean", "adversarial", "defended", "difference")
-
 
 def strips(
     clean: ImageSet, attacked: ImageSet, defense: Defense, *, seed: int, count: int = 6
-) -> list[np.ndarray]:
-    """One picture per sample, `COLUMNS` side by side.
+) -> dict[str, np.ndarray]:
+    """One picture per sample: clean, adversarial, as defended, and the difference, side by side.
 
     The difference is stretched so that its largest value reaches black or white; grey is none.
 
@@ -26,17 +24,18 @@ def strips(
         count: samples, spread evenly over the set.
 
     Returns:
-        uint8 arrays (H, 4 W, 3).
+        sample id -> uint8 array (H, 4 W, 3).
     """
     places = torch.linspace(0, len(clean) - 1, min(count, len(clean))).long()
     before, after = clean.images[places], attacked.images[places]
-    seeds = defender_seeds(seed, [clean.ids[place] for place in places.tolist()])
+    ids = [clean.ids[place] for place in places.tolist()]
+    seeds = defender_seeds(seed, ids)
     with torch.no_grad():
         seen = defense.view(after, seeds=seeds)
     change = after - before
     largest = change.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, 1, 1, 1)
     rows = torch.cat([before, after, seen, 0.5 + 0.5 * change / largest], dim=3)
-    return [_picture(row) for row in rows]
+    return {name: _picture(row) for name, row in zip(ids, rows, strict=True)}
 
 
 def _picture(image: Tensor) -> np.ndarray:

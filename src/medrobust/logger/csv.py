@@ -63,8 +63,9 @@ class CsvLogger(CSVLogger, CellLogger):
             self._file(f"{name}/captions", ".txt").write_text(lines, encoding="utf-8")
 
     def finish(self) -> None:
-        """Write `metrics.csv`."""
-        self.save()
+        """Write `metrics.csv` if there are metrics."""
+        if self._experiment is not None:
+            self.save()
 
     def _file(self, name: str, suffix: str) -> Path:
         if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name):

@@ -6,10 +6,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from medrobust.report.table import Table
 
 
 class TableCallback(Callback):
@@ -53,10 +56,15 @@ class TableCallback(Callback):
 
     def _end(self, config: DictConfig) -> int:
         from medrobust.report.sweep import collect
+        from medrobust.report.table import build
         from medrobust.report.write import FORMATS, report
 
         formats = FORMATS if self.formats is None else tuple(self.formats)
-        return report(collect(config.hydra.sweep.dir), formats=formats)
+        sweep = collect(config.hydra.sweep.dir)
+        status = report(sweep, formats=formats)
+        if sweep.rows:
+            _log_matrix(config, build(sweep.rows, sweep.config))
+        return status
 
 
 def planned_jobs(config: DictConfig) -> list[list[str]] | None:
@@ -85,6 +93,20 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
             values = [override.get_value_element_as_str()]
         choices[key] = [f"{key}={value}" for value in values]
     return [list(job) for job in itertools.product(*choices.values())]
+
+
+def _log_matrix(config: DictConfig, table: "Table") -> None:
+    """Give the whole matrix to the cells' logger, as one more run of the sweep's group."""
+    from hydra.utils import instantiate
+
+    folder = Path(config.hydra.sweep.dir)
+    node = OmegaConf.to_container(config.logger, resolve=False)
+    assert isinstance(node, dict)
+    # A sweep has no job of its own whose folder, group and choices could be interpolated.
+    ours = {"folder": str(folder / "matrix"), "group": folder.name, "name": "matrix"}
+    logger = instantiate(node | {key: value for key, value in ours.items() if key in node})
+    logger.log_matrix("matrix", table.frame())
+    logger.finish()
 
 
 def _guarded(step: Callable[[], int]) -> None:

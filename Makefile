@@ -1,0 +1,47 @@
+# `make demo` and `make test` set up .venv by themselves; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One constraints file keeps everyone on versions that were tested together.
+CONSTRAINTS := constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint types format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: $(VENV)/.ready  ## create .venv with the package and what the tests need
+
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "medrobust needs Python 3.11 or newer, this is " + sys.version'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
+	# Without its dependencies: it pins an old requests that nothing here needs.
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --no-deps torchattacks
+	touch $@
+
+demo: setup  ## train a small victim on generated lesions, attack it, print and draw the table
+	$(BIN)/python train.py data=dermamnist data.phantom=true model=resnet18
+	$(BIN)/python evaluate.py -m experiment=demo
+
+test: setup lint types  ## lint, types and the default tests
+	$(BIN)/pytest -m 'not slow'
+
+test-all: setup lint types  ## the long tests too
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+format: setup  ## rewrite files as the linter wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches; keeps data, checkpoints and results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
