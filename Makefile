@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One constraints file keeps everyone on versions that were tested together.
 CONSTRAINTS := constraints.txt
+# Two processes of one thread each finish sooner than one process of two.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint types format clean
@@ -27,10 +29,10 @@ demo: setup  ## train a small victim on generated lesions, attack it, print and 
 	$(BIN)/python evaluate.py -m experiment=demo
 
 test: setup lint types  ## lint, types and the default tests
-	$(BIN)/pytest -m 'not slow'
+	$(TESTS) -m 'not slow'
 
 test-all: setup lint types  ## the long tests too
-	$(BIN)/pytest
+	$(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .
