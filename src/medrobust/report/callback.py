@@ -100,8 +100,9 @@ def _log_matrix(config: DictConfig, table: "Table") -> None:
     from hydra.utils import instantiate
 
     folder = Path(config.hydra.sweep.dir)
-    node = OmegaConf.to_container(config.logger, resolve=False)
-    assert isinstance(node, dict)
+    node = OmegaConf.to_container(OmegaConf.select(config, "logger") or DictConfig({}))
+    if not isinstance(node, dict) or not node:
+        return  # an app without a logger
     # A sweep has no job of its own whose folder, group and choices could be interpolated.
     ours = {"folder": str(folder / "matrix"), "group": folder.name, "name": "matrix"}
     logger = instantiate(node | {key: value for key, value in ours.items() if key in node})
