@@ -37,12 +37,15 @@ def test_same_logits_and_gradients(victim):
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in victim._fast[0].modules())
 
 
-def test_bit_equal_for_any_batch_above_one(victim):
-    victim.accelerate()
-    whole = victim(X)
-    for size in (2, 5, 16):
-        parts = torch.cat([victim(part) for part in X.split(size) if len(part) > 1])
-        assert torch.equal(parts, whole[: len(parts)])
+@pytest.mark.parametrize("fast", [False, True])
+def test_bit_equal_logits_and_gradients_for_any_batch(victim, fast):
+    if fast:
+        victim.accelerate()
+    whole, slope = victim(X), gradient(victim, X)
+    for size in (1, 2, 3, 5, 7, 16, 23):
+        assert torch.equal(torch.cat([victim(part) for part in X.split(size)]), whole), size
+        parts = [gradient(victim, part) for part in X.split(size)]
+        assert torch.equal(torch.cat(parts), slope), size
 
 
 def test_new_weights_drop_the_copy(victim):

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model.fast import accelerated
 
+SMALLEST_BATCH = 8
+"""A smaller batch is filled up: matrix products of a few rows take other code paths and round
+otherwise, so the last images of a set would depend on how it was cut into batches."""
+
 
 class Victim(nn.Module):
     """A classifier or segmenter that takes images in [0, 1].
@@ -63,9 +67,16 @@ class Victim(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> logits (N, K) or (N, K, H, W)."""
         normal = self.normalise(x)
+        if self.training:
+            return self.network(normal)
+        missing = max(0, SMALLEST_BATCH - len(x)) if len(x) else 0
+        if missing:
+            normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
         if self._fast:
-            return self._fast[0](normal.contiguous(memory_format=torch.channels_last))
-        return self.network(normal)
+            logits = self._fast[0](normal.contiguous(memory_format=torch.channels_last))
+        else:
+            logits = self.network(normal)
+        return logits[: len(x)]
 
     def accelerate(self) -> "Victim":
         """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
