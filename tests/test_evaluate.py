@@ -248,6 +248,44 @@ def test_wandb_runs_of_a_sweep_share_a_group(
     assert all(group in path.read_bytes() for path in files)
 
 
+def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
+    words = [
+        f"paths.root={tmp_path}",
+        "trainer=cpu",
+        "data=kvasir_seg",
+        "data.phantom=true",
+        "data.phantom_n=40",
+        "data.size=32",
+        "model=unet",
+        "objective=dice_ce",
+        "logger=none",
+    ]
+    for name, more in (
+        ("train.py", ["trainer.max_epochs=1", "progress_bar=false"]),
+        ("evaluate.py", ["-m", "attack=none,pgd", "defense=none,median", "table.metric=dice"]),
+    ):
+        flags = [word for word in more if word.startswith("-")]
+        rest = [word for word in more if not word.startswith("-")]
+        command = [sys.executable, str(ROOT / name), *flags, *words, *rest]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+    found = rows(tmp_path)
+    assert len(found) == 4
+    for row in found:
+        assert {"dice", "jaccard", "pixel_accuracy", "clean_dice"} <= set(row.metrics)
+        assert row.confusion is None
+        assert row.metrics["dice"] >= row.metrics["jaccard"]
+    for defense in ("none", "median"):
+        clean, attacked = (
+            next(r for r in found if r.cell["attack"] == attack and r.cell["defense"] == defense)
+            for attack in ("none", "pgd")
+        )
+        assert clean.metrics["dice"] == clean.metrics["clean_dice"]
+        assert attacked.metrics["clean_dice"] == clean.metrics["dice"]
+        if defense == "none":
+            assert attacked.metrics["dice"] <= clean.metrics["dice"]
+
+
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_help_comes_without_heavy_imports(flags: list[str]) -> None:
     code = (
