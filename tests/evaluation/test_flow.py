@@ -3,7 +3,9 @@
 import pytest
 import torch
 from helpers import linear_victim, small_cnn
+from omegaconf import DictConfig
 
+from medrobust.attack.base import AttackError
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
@@ -17,6 +19,7 @@ from medrobust.evaluation.adversarial import adversarial_set, set_key
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.parts import device_of
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.quantize import quantize
 from medrobust.evaluation.stream import attacker_seeds, defender_seeds
@@ -203,6 +206,24 @@ def test_nan_logits_fail_with_the_ids(cache, clean):
     with pytest.raises(FloatingPointError, match="set/0"):
         answers(NoDefense(), victim, clean, seed=0, batch_size=8, device=CPU, cache=cache)
     assert not any(path.is_file() for path in cache.folder.rglob("*"))
+
+
+def test_a_broken_attack_fails_with_the_ids_and_stores_nothing(cache, clean):
+    class Greedy(FGSM):
+        def perturb(self, surrogate, x, goal, *, seeds):
+            return (x + 2 * self.eps).clamp(0, 1)
+
+    with pytest.raises(AttackError, match=r"broke its budget.*set/15"):
+        run(cache, clean, attack=Greedy(eps="8/255"))
+    assert not any(path.is_file() for path in cache.folder.rglob("*"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("devices", 2), ("precision", "bf16-mixed")])
+def test_what_a_cell_would_ignore_is_refused(key, value):
+    trainer = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
+    assert device_of(DictConfig(trainer)) == CPU
+    with pytest.raises(ValueError, match=f"trainer.{key}={value}"):
+        device_of(DictConfig(trainer | {key: value}))
 
 
 def test_attacker_never_sees_the_defenders_dice(clean):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from medrobust.attack.base import Attack
+from medrobust.attack.base import Attack, AttackError
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.quantize import quantize as to_eight_bit
@@ -81,6 +81,9 @@ def adversarial_set(
         device: where to craft.
         cache: where sets are kept.
         advance: told the number of images after each batch.
+
+    Raises:
+        AttackError: the attack broke its budget or gave no numbers; names the batch's images.
     """
     key = set_key(surrogate, attack, clean, seed, quantize)
 
@@ -92,7 +95,10 @@ def adversarial_set(
             part = slice(at, at + batch_size)
             x = clean.images[part].to(device)
             y, words = clean.labels[part].to(device), seeds[part].to(device)
-            adversarial = attack(surrogate, x, y, seeds=words)
+            try:
+                adversarial = attack(surrogate, x, y, seeds=words)
+            except AttackError as error:
+                raise AttackError(f"{error}; the batch holds {clean.ids[part]}") from None
             if quantize:
                 adversarial = to_eight_bit(x, adversarial, attack.norm, attack.eps)
             parts.append(adversarial.cpu())

@@ -75,11 +75,18 @@ def device_of(trainer: DictConfig) -> torch.device:
     """The device that Lightning Fabric chooses.
 
     Raises:
-        ValueError: more than one device is asked for.
+        ValueError: more than one device, or another precision than float32, is asked for.
     """
     from lightning_fabric import Fabric
 
     if trainer.devices not in (1, "1", "auto"):
-        raise ValueError(f"trainer.devices={trainer.devices}: a cell is evaluated on one device")
+        raise ValueError(
+            f"trainer.devices={trainer.devices}: a cell is evaluated on one device; set it to 1"
+        )
+    if str(trainer.precision) not in ("32", "32-true"):
+        raise ValueError(
+            f"trainer.precision={trainer.precision}: cells are evaluated in float32, since "
+            "rounding decides who is fooled; set trainer.precision=32-true"
+        )
     settings: dict[str, Any] = {"accelerator": trainer.accelerator, "devices": 1}
     return Fabric(**settings).device
