@@ -168,6 +168,16 @@ def test_a_missing_victim_prints_its_train_command(run: Run, root: Path) -> None
     )
 
 
+def test_a_missing_surrogate_prints_its_train_command(run: Run, root: Path) -> None:
+    threat = ["threat=transfer", "model@threat.surrogate_model=vgg16", "threat.surrogate_seed=3"]
+    assert run("-m", "attack=fgsm", "model.drop_rate=0.0", *threat) == 1
+    (failed,) = rows(root)
+    assert (
+        "python train.py data=dermamnist model=vgg16 objective=standard data.phantom=True "
+        "data.phantom_n=140 seed=3" in (failed.error or "")
+    )
+
+
 def test_another_victim_is_another_row(run: Run, root: Path) -> None:
     assert run("-m", "attack=none", "victim_seed=0,1") == 0
     first, second = rows(root)

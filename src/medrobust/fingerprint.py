@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -25,7 +26,8 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         state.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        state.update(tensor.flatten().view(-1).numpy().tobytes() if tensor.numel() else b"")
+        # As bytes: NumPy has no bfloat16.
+        state.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
 
 

@@ -6,6 +6,7 @@ from helpers import linear_victim, small_cnn
 from omegaconf import DictConfig
 
 from medrobust.attack.base import AttackError
+from medrobust.attack.bim import BIM
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
@@ -165,6 +166,24 @@ def test_saturated_logits_raise_the_flag(clean):
     checks = craft_checks(surrogate, attack, sure, adversarial, seeds, 16, CPU)
     assert checks["zero_gradient"] > 0.9
     assert any("no gradient at all" in flag for flag in flags(checks, attack))
+
+
+def test_an_attack_that_cannot_move_is_flagged(clean):
+    """BIM from the clean image on a masked model returns it unchanged: that is no result."""
+    victim = linear_victim(size=8)
+    labels = victim(clean.images).argmax(1)
+    victim.network.weight.data *= 1e6
+    attack = BIM(eps="8/255", steps=3)
+    sure = ImageSet(clean.images, labels, clean.ids)
+    surrogate = Oblivious()(victim, NoDefense())
+    seeds = attacker_seeds(0, clean.ids)
+    still = sure.images.clone()
+    checks = craft_checks(surrogate, attack, sure, still, seeds, 16, CPU)
+    assert checks["linf_max"] == 0
+    found = " ".join(flags(checks, attack))
+    assert "no gradient at all" in found
+    assert "0% of its linf budget" in found
+    assert "hardly fooled" in found
 
 
 def test_flags_for_a_weak_attack():

@@ -62,8 +62,8 @@ def craft_checks(
 def flags(checks: dict[str, float], attack: Attack) -> list[str]:
     """Failed checks in plain words, for the table."""
     found: list[str] = []
-    if checks["linf_max"] == 0:
-        return found  # nothing was attacked
+    if attack.eps is None and checks["linf_max"] == 0:
+        return found  # no attack; one that has a budget and cannot move is flagged below
     if checks["zero_gradient"] > 0.05:
         found.append(
             f"{checks['zero_gradient']:.0%} of images give the attacker no gradient at all: "

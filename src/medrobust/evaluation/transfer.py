@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+
+from medrobust.evaluation.parts import train_command
 from medrobust.model.checkpoint import load_victim
 from medrobust.threat.transfer import Transfer
 
@@ -17,5 +20,9 @@ def transfer(*, surrogate_path: str, surrogate_seed: int, surrogate_model: Any) 
     Raises:
         MissingVictimError: not trained yet; prints the command.
     """
-    command = f"python train.py model={surrogate_model['name']} seed={surrogate_seed}"
-    return Transfer(load_victim(surrogate_path, train_command=command).accelerate())
+    job = HydraConfig.get()
+    # The victim's own model settings do not go for the surrogate; data and objective do.
+    shared = [word for word in job.overrides.task if not word.startswith("model.")]
+    choices = {**job.runtime.choices, "model": surrogate_model["name"]}
+    command = train_command(choices, shared, surrogate_seed)
+    return Transfer(load_victim(surrogate_path, train_command=command))
