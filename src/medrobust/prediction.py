@@ -1,6 +1,7 @@
 """What the clinic sees of a model, defended or not."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -14,12 +15,14 @@ class Prediction:
         score: (N,) higher = more adversarial; detectors only.
         confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
         abstain: (N,) bool, True where the defense refuses to answer.
+        features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
     """
 
     logits: Tensor
     score: Tensor | None = None
     confidence: Tensor | None = None
     abstain: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def label(self) -> Tensor:

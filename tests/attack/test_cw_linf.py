@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.cw_linf import CWLinf
-from medrobust.attack.objective import Margin
+from medrobust.attack.objective.margin import Margin
 from medrobust.threat.surrogate import VictimSurrogate
 
 

@@ -93,7 +93,7 @@ def test_random_surrogate_gets_fresh_noise_each_call() -> None:
         def fingerprint(self) -> str:
             return "noisy"
 
-        def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
+        def forward(self, x: Tensor, seeds: Tensor, taps: object = ()) -> Prediction:
             return Prediction(uniform(seeds, (3,)))
 
     model = LogitsModel(Noisy(), torch.arange(4))

@@ -1,6 +1,6 @@
 """The shared loop, and the optimum that is known in closed form on a linear model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -81,7 +81,7 @@ class Log(Surrogate):
     def fingerprint(self) -> str:
         return "log"
 
-    def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
+    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         look = len(self.points)
         self.points.append(x.clone())
         self.seeds.append(seeds)

@@ -6,7 +6,7 @@ from helpers import linear_victim, small_cnn
 from torch.nn import functional as F
 
 from medrobust.attack.goal import Goal
-from medrobust.attack.objective import CrossEntropy
+from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Misclassified
 from medrobust.defense.bit_depth import BitDepth

@@ -1,13 +1,14 @@
 """The frame of every attack: a final call that checks, around the one method that attacks."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from medrobust.attack.goal import Goal
-from medrobust.attack.objective import CrossEntropy, Objective
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import JaccardBelow, Misclassified, Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction
@@ -19,8 +20,25 @@ class AttackError(RuntimeError):
     """An attack was called wrongly, or returned what it must not."""
 
 
+class Crafted(NamedTuple):
+    """What an attack made of a batch.
+
+    Attributes:
+        images: adversarial images like the clean ones.
+        queries: int64 (N,), images that the surrogate was asked about; None for attacks that
+            do not count them.
+    """
+
+    images: Tensor
+    queries: Tensor | None = None
+
+
 class Attack(Configured, ABC):
     """`x_adv = attack(surrogate, x, y, seeds=seeds)`; a new attack writes `perturb` only.
+
+    What it cannot do it says in class attributes, and is then refused before anything runs:
+    `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
+    per image only, no masks).
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
@@ -32,6 +50,8 @@ class Attack(Configured, ABC):
 
     norm: str = "linf"  # or l2
     needs_eps: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 
     def __init__(
@@ -55,12 +75,36 @@ class Attack(Configured, ABC):
         """The largest sensible budget: 1 for L∞; an L2 ball may be larger than a pixel."""
         return {"linf": 1.0, "l2": 1e4}[self.norm]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Class, arguments, and the norm of the budget."""
+        return super().settings | {"norm": self.norm}
+
+    @property
+    def learns(self) -> bool:
+        """It must see training data (`fit`) before it attacks."""
+        return self.objective.learns
+
+    def fit(self, surrogate: Surrogate, data: Any) -> None:
+        """Learn from the training split of `data`, a datamodule; nothing for most.
+
+        The same surrogate, settings and data give the same result.
+        """
+        self.objective.fit(surrogate, data)
+
     @abstractmethod
-    def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
+    def perturb(
+        self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor
+    ) -> Tensor | Crafted:
         """Adversarial images (N, C, H, W) for clean `x`, inside [0, 1] and the budget."""
 
     @final
     def __call__(self, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
+        """The images of `craft`."""
+        return self.craft(surrogate, x, y, seeds=seeds).images
+
+    @final
+    def craft(self, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Crafted:
         """Attack a batch and verify the result.
 
         Works the same under `torch.no_grad` and inference mode, leaves no gradient on any weight
@@ -73,32 +117,45 @@ class Attack(Configured, ABC):
             seeds: int64 (N,), one per image.
 
         Returns:
-            Adversarial images like `x`. An attack that fails on an image still returns its best
-            try; success is counted on the model, never on the return.
+            Adversarial images like `x`, and the queries of a black-box attack. An attack that
+            fails on an image still returns a try of its own; success is counted on the model,
+            never on the return.
 
         Raises:
-            AttackError: bad input, or a result with another shape, outside [0, 1], not finite,
-                or over budget.
+            AttackError: bad input, a surrogate or task that the attack is not defined for, or a
+                result with another shape, outside [0, 1], not finite, or over budget.
         """
-        self._check_input(x, y, seeds)
+        self._check_input(surrogate, x, y, seeds)
         if len(x) == 0:
-            return x.clone()
+            return Crafted(x.clone())
         with torch.inference_mode(False), torch.no_grad():
             x, y = x.detach().clone(), y.clone()
             goal = self._goal(surrogate, x, y, seeds)
-            adversarial = self.perturb(surrogate, x, goal, seeds=seeds.clone()).detach()
-        self._check_output(x, adversarial)
-        return adversarial
+            made = self.perturb(surrogate, x, goal, seeds=seeds.clone())
+        crafted = made if isinstance(made, Crafted) else Crafted(made)
+        crafted = crafted._replace(images=crafted.images.detach())
+        self._check_output(x, crafted.images)
+        return crafted
 
     def _goal(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> Goal:
         success = self.success or (Misclassified() if y.ndim == 1 else JaccardBelow())
-        if self.target is None:
-            return Goal(self.objective, success, y)
-        logits = surrogate(x, seeds).logits
-        return Goal(self.objective, success, self.target(logits, y, seeds), targeted=True)
+        targeted = self.target is not None
+        labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
+        bound = self.objective.bind(surrogate, x, labels, seeds)
+        return Goal(bound, success, labels, targeted=targeted)
 
-    def _check_input(self, x: Tensor, y: Tensor, seeds: Tensor) -> None:
+    def _check_input(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> None:
         name = type(self).__name__
+        if self.needs_gradient and not surrogate.differentiable:
+            raise AttackError(
+                f"{name} needs gradients and {type(surrogate).__name__} gives none: set "
+                "threat=oblivious, transfer or adaptive, or attack=square, spsa or rays"
+            )
+        if not self.dense and y.ndim != 1:
+            raise AttackError(
+                f"{name} is defined for one label per image, this task has masks "
+                f"{tuple(y.shape)}: use a gradient attack such as attack=pgd or attack=dag"
+            )
         if x.ndim != 4 or not x.is_floating_point():
             raise AttackError(f"{name}: images are {x.dtype} {tuple(x.shape)}, expected float NCHW")
         if y.dtype != torch.int64 or y.ndim not in (1, 3) or len(y) != len(x):

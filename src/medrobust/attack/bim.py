@@ -1,7 +1,7 @@
 """BIM: the basic iterative method, also called I-FGSM."""
 
 from medrobust.attack.iterated import Iterated
-from medrobust.attack.objective import Objective
+from medrobust.attack.objective.base import Objective
 from medrobust.attack.step import StepRule, sign
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

@@ -1,6 +1,6 @@
 """CW in L∞: PGD on the margin of Carlini and Wagner."""
 
-from medrobust.attack.objective import Margin
+from medrobust.attack.objective.margin import Margin
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

@@ -5,7 +5,7 @@ from torch import Tensor
 from medrobust.attack.ball import LinfBall
 from medrobust.attack.base import Attack
 from medrobust.attack.goal import Goal
-from medrobust.attack.objective import Objective
+from medrobust.attack.objective.base import Objective
 from medrobust.attack.step import sign
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

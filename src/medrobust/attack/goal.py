@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from medrobust.attack.objective import Objective
+from medrobust.attack.objective.base import Objective
 from medrobust.attack.success import Success
 from medrobust.prediction import Prediction
 
@@ -37,4 +37,4 @@ class Goal:
 
     def at(self, index: Tensor) -> "Goal":
         """The same goal for a subset, or a repetition, of the images."""
-        return replace(self, labels=self.labels[index])
+        return replace(self, objective=self.objective.at(index), labels=self.labels[index])

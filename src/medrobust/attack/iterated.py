@@ -10,13 +10,13 @@ from medrobust.attack.ball import Ball, LinfBall
 from medrobust.attack.base import Attack, AttackError
 from medrobust.attack.best import Best
 from medrobust.attack.goal import Goal
-from medrobust.attack.objective import Objective
+from medrobust.attack.objective.base import Objective
 from medrobust.attack.step import StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
-from medrobust.threat.surrogate import Surrogate
+from medrobust.threat.surrogate import Gradient, Surrogate
 
 
 class Iterated(Attack):
@@ -27,7 +27,8 @@ class Iterated(Attack):
     forward pass. The start, clean or random, is no candidate: with one step the result is that
     step, as in FGSM. Cost per restart: `steps` forward and backward passes, one forward.
 
-    A subclass names its ball, its step rule and its default step size.
+    A subclass names its ball, its step rule and its default step size, and may change what is
+    looked at (`look`).
 
     Args:
         eps: radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -47,6 +48,9 @@ class Iterated(Attack):
     eps: float
     ball: ClassVar[type[Ball]] = LinfBall
     random_start: ClassVar[bool] = False
+    looks_at_point: ClassVar[bool] = True
+    """False where `look` sees other images than the point (transformed, ahead of it): then only
+    the last point is judged, at the price of one forward pass, or every point with early stop."""
 
     def __init__(
         self,
@@ -96,6 +100,28 @@ class Iterated(Attack):
             )
         return best.image
 
+    def look(
+        self,
+        surrogate: Surrogate,
+        point: Tensor,
+        goal: Goal,
+        *,
+        ball: Ball,
+        memory: Tensor | None,
+        seeds: Tensor,
+    ) -> Gradient:
+        """What the step is made from; one look at the point itself, unless a subclass says more.
+
+        Args:
+            surrogate: what the attacker sees.
+            point: (N, C, H, W), where the attack stands.
+            goal: of these images.
+            ball: around their clean images.
+            memory: of the step rule, (N, ...) or None at the start.
+            seeds: int64 (N,), fresh at each step.
+        """
+        return surrogate.value_and_grad(point, goal, seeds=seeds)
+
     def _climb(
         self,
         surrogate: Surrogate,
@@ -111,13 +137,14 @@ class Iterated(Attack):
         ball = self.ball(x, self.eps)
         point = ball.draw(seeds) if self.random_start else ball.centre
         for step in range(self.steps):
-            shown = ball.shown(point)
-            seen = surrogate.value_and_grad(shown, goal, seeds=fold_in(seeds, step))
+            shown, noise = ball.shown(point), fold_in(seeds, step)
+            seen = self.look(surrogate, shown, goal, ball=ball, memory=memory, seeds=noise)
             grad = seen.grad.to(point.dtype)
-            if step:
-                best.offer(rows, shown, seen.loss, seen.reached)
+            if step and (self.looks_at_point or self.early_stop):
+                loss, reached = self._verdict(surrogate, shown, goal, seen, noise)
+                best.offer(rows, shown, loss, reached)
                 if self.early_stop:
-                    stay = (~seen.reached).nonzero().flatten()
+                    stay = (~reached).nonzero().flatten()
                     if len(stay) == 0:
                         return
                     if len(stay) < len(rows):
@@ -128,3 +155,38 @@ class Iterated(Attack):
             point = ball.project(point + self.step_size * direction)
         shown = ball.shown(point)
         best.offer(rows, shown, *surrogate.value(shown, goal, seeds=fold_in(seeds, self.steps)))
+        if not surrogate.exact:
+            self._recheck(surrogate, shown, goal, rows, fold_in(seeds, self.steps), best)
+
+    def _verdict(
+        self, surrogate: Surrogate, shown: Tensor, goal: Goal, seen: Gradient, seeds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and success of a point; the images that leave the batch have it exact."""
+        if not self.looks_at_point:
+            return surrogate.value(shown, goal, seeds=seeds)
+        if surrogate.exact or not self.early_stop or not seen.reached.any():
+            return seen.loss, seen.reached
+        guess = seen.reached.nonzero().flatten()
+        reached = seen.reached.clone()
+        reached[guess] = surrogate.value(shown[guess], goal.at(guess), seeds=seeds[guess])[1]
+        return seen.loss, reached
+
+    def _recheck(
+        self,
+        surrogate: Surrogate,
+        last: Tensor,
+        goal: Goal,
+        rows: Tensor,
+        seeds: Tensor,
+        best: Best,
+    ) -> None:
+        """Reduced precision chose the best points: keep them where the exact answer agrees.
+
+        Otherwise the last point stands, whose verdict is exact.
+        """
+        loss, reached = surrogate.value(best.image[rows], goal, seeds=seeds)
+        wrong = (best.reached[rows] & ~reached).nonzero().flatten()
+        best.loss[rows], best.reached[rows] = loss, reached
+        if len(wrong):
+            verdict = surrogate.value(last[wrong], goal.at(wrong), seeds=seeds[wrong])
+            best.offer(rows[wrong], last[wrong], *verdict)

@@ -1,7 +1,7 @@
 """MIM: the momentum iterative method, also called MI-FGSM."""
 
 from medrobust.attack.iterated import Iterated
-from medrobust.attack.objective import Objective
+from medrobust.attack.objective.base import Objective
 from medrobust.attack.step import Momentum, StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

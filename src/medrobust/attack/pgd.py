@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from medrobust.attack.iterated import Iterated
-from medrobust.attack.objective import Objective
+from medrobust.attack.objective.base import Objective
 from medrobust.attack.step import StepRule, sign
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

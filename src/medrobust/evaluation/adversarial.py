@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from medrobust.evaluation.strength import craft_checks
 from medrobust.fingerprint import digest
 from medrobust.threat.surrogate import Surrogate
 
-FORMAT = 1
+FORMAT = 2
 
 Advance = Callable[[int], None]
 
@@ -29,6 +29,7 @@ class AdversarialSet(NamedTuple):
         key: what it was made from.
         seconds: crafting time, also when it is replayed.
         checks: attack-strength measurements made on the surrogate.
+        queries: int64 (N,), of a black-box attack.
         replayed: it was on disk already.
     """
 
@@ -37,9 +38,17 @@ class AdversarialSet(NamedTuple):
     seconds: float
     checks: dict[str, float]
     replayed: bool
+    queries: Tensor | None = None
 
 
-def set_key(surrogate: Surrogate, attack: Attack, clean: ImageSet, seed: int, eight: bool) -> str:
+def set_key(
+    surrogate: Surrogate,
+    attack: Attack,
+    clean: ImageSet,
+    seed: int,
+    eight: bool,
+    learned_from: str = "",
+) -> str:
     """SHA-256 of everything that the set depends on.
 
     An oblivious surrogate holds no defense, so all defenses share its set; an adaptive one
@@ -53,6 +62,7 @@ def set_key(surrogate: Surrogate, attack: Attack, clean: ImageSet, seed: int, ei
             "images": clean.digest,
             "seed": seed,
             "quantize": eight,
+            "learned_from": learned_from if attack.learns else "",
         }
     )
 
@@ -68,6 +78,7 @@ def adversarial_set(
     device: torch.device,
     cache: TensorCache,
     advance: Advance = lambda _: None,
+    data: Any = None,
 ) -> AdversarialSet:
     """Replay the set, or craft and store it.
 
@@ -81,32 +92,43 @@ def adversarial_set(
         device: where to craft.
         cache: where sets are kept.
         advance: told the number of images after each batch.
+        data: datamodule whose training split an attack learns from, if it learns.
 
     Raises:
         AttackError: the attack broke its budget or gave no numbers; names the batch's images.
     """
-    key = set_key(surrogate, attack, clean, seed, quantize)
+    if attack.learns and data is None:
+        raise AttackError(f"{type(attack).__name__} learns from training data; pass `data`")
+    learned_from = data.manifest.digest if attack.learns else ""
+    key = set_key(surrogate, attack, clean, seed, quantize, learned_from)
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
         seeds = attacker_seeds(seed, clean.ids)
-        parts = []
+        if attack.learns:
+            attack.fit(surrogate, data)
+        parts, queries = [], []
         for at in range(0, len(clean), batch_size):
             part = slice(at, at + batch_size)
             x = clean.images[part].to(device)
             y, words = clean.labels[part].to(device), seeds[part].to(device)
             try:
-                adversarial = attack(surrogate, x, y, seeds=words)
+                adversarial, asked = attack.craft(surrogate, x, y, seeds=words)
             except AttackError as error:
                 raise AttackError(f"{error}; the batch holds {clean.ids[part]}") from None
             if quantize:
                 adversarial = to_eight_bit(x, adversarial, attack.norm, attack.eps)
             parts.append(adversarial.cpu())
+            if asked is not None:
+                queries.append(asked.cpu())
             advance(len(x))
         images = torch.cat(parts)
         seconds = time.perf_counter() - start
         checks = craft_checks(surrogate, attack, clean, images, seeds, batch_size, device)
-        return {"images": images}, {"seconds": seconds, "checks": checks}
+        tensors = {"images": images}
+        if queries:
+            tensors["queries"] = torch.cat(queries)
+        return tensors, {"seconds": seconds, "checks": checks}
 
     entry, replayed = cache.get_or_make(key, make)
     if replayed:
@@ -117,4 +139,5 @@ def adversarial_set(
         entry.meta["seconds"],
         entry.meta["checks"],
         replayed,
+        entry.tensors.get("queries"),
     )

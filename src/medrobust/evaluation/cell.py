@@ -137,6 +137,7 @@ def _row(
         batch_size=config.batch_size,
         device=device,
         cache=TensorCache(config.paths.cache),
+        data=data,
     )
     row = Row(
         id=row_id,

@@ -1,6 +1,7 @@
 """Measure one cell: craft or replay, let the deployed system answer, measure, check."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -50,6 +51,7 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     cache: TensorCache,
+    data: Any = None,
 ) -> Result:
     """One cell of the benchmark.
 
@@ -65,6 +67,7 @@ def evaluate(
         batch_size: images at once; changes no result.
         device: where to compute.
         cache: where adversarial sets and answers are kept.
+        data: datamodule that a learning attack learns from.
     """
     with bar("craft", len(clean)) as advance:
         attacked = adversarial_set(
@@ -77,6 +80,7 @@ def evaluate(
             device=device,
             cache=cache,
             advance=advance,
+            data=data,
         )
     with bar("answer", 2 * len(clean)) as advance:
         before, after = (
@@ -94,6 +98,8 @@ def evaluate(
         )
     measure = measure_classification if clean.labels.ndim == 1 else measure_segmentation
     measured = measure(clean.labels, before, after, classes=classes, seed=seed)
+    if attacked.queries is not None:
+        measured.values.update(_query_counts(attacked.queries))
     return Result(
         measured=measured,
         attacked=attacked,
@@ -105,3 +111,13 @@ def evaluate(
             "per_image": after.seconds / len(clean),
         },
     )
+
+
+def _query_counts(queries: torch.Tensor) -> dict[str, float]:
+    """Queries per image of a black-box attack, over all images."""
+    counts = queries.double()
+    return {
+        "queries_mean": counts.mean().item(),
+        "queries_median": counts.median().item(),
+        "queries_max": counts.max().item(),
+    }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medrobust.attack.base import Attack, distance
 from medrobust.attack.goal import Goal
+from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import JaccardBelow, Misclassified
 from medrobust.evaluation.images import ImageSet
 from medrobust.threat.surrogate import Surrogate
@@ -43,15 +44,19 @@ def craft_checks(
             right_before.append(~rule.away(surrogate(x, words), y))
             after = surrogate(adversarial[part].to(device), words)
             right_after.append(~rule.away(after, y))
-        if at < GRADIENT_IMAGES:
-            goal = Goal(attack.objective, rule, y)
+        if at < GRADIENT_IMAGES and surrogate.differentiable:
+            # An objective on features is bound to its own batch; the gradient's absence shows in
+            # the plain loss too.
+            objective = CrossEntropy() if attack.objective.taps else attack.objective
+            goal = Goal(objective, rule, y)
             grad = surrogate.value_and_grad(x, goal, seeds=words).grad
             zero.append((grad == 0).flatten(1).all(dim=1))
     checks = {
         "surrogate_clean": _share(right_before),
         "surrogate_adversarial": _share(right_after),
-        "zero_gradient": _share(zero),
     }
+    if zero:
+        checks["zero_gradient"] = _share(zero)
     for norm in ("linf", "l2"):
         used = distance(clean.images, adversarial, norm)
         checks[f"{norm}_median"] = used.median().item()
@@ -64,7 +69,7 @@ def flags(checks: dict[str, float], attack: Attack) -> list[str]:
     found: list[str] = []
     if attack.eps is None and checks["linf_max"] == 0:
         return found  # no attack; one that has a budget and cannot move is flagged below
-    if checks["zero_gradient"] > 0.05:
+    if checks.get("zero_gradient", 0.0) > 0.05:
         found.append(
             f"{checks['zero_gradient']:.0%} of images give the attacker no gradient at all: "
             "masked or saturated, the accuracy is an upper bound"

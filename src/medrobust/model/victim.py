@@ -1,6 +1,8 @@
 """The trained network under attack, with its normalisation inside."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -23,7 +25,8 @@ class Victim(nn.Module):
     on it stays a grey image.
 
     Args:
-        network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W).
+        network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W). A single logit
+            is read as the second of two classes, the first at zero.
         mean: per-channel mean in [0, 1] units.
         std: per-channel standard deviation.
         architecture: how the network was built, as plain data; enters the fingerprint.
@@ -48,7 +51,9 @@ class Victim(nn.Module):
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
         self._known: tuple[Any, str] | None = None
-        self._fast: list[nn.Module] = []  # in a list: no part of the weights
+        self._fast: list[nn.Module] = []  # in a list: no part of the weights; then in bfloat16
+        self._caught: dict[str, Tensor] | None = None
+        self._reduced = False
 
     @property
     def channels(self) -> int:
@@ -68,15 +73,21 @@ class Victim(nn.Module):
         """Images (N, C, H, W) in [0, 1] -> logits (N, K) or (N, K, H, W)."""
         normal = self.normalise(x)
         if self.training:
-            return self.network(normal)
+            return two_classes(self.network(normal))
         missing = max(0, SMALLEST_BATCH - len(x)) if len(x) else 0
         if missing:
             normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
-        if self._fast:
-            logits = self._fast[0](normal.contiguous(memory_format=torch.channels_last))
-        else:
+        if self._caught is not None or not self._fast:
             logits = self.network(normal)
-        return logits[: len(x)]
+        elif self._reduced:
+            half = normal.to(torch.bfloat16, memory_format=torch.channels_last)
+            logits = self._fast[1](half).to(x.dtype)
+        else:
+            logits = self._fast[0](normal.contiguous(memory_format=torch.channels_last))
+        if self._caught is not None:
+            for tap, seen in self._caught.items():
+                self._caught[tap] = seen[: len(x)]
+        return two_classes(logits)[: len(x)]
 
     def accelerate(self) -> "Victim":
         """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
@@ -106,15 +117,14 @@ class Victim(nn.Module):
         """Names that `features` accepts: every module of the network."""
         return [name for name, _ in self.network.named_modules() if name]
 
-    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits and the outputs of the named modules, from one forward pass.
+    @contextmanager
+    def tapped(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        """Inside, every forward pass leaves the outputs of the named modules in what is yielded.
+
+        Answers come from the plain network then, not from its faster copy.
 
         Args:
-            x: images (N, C, H, W) in [0, 1].
             taps: names from `taps`.
-
-        Returns:
-            logits, and {tap: activation}.
 
         Raises:
             KeyError: the network has no module of that name.
@@ -132,12 +142,44 @@ class Victim(nn.Module):
             caught[tap] = output.clone()  # a later layer may work in place (ReLU, residual sums)
 
         handles = [modules[tap].register_forward_hook(partial(catch, tap)) for tap in taps]
+        before, self._caught = self._caught, caught
         try:
-            logits = self.network(self.normalise(x))
+            yield caught
         finally:
+            self._caught = before
             for handle in handles:
                 handle.remove()
+
+    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and the outputs of the named modules, from one forward pass; see `tapped`.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            taps: names from `taps`.
+
+        Returns:
+            logits, and {tap: activation (N, ...)}.
+        """
+        with self.tapped(taps) as caught:
+            logits = self(x)
         return logits, caught
+
+    @contextmanager
+    def reduced_precision(self) -> Iterator[None]:
+        """Inside, an accelerated victim computes in bfloat16; its logits keep the image's dtype.
+
+        Raises:
+            RuntimeError: the victim is not accelerated.
+        """
+        if not self._fast:
+            raise RuntimeError("only an accelerated victim has reduced precision: accelerate()")
+        if len(self._fast) == 1:
+            self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))
+        before, self._reduced = self._reduced, True
+        try:
+            yield
+        finally:
+            self._reduced = before
 
     def freeze(self) -> "Victim":
         """Evaluation mode, and no gradients on any weight; returns itself."""
@@ -153,3 +195,8 @@ class Victim(nn.Module):
         if self._known is None or self._known[0] != version:
             self._known = (version, digest([self.architecture, digest_tensors(state)]))
         return self._known[1]
+
+
+def two_classes(logits: Tensor) -> Tensor:
+    """A single logit z (N, 1[, H, W]) as two, (0, z): softmax then gives sigmoid(z)."""
+    return logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], dim=1)

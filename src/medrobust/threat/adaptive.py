@@ -1,6 +1,7 @@
 """The attacker who knows everything but the defender's dice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -40,21 +41,28 @@ class DefendedSurrogate(Surrogate):
         """Of victim, defense and number of draws."""
         return digest(["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.samples])
 
-    def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
-        """Mean class probabilities over the draws, as log-probabilities."""
+    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
+        """Mean class probabilities over the draws, as log-probabilities; mean features."""
         if self.samples == 1:
-            return self.defense.proxy(x, self.victim, seeds=fold_in(seeds, 0))
+            return self._look(x, fold_in(seeds, 0), taps)
         mean: Tensor | float = 0.0
-        for logits in self._spread(x, seeds):
-            mean = mean + logits.softmax(2).sum(0) / self.samples
-        return Prediction(torch.log(torch.as_tensor(mean)))
+        features: dict[str, Tensor] = {}
+        for seen in self._spread(x, seeds, taps):
+            mean = mean + _by_draw(seen.logits, x).softmax(2).sum(0) / self.samples
+            for tap, found in seen.features.items():
+                part = _by_draw(found, x).sum(0) / self.samples
+                features[tap] = features[tap] + part if tap in features else part
+        return Prediction(torch.log(torch.as_tensor(mean)), features=features)
 
     def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over the draws; success is of the mean probabilities."""
         if self.samples == 1:
             return super().value(x, goal, seeds=seeds)
         with torch.no_grad():
-            parts = [(_loss(goal, part).sum(0), _mass(part)) for part in self._spread(x, seeds)]
+            parts = [
+                (_loss(goal, part, x).sum(0), _mass(part, x))
+                for part in self._spread(x, seeds, goal.objective.taps)
+            ]
         loss, mass = (torch.stack(items).sum(0) for items in zip(*parts, strict=True))
         return loss / self.samples, goal.reached(Prediction(mass))
 
@@ -66,37 +74,50 @@ class DefendedSurrogate(Surrogate):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             # The generator draws and graphs one chunk at a time; each graph dies with its gradient.
-            for logits in self._spread(leaf, seeds):
-                loss = _loss(goal, logits)
+            for seen in self._spread(leaf, seeds, goal.objective.taps):
+                loss = _loss(goal, seen, x)
+                self._check_gradient(loss)
                 (change,) = torch.autograd.grad(loss.sum(), leaf)
                 grad += change / self.samples
                 losses.append(loss.detach().sum(0) / self.samples)
-                masses.append(_mass(logits.detach()))
+                masses.append(_mass(seen, x).detach())
         reached = goal.reached(Prediction(torch.stack(masses).sum(0)))
         return Gradient(torch.stack(losses).sum(0), grad, reached)
 
-    def _spread(self, x: Tensor, seeds: Tensor) -> Iterator[Tensor]:
-        """Logits (draws, N, K[, H, W]) of all draws, a chunk at a time."""
+    def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
+        """One draw of the defense's proxy, with the victim's features beside it."""
+        if not taps:
+            return self.defense.proxy(x, self.victim, seeds=seeds)
+        with self.victim.tapped(taps) as caught:
+            seen = self.defense.proxy(x, self.victim, seeds=seeds)
+        return replace(seen, features=caught)
+
+    def _spread(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Iterator[Prediction]:
+        """Predictions of all draws (draws * N, ...), a chunk at a time, one draw after another."""
         most = max(1, min(self.samples, self.chunk // len(x)))
         for start in range(0, self.samples, most):
             draws = min(most, self.samples - start)
             draw = torch.arange(start, start + draws, device=x.device).repeat_interleave(len(x))
             copies = x.repeat(draws, *[1] * (x.ndim - 1))
             noise = fold_in(seeds.repeat(draws), draw)
-            logits = self.defense.proxy(copies, self.victim, seeds=noise).logits
-            yield logits.view(draws, len(x), *logits.shape[1:])
+            yield self._look(copies, noise, taps)
 
 
-def _loss(goal: Goal, logits: Tensor) -> Tensor:
-    """Loss of every draw of every image: (draws, N, K[, H, W]) -> (draws, N)."""
-    draws, images = logits.shape[:2]
-    every = goal.at(torch.arange(images, device=logits.device).repeat(draws))
-    return every.loss(Prediction(logits.flatten(0, 1))).view(draws, images)
+def _by_draw(value: Tensor, x: Tensor) -> Tensor:
+    """(draws * N, ...) -> (draws, N, ...)."""
+    return value.view(-1, len(x), *value.shape[1:])
 
 
-def _mass(logits: Tensor) -> Tensor:
-    """Class probabilities summed over the draws: (draws, N, K[, H, W]) -> (N, K[, H, W])."""
-    return logits.softmax(2).sum(0)
+def _loss(goal: Goal, seen: Prediction, x: Tensor) -> Tensor:
+    """Loss of every draw of every image: (draws, N)."""
+    draws = len(seen.logits) // len(x)
+    every = goal.at(torch.arange(len(x), device=x.device).repeat(draws))
+    return _by_draw(every.loss(seen), x)
+
+
+def _mass(seen: Prediction, x: Tensor) -> Tensor:
+    """Class probabilities summed over the draws: (N, K[, H, W])."""
+    return _by_draw(seen.logits, x).softmax(2).sum(0)
 
 
 class Adaptive(Threat):

@@ -1,6 +1,7 @@
 """The differentiable thing that an attack sees."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,13 @@ class Surrogate(nn.Module, ABC):
 
     Every call takes the images' seeds, so that a random surrogate gives an image the same noise
     in any batch. An attack folds its own step number into them when it wants fresh noise.
+
+    `differentiable` False: a black box, for query attacks. `exact` False: `value_and_grad` runs in
+    reduced precision and its `reached` is a guess; `value` and `forward` decide.
     """
+
+    differentiable: bool = True
+    exact: bool = True
 
     @property
     @abstractmethod
@@ -38,13 +45,16 @@ class Surrogate(nn.Module, ABC):
         """SHA-256 of everything that an attack's result can depend on."""
 
     @abstractmethod
-    def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
-        """Differentiable prediction of images (N, C, H, W) in [0, 1]; seeds int64 (N,)."""
+    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
+        """Differentiable prediction of images (N, C, H, W) in [0, 1]; seeds int64 (N,).
+
+        With `taps`, the prediction carries the outputs of the victim's modules of these names.
+        """
 
     def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (N,) and success bool (N,), as `value_and_grad` gives them, without the gradient."""
         with torch.no_grad():
-            prediction = self(x, seeds)
+            prediction = self(x, seeds, goal.objective.taps)
             return goal.loss(prediction), goal.reached(prediction)
 
     def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
@@ -62,15 +72,46 @@ class Surrogate(nn.Module, ABC):
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            prediction = self(x, seeds)
+            prediction = self(x, seeds, goal.objective.taps)
             loss = goal.loss(prediction)
-            if not loss.requires_grad:
-                raise RuntimeError(
-                    f"{type(self).__name__} gives no gradient; a gradient attack needs a "
-                    "differentiable surrogate: set threat=adaptive, or use a black-box attack"
-                )
+            self._check_gradient(loss)
             (grad,) = torch.autograd.grad(loss.sum(), x)
         return Gradient(loss.detach(), grad, goal.reached(prediction))
+
+    def logits_and_grads(
+        self, x: Tensor, weights: Tensor, *, seeds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, and input gradients of several weighted sums of them, on one graph.
+
+        One forward pass and M backward passes: the cheapest Jacobian there is.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            weights: (M, N, K[, H, W]), of the logits, for each of M gradients.
+            seeds: int64 (N,).
+
+        Returns:
+            logits (N, K[, H, W]), gradients (M, N, C, H, W) of each sum over K (and pixels).
+
+        Raises:
+            RuntimeError: as in `value_and_grad`.
+        """
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            logits = self(x, seeds).logits
+            self._check_gradient(logits)
+            grads = [
+                torch.autograd.grad(logits, x, weight.to(logits.dtype), retain_graph=more)[0]
+                for weight, more in zip(weights, [True] * (len(weights) - 1) + [False], strict=True)
+            ]
+        return logits.detach(), torch.stack(grads)
+
+    def _check_gradient(self, output: Tensor) -> None:
+        if not output.requires_grad:
+            raise RuntimeError(
+                f"{type(self).__name__} gives no gradient; a gradient attack needs a "
+                "differentiable surrogate: set threat=adaptive, or use a black-box attack"
+            )
 
 
 class VictimSurrogate(Surrogate):
@@ -89,6 +130,9 @@ class VictimSurrogate(Surrogate):
         """The victim's own: no defense is in it, so all defenses share one adversarial set."""
         return self.victim.fingerprint
 
-    def forward(self, x: Tensor, seeds: Tensor) -> Prediction:
+    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """The victim's logits; `seeds` are not used."""
-        return Prediction(self.victim(x))
+        if not taps:
+            return Prediction(self.victim(x))
+        logits, features = self.victim.features(x, taps)
+        return Prediction(logits, features=features)

@@ -3,7 +3,9 @@ import torch
 from torch.nn import functional as F
 
 from medrobust.attack.goal import Goal
-from medrobust.attack.objective import CrossEntropy, Margin, Objective
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.objective.margin import Margin
 from medrobust.attack.success import Misclassified
 from medrobust.prediction import Prediction
 

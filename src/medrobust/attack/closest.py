@@ -1,0 +1,39 @@
+"""The nearest adversarial image found so far, one per clean image."""
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.base import distance
+
+
+class Closest:
+    """Keeps, image by image, the candidate that reaches the goal at the smallest distance.
+
+    Args:
+        x: clean images (N, C, H, W); returned where nothing reached the goal.
+        norm: `linf` or `l2`.
+    """
+
+    def __init__(self, x: Tensor, norm: str) -> None:
+        self.x = x
+        self.norm = norm
+        self.image = x.clone()
+        self.distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+
+    @property
+    def reached(self) -> Tensor:
+        """Bool (N,): an adversarial image was found."""
+        return self.distance.isfinite()
+
+    def offer(self, rows: Tensor, image: Tensor, reached: Tensor) -> None:
+        """Propose candidates for some of the images.
+
+        Args:
+            rows: int64 (M,), which images, without repetition.
+            image: (M, C, H, W) candidates in [0, 1].
+            reached: bool (M,), whether they reach the goal.
+        """
+        away = distance(self.x[rows], image, self.norm)
+        better = reached & (away < self.distance[rows])
+        self.image[rows] = image.where(better.view(-1, 1, 1, 1), self.image[rows])
+        self.distance[rows] = away.where(better, self.distance[rows])

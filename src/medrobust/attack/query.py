@@ -1,0 +1,132 @@
+"""The frame of black-box attacks: they ask, answers are counted, and the budget is kept."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.base import Attack, Crafted
+from medrobust.attack.best import Best
+from medrobust.attack.goal import Goal
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+from medrobust.number import whole
+from medrobust.rng import fold_in
+from medrobust.threat.surrogate import Surrogate
+
+
+class Oracle:
+    """Answers about a batch's images; counts every image that is asked about.
+
+    The q-th question about an image has the q-th noise of a random surrogate, whatever else is in
+    the batch.
+
+    Args:
+        surrogate: what answers.
+        x: clean images (N, C, H, W).
+        goal: of the batch.
+        seeds: int64 (N,).
+        budget: queries per image.
+        chunk: images that pass at once; changes no result.
+    """
+
+    def __init__(
+        self, surrogate: Surrogate, x: Tensor, goal: Goal, seeds: Tensor, budget: int, chunk: int
+    ) -> None:
+        self.surrogate, self.x, self.goal, self.seeds = surrogate, x, goal, seeds
+        self.budget, self.chunk = budget, chunk
+        self.asked = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+    def left(self, rows: Tensor) -> Tensor:
+        """Queries that remain, int64 (M,)."""
+        return self.budget - self.asked[rows]
+
+    def ask(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and success of P candidates for each of M images, at P queries per image.
+
+        Args:
+            rows: int64 (M,), which images, without repetition.
+            images: (P, M, C, H, W) candidates in [0, 1]; or (M, C, H, W), one each.
+
+        Returns:
+            loss float (P, M), larger = better for the attacker, and success bool (P, M); or (M,).
+
+        Raises:
+            RuntimeError: this would break the budget of an image.
+        """
+        if images.ndim == 4:
+            loss, reached = self.ask(rows, images[None])
+            return loss[0], reached[0]
+        count = len(images)
+        if (self.left(rows) < count).any():
+            raise RuntimeError(f"{count} queries asked, but {self.left(rows).min()} are left")
+        number = torch.arange(count, device=rows.device)[:, None] + self.asked[rows]
+        seeds = fold_in(self.seeds[rows].expand(count, -1), number).flatten()
+        every, flat = rows.repeat(count), images.flatten(0, 1)
+        parts = [
+            self.surrogate.value(flat[part], self.goal.at(every[part]), seeds=seeds[part])
+            for part in (
+                slice(at, at + self.chunk) for at in range(0, max(1, len(flat)), self.chunk)
+            )
+        ]
+        self.asked[rows] += count
+        loss, reached = (torch.cat(items).view(count, -1) for items in zip(*parts, strict=True))
+        return loss, reached
+
+
+class QueryAttack(Attack):
+    """A new black-box attack writes `search`.
+
+    Returned is, per image, the candidate that ranks best by (reached the goal, loss) among those
+    it offered; an image leaves the search once it reaches the goal.
+
+    Args:
+        eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
+        queries: images that may be asked about, per clean image, >= 1. The first is the clean one.
+        chunk: images that pass the surrogate at once; bounds memory, changes no result.
+        objective: loss to maximise; None = the attack's own.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    needs_gradient: ClassVar[bool] = False
+    unscientific = ("chunk",)
+    eps: float
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        queries: int,
+        chunk: int = 512,
+        objective: Objective | None = None,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(eps, objective=objective, target=target, success=success)
+        self.queries = whole(queries, "attack.queries", low=1)
+        self.chunk = whole(chunk, "attack.chunk", low=1)
+
+    def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
+        """Ask about the clean images, then search for those that do not reach the goal yet."""
+        oracle = Oracle(surrogate, x, goal, seeds, self.queries, self.chunk)
+        best = Best(x)
+        everyone = torch.arange(len(x), device=x.device)
+        loss, reached = oracle.ask(everyone, x)
+        best.offer(everyone, x, loss, reached)
+        rows = (~reached).nonzero().flatten()
+        if len(rows):
+            self.search(oracle, best, rows)
+        return Crafted(best.image, oracle.asked)
+
+    @abstractmethod
+    def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
+        """Ask, and offer candidates to `best`.
+
+        Args:
+            oracle: answers; holds the clean images, the goal and the seeds of the batch.
+            best: starts at the clean images with their loss.
+            rows: int64 (M,), M >= 1, the images that do not reach the goal yet.
+        """
