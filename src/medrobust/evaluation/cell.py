@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 1
 _SCIENCE = ("data", "model", "objective", "attack", "threat", "defense")
-_KEYS = ("seed", "victim_seed", "split", "quantize")
+_KEYS = ("seed", "victim_seed", "split", "quantize", "precision")
 _ELSEWHERE = {"root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"}
 
 
@@ -111,7 +111,7 @@ def _row(
     defense = instantiate(config.defense).to(device)
     defense.fit(victim, data)
     threat = instantiate(config.threat)
-    surrogate = threat(victim, defense)
+    surrogate = parts.in_precision(threat(victim, defense), config.precision)
     attack = instantiate(config.attack)
     fingerprints = {
         "victim": victim.fingerprint,

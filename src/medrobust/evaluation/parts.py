@@ -13,6 +13,8 @@ from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.images import ImageSet, load
 from medrobust.model.checkpoint import load_victim
 from medrobust.model.victim import Victim
+from medrobust.threat.reduced import ReducedPrecision
+from medrobust.threat.surrogate import Surrogate
 
 
 def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:
@@ -86,7 +88,21 @@ def device_of(trainer: DictConfig) -> torch.device:
     if str(trainer.precision) not in ("32", "32-true"):
         raise ValueError(
             f"trainer.precision={trainer.precision}: cells are evaluated in float32, since "
-            "rounding decides who is fooled; set trainer.precision=32-true"
+            "rounding decides who is fooled; set trainer.precision=32-true (and precision=bf16 "
+            "for faster gradients of the attack)"
         )
     settings: dict[str, Any] = {"accelerator": trainer.accelerator, "devices": 1}
     return Fabric(**settings).device
+
+
+def in_precision(surrogate: Surrogate, precision: str) -> Surrogate:
+    """The surrogate with its gradients in `float32`, or in `bf16`.
+
+    Raises:
+        ValueError: another precision.
+    """
+    if precision == "float32":
+        return surrogate
+    if precision == "bf16":
+        return ReducedPrecision(surrogate)
+    raise ValueError(f"precision={precision}, expected float32 or bf16")
