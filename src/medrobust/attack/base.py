@@ -141,7 +141,7 @@ class Attack(Configured, ABC):
         success = self.success or (Misclassified() if y.ndim == 1 else JaccardBelow())
         targeted = self.target is not None
         labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
-        bound = self.objective.bind(surrogate, x, labels, seeds)
+        bound = self.objective.bind(surrogate, x, labels, seeds, targeted=targeted)
         return Goal(bound, success, labels, targeted=targeted)
 
     def _check_input(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> None:

@@ -39,7 +39,9 @@ class Objective(Configured, ABC):
     def fit(self, surrogate: "Surrogate", data: Any) -> None:
         """Learn from the training split of `data`, a datamodule; nothing for most."""
 
-    def bind(self, surrogate: "Surrogate", x: Tensor, y: Tensor, seeds: Tensor) -> "Objective":
+    def bind(
+        self, surrogate: "Surrogate", x: Tensor, y: Tensor, seeds: Tensor, *, targeted: bool
+    ) -> "Objective":
         """The objective for one batch; itself for most.
 
         Args:
@@ -47,6 +49,7 @@ class Objective(Configured, ABC):
             x: clean images (N, C, H, W).
             y: the goal's labels, true or target.
             seeds: int64 (N,).
+            targeted: True when `y` are targets.
         """
         return self
 
