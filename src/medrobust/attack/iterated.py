@@ -48,7 +48,7 @@ class Iterated(Attack):
     eps: float
     ball: ClassVar[type[Ball]] = LinfBall
     random_start: ClassVar[bool] = False
-    looks_at_point: ClassVar[bool] = True
+    looks_at_point: bool = True
     """False where `look` sees other images than the point (transformed, ahead of it): then only
     the last point is judged, at the price of one forward pass, or every point with early stop."""
 
@@ -92,6 +92,10 @@ class Iterated(Attack):
                 rows = (~best.reached).nonzero().flatten()
             if len(rows):
                 self._climb(surrogate, x, goal, rows, fold_in(seeds, restart), best)
+        return self._defined(best)
+
+    def _defined(self, best: Best) -> Tensor:
+        """The best images, if every loss was a number."""
         if best.undefined.any():
             places = best.undefined.nonzero().flatten().tolist()
             raise AttackError(
@@ -119,6 +123,10 @@ class Iterated(Attack):
             ball: around their clean images.
             memory: of the step rule, (N, ...) or None at the start.
             seeds: int64 (N,), fresh at each step.
+
+        Returns:
+            `grad` is what the step rule takes, with one row per image; `loss` and `reached` are
+            the point's own where `looks_at_point`, and ignored elsewhere.
         """
         return surrogate.value_and_grad(point, goal, seeds=seeds)
 

@@ -1,0 +1,49 @@
+"""APGD-CE: Auto-PGD on the cross-entropy."""
+
+from medrobust.attack.apgd import APGD
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+
+
+class APGDCE(APGD):
+    """`APGD` on the cross-entropy, the first component of AutoAttack (Croce and Hein 2020).
+
+    Args:
+        eps: radius in pixel units of [0, 1] images; a number or `8/255`.
+        norm: `linf` or `l2`.
+        steps: gradient steps per restart, >= 1.
+        step_size: the first step, in pixel units; None = 2 * eps.
+        rho: share of rising steps up to which a step size counts as too large.
+        momentum: weight of a new step against the last one, in (0, 1].
+        restarts: independent random starts, >= 1.
+        early_stop: see `Iterated`.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        steps: int,
+        norm: str = "linf",
+        step_size: float | str | None = None,
+        rho: float = 0.75,
+        momentum: float = 0.75,
+        restarts: int = 1,
+        early_stop: bool = False,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(
+            eps,
+            steps=steps,
+            norm=norm,
+            step_size=step_size,
+            rho=rho,
+            momentum=momentum,
+            restarts=restarts,
+            early_stop=early_stop,
+            target=target,
+            success=success,
+        )
