@@ -26,6 +26,11 @@ def unit_l2(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]
     return grad / _floor(norm(grad)), None
 
 
+def unit_linf(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The gradient with its largest value at one (Xie et al. 2017); without gradient, none."""
+    return grad / _floor(norm(grad, torch.inf)), None
+
+
 class Momentum:
     """Sign of an accumulated, L1-normalised gradient (Dong et al. 2018, eq. 6 and 7).
 
@@ -36,7 +41,7 @@ class Momentum:
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def __call__(self, grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         """Direction, and the accumulated gradient."""
         fresh = grad / _floor(norm(grad, 1))
         memory = fresh if memory is None else self.decay * memory + fresh
