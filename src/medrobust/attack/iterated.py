@@ -1,7 +1,7 @@
 """The loop that every iterated gradient attack shares: look, step, project."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -139,39 +139,44 @@ class Iterated(Attack):
         seeds: Tensor,
         best: Best,
     ) -> None:
-        """One restart over the images in `rows`; offers every point to `best`."""
-        rule, memory = self.step_rule(), None
-        x, goal, seeds = x[rows], goal.at(rows), seeds[rows]
-        ball = self.ball(x, self.eps)
-        point = ball.draw(seeds) if self.random_start else ball.centre
+        """One restart over the images in `rows`; offers the points it judges to `best`."""
+        rule, seeds = self.step_rule(), seeds[rows]
+        ball = self.ball(x[rows], self.eps)
+        start = ball.draw(seeds) if self.random_start else ball.centre
+        now = _Standing(rows, ball, goal.at(rows), seeds, start, None)
         for step in range(self.steps):
-            shown, noise = ball.shown(point), fold_in(seeds, step)
-            seen = self.look(surrogate, shown, goal, ball=ball, memory=memory, seeds=noise)
-            grad = seen.grad.to(point.dtype)
-            if step and (self.looks_at_point or self.early_stop):
-                loss, reached = self._verdict(surrogate, shown, goal, seen, noise)
-                best.offer(rows, shown, loss, reached)
+            shown, noise = now.ball.shown(now.point), fold_in(now.seeds, step)
+            if step and self.early_stop and not self.looks_at_point:  # first: who leaves looks not
+                loss, reached = surrogate.value(shown, now.goal, seeds=noise)
+                best.offer(now.rows, shown, loss, reached)
+                stay = (~reached).nonzero().flatten()
+                if len(stay) == 0:
+                    return
+                now, shown, noise = now.at(stay), shown[stay], noise[stay]
+            seen = self.look(
+                surrogate, shown, now.goal, ball=now.ball, memory=now.memory, seeds=noise
+            )
+            grad = seen.grad.to(now.point.dtype)
+            if step and self.looks_at_point:
+                loss, reached = self._verdict(surrogate, shown, now.goal, seen, noise)
+                best.offer(now.rows, shown, loss, reached)
                 if self.early_stop:
                     stay = (~reached).nonzero().flatten()
                     if len(stay) == 0:
                         return
-                    if len(stay) < len(rows):
-                        rows, point, grad = rows[stay], point[stay], grad[stay]
-                        ball, goal, seeds = ball.at(stay), goal.at(stay), seeds[stay]
-                        memory = None if memory is None else memory[stay]
-            direction, memory = rule(grad, memory)
-            point = ball.project(point + self.step_size * direction)
-        shown = ball.shown(point)
-        best.offer(rows, shown, *surrogate.value(shown, goal, seeds=fold_in(seeds, self.steps)))
+                    now, grad = now.at(stay), grad[stay]
+            direction, memory = rule(grad, now.memory)
+            point = now.ball.project(now.point + self.step_size * direction)
+            now = now._replace(point=point, memory=memory)
+        shown, noise = now.ball.shown(now.point), fold_in(now.seeds, self.steps)
+        best.offer(now.rows, shown, *surrogate.value(shown, now.goal, seeds=noise))
         if not surrogate.exact:
-            self._recheck(surrogate, shown, goal, rows, fold_in(seeds, self.steps), best)
+            self._recheck(surrogate, shown, now.goal, now.rows, noise, best)
 
     def _verdict(
         self, surrogate: Surrogate, shown: Tensor, goal: Goal, seen: Gradient, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss and success of a point; the images that leave the batch have it exact."""
-        if not self.looks_at_point:
-            return surrogate.value(shown, goal, seeds=seeds)
+        """Loss and success of a point looked at; the images that leave the batch have it exact."""
         if surrogate.exact or not self.early_stop or not seen.reached.any():
             return seen.loss, seen.reached
         guess = seen.reached.nonzero().flatten()
@@ -198,3 +203,27 @@ class Iterated(Attack):
         if len(wrong):
             verdict = surrogate.value(last[wrong], goal.at(wrong), seeds=seeds[wrong])
             best.offer(rows[wrong], last[wrong], *verdict)
+
+
+class _Standing(NamedTuple):
+    """The images that are still in the batch, and what belongs to each."""
+
+    rows: Tensor
+    ball: Ball
+    goal: Goal
+    seeds: Tensor
+    point: Tensor
+    memory: Tensor | None
+
+    def at(self, stay: Tensor) -> "_Standing":
+        """Some of them; itself when all stay."""
+        if len(stay) == len(self.rows):
+            return self
+        return _Standing(
+            self.rows[stay],
+            self.ball.at(stay),
+            self.goal.at(stay),
+            self.seeds[stay],
+            self.point[stay],
+            None if self.memory is None else self.memory[stay],
+        )
