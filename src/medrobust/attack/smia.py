@@ -1,0 +1,167 @@
+"""SMIA: the stabilised medical image attack."""
+
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medrobust.attack.ball import Ball
+from medrobust.attack.goal import Goal
+from medrobust.attack.iterated import Iterated
+from medrobust.attack.kernel import gaussian_kernel, smooth
+from medrobust.attack.objective.base import Objective, per_image
+from medrobust.attack.step import StepRule
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+from medrobust.number import fraction, whole
+from medrobust.prediction import Prediction
+from medrobust.threat.surrogate import Gradient, Surrogate
+
+
+class SMIA(Iterated):
+    """BIM that also keeps the prediction where it is when the perturbation is smoothed.
+
+    Qi et al. 2021, "Stabilized Medical Image Attacks", eq. 1 to 4: the first step climbs the
+    deviation L_DEV = L(f(x'), y) alone, later ones L_DEV + alpha * L_STA with
+    L_STA = -L(f(x'), f(x + W * (x' - x))), W a Gaussian kernel. L of L_DEV is the objective; that
+    of L_STA is the cross-entropy to the smoothed image's class probabilities, averaged over pixels
+    where the model segments. What is returned: see `Iterated`; points are ranked by L_DEV.
+
+    Where the paper is silent: eps bounds the whole perturbation, x' - x is what has accumulated,
+    pixels outside the image count as unperturbed, and the smoothed image is cut to [0, 1]. Both
+    images of a look see the same noise of a random defense. A look from the second on costs the
+    passes of two images.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        steps: gradient steps, >= 1; the first is FGSM's.
+        step_size: in pixel units; None = eps / steps, as in BIM.
+        alpha: weight of L_STA, >= 0; 0 is BIM.
+        kernel_size: side of W in pixels, odd.
+        sigma: standard deviation of W in pixels.
+        through_smoothed: False takes the smoothed image's prediction for a constant; True also
+            sends the gradient of L_STA through it: perturbations of far lower variance, weaker.
+        early_stop: see `Iterated`.
+        objective: loss of L_DEV, to maximise; None = cross-entropy.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        steps: int,
+        step_size: float | str | None = None,
+        alpha: float = 1.0,
+        kernel_size: int = 3,
+        sigma: float = 1.0,
+        through_smoothed: bool = False,
+        early_stop: bool = False,
+        objective: Objective | None = None,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(
+            eps,
+            steps=steps,
+            step_size=step_size,
+            early_stop=early_stop,
+            objective=objective,
+            target=target,
+            success=success,
+        )
+        self.alpha = fraction(alpha, "attack.alpha", high=1e4)
+        size = whole(kernel_size, "attack.kernel_size", low=1)
+        sigma = fraction(sigma, "attack.sigma", high=1e4, above=True)
+        self.kernel = gaussian_kernel(size, sigma)
+        self.through_smoothed = through_smoothed
+
+    def default_step_size(self) -> float:
+        """Eps / steps."""
+        return self.eps / self.steps
+
+    def step_rule(self) -> StepRule:
+        """Sign of the gradient."""
+        return _sign
+
+    def look(
+        self,
+        surrogate: Surrogate,
+        point: Tensor,
+        goal: Goal,
+        *,
+        ball: Ball,
+        memory: Tensor | None,
+        seeds: Tensor,
+    ) -> Gradient:
+        """Gradient of eq. 4 at the point; its loss is L_DEV alone."""
+        if memory is None or self.alpha == 0:
+            return super().look(surrogate, point, goal, ball=ball, memory=memory, seeds=seeds)
+        count = len(point)
+        with torch.enable_grad():
+            leaf = point.detach().requires_grad_()
+            perturbation = smooth(leaf.to(ball.dtype) - ball.centre, self.kernel)
+            smoothed = (ball.centre + perturbation).clamp(0, 1).to(point.dtype)
+        pair = _Pair(goal.objective, count, self.alpha, self.through_smoothed)
+        labels = torch.cat([goal.labels, goal.labels])
+        both = replace(goal, objective=pair, labels=labels)
+        images = torch.cat([point, smoothed.detach()])
+        seen = surrogate.value_and_grad(images, both, seeds=torch.cat([seeds, seeds]))
+        (through,) = torch.autograd.grad(smoothed, leaf, seen.grad[count:])
+        return Gradient(seen.loss[:count], seen.grad[:count] + through, seen.reached[:count])
+
+
+def _sign(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Sign steps, with an empty memory: it tells the first look (None) from the later ones."""
+    return grad.sign(), grad.new_empty(len(grad), 0)
+
+
+class _Pair(Objective):
+    """Loss of a batch of N images followed by their N smoothed copies, or of several such batches.
+
+    The first half carries L_DEV, the second alpha * L_STA, so that their sum is what is climbed.
+    """
+
+    def __init__(self, base: Objective, count: int, alpha: float, through: bool) -> None:
+        self.base, self.count, self.alpha, self.through = base, count, alpha, through
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        return self.base.taps
+
+    def at(self, index: Tensor) -> Self:
+        """For whole batches only, which is how a surrogate repeats them for its draws."""
+        base = self.base.at(self._half(index, 0))
+        return type(self)(base, self.count, self.alpha, self.through)
+
+    def away(self, prediction: Prediction, y: Tensor) -> Tensor:
+        return self._loss(self.base.away, prediction, y)
+
+    def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        return self._loss(self.base.toward, prediction, target)
+
+    def _loss(self, rule: Any, prediction: Prediction, y: Tensor) -> Tensor:
+        smoothed = self._half(prediction.logits, 1).softmax(1)
+        point = self._point(prediction)
+        deviation = rule(point, self._half(y, 0))
+        wanted = smoothed if self.through else smoothed.detach()
+        change = per_image(F.cross_entropy(point.logits, wanted, reduction="none"))
+        halves = [deviation.view(-1, self.count), -self.alpha * change.view(-1, self.count)]
+        return torch.stack(halves, 1).flatten()
+
+    def _point(self, prediction: Prediction) -> Prediction:
+        """The prediction of the first half."""
+        fields = {
+            name: value if value is None else self._half(value, 0)
+            for name, value in vars(prediction).items()
+            if name != "features"
+        }
+        features = {tap: self._half(value, 0) for tap, value in prediction.features.items()}
+        return Prediction(**fields, features=features)
+
+    def _half(self, value: Tensor, which: int) -> Tensor:
+        """(batches * 2 * N, ...) -> (batches * N, ...)."""
+        return value.view(-1, 2, self.count, *value.shape[1:])[:, which].flatten(0, 1)
