@@ -9,6 +9,8 @@ from medrobust.attack.base import distance
 class Closest:
     """Keeps, image by image, the candidate that reaches the goal at the smallest distance.
 
+    A candidate with NaN is never kept; that there was one is noted in `undefined`, bool (N,).
+
     Args:
         x: clean images (N, C, H, W); returned where nothing reached the goal.
         norm: `linf` or `l2`.
@@ -19,6 +21,7 @@ class Closest:
         self.norm = norm
         self.image = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+        self.undefined = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
     @property
     def reached(self) -> Tensor:
@@ -37,3 +40,4 @@ class Closest:
         better = reached & (away < self.distance[rows])
         self.image[rows] = image.where(better.view(-1, 1, 1, 1), self.image[rows])
         self.distance[rows] = away.where(better, self.distance[rows])
+        self.undefined[rows] |= away.isnan()

@@ -1,15 +1,17 @@
 """The frame of attacks that look for the nearest adversarial image, with or without a budget."""
 
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from medrobust.attack.base import Attack, distance
+from medrobust.attack.ball import L2Ball, norm
+from medrobust.attack.base import Attack, AttackError, distance
 from medrobust.attack.closest import Closest
 from medrobust.attack.goal import Goal
-from medrobust.threat.surrogate import Surrogate
+from medrobust.threat.surrogate import Gradient, Surrogate
 
 
 class MinimumNorm(Attack):
@@ -27,11 +29,18 @@ class MinimumNorm(Attack):
         """Search from the images that do not reach the goal yet, then keep to the budget."""
         closest = Closest(x, self.norm)
         everyone = torch.arange(len(x), device=x.device)
-        _, reached = surrogate.value(x, goal, seeds=seeds)
+        loss, reached = surrogate.value(x, goal, seeds=seeds)
         closest.offer(everyone, x, reached)
         rows = (~reached).nonzero().flatten()
         if len(rows):
             self.search(surrogate, goal, closest, rows, seeds)
+        undefined = closest.undefined | loss.isnan()
+        if undefined.any():
+            raise AttackError(
+                f"{type(self).__name__}: loss or gradient is NaN for images "
+                f"{undefined.nonzero().flatten().tolist()} of the batch; look at the surrogate's "
+                "logits and gradients there"
+            )
         return closest.image if self.eps is None else within(x, closest.image, self.norm, self.eps)
 
     @abstractmethod
@@ -53,5 +62,58 @@ def within(x: Tensor, image: Tensor, norm: str, eps: float) -> Tensor:
     """`image`, pulled back along the line to `x` (N, C, H, W) where it is farther than `eps`."""
     away = distance(x, image, norm)
     factor = (eps / away.clamp(min=eps)).view(-1, 1, 1, 1)
-    pulled = (x.double() + factor * (image.double() - x.double())).clamp(0, 1).to(x.dtype)
-    return pulled.where((away > eps).view(-1, 1, 1, 1), image)
+    pulled = (x.double() + factor * (image.double() - x.double())).clamp(0, 1)
+    inward = L2Ball(x, eps).shown(pulled)  # in the image's dtype, no pixel farther than before
+    return inward.where((away > eps).view(-1, 1, 1, 1), image)
+
+
+def judged(
+    surrogate: Surrogate, image: Tensor, goal: Goal, seen: Gradient, *, seeds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss (N,) and success bool (N,) of looks at `image`, exact wherever success is claimed.
+
+    Args:
+        surrogate: what the attacker sees; one in reduced precision only guesses success.
+        image: (N, C, H, W), what was looked at.
+        goal: of these images.
+        seen: from `value_and_grad` of `image`.
+        seeds: int64 (N,), those of `seen`.
+    """
+    if surrogate.exact:
+        return seen.loss, seen.reached
+    guess = seen.reached.nonzero().flatten()
+    if len(guess) == 0:
+        return seen.loss, seen.reached
+    loss, reached = seen.loss.clone(), seen.reached.clone()
+    exact = surrogate.value(image[guess], goal.at(guess), seeds=seeds[guess])
+    loss[guess], reached[guess] = exact[0].to(loss.dtype), exact[1]
+    return loss, reached
+
+
+def annealed(start: float, end: float, step: int, steps: int) -> float:
+    """From `start` at step 0 toward `end` at step `steps`, along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def farthest(x: Tensor, order: float) -> Tensor:
+    """Norm of the longest perturbation that stays in [0, 1], float64 (N, 1, 1, 1)."""
+    return norm(torch.maximum(x, 1 - x), order, dtype=torch.float64)
+
+
+def feasible(direction: Tensor, point: Tensor) -> Tensor:
+    """`direction` (..., N, C, H, W) without what would push a pixel of `point` out of [0, 1]."""
+    return direction.clamp(
+        min=torch.where(point <= 0, 0.0, -torch.inf).to(direction.dtype),
+        max=torch.where(point >= 1, 0.0, torch.inf).to(direction.dtype),
+    )
+
+
+def known_norm(name: str) -> str:
+    """`name`, if it is a norm that distances are measured in.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name not in ("l2", "linf"):
+        raise ValueError(f"attack.norm={name!r}: expected l2 or linf")
+    return name
