@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model.conv import SMALLEST_BATCH
 from medrobust.model.fast import accelerated
 
-SMALLEST_BATCH = 8
-"""A smaller batch is filled up: matrix products of a few rows take other code paths and round
-otherwise, so the last images of a set would depend on how it was cut into batches."""
+SMALL_IMAGE = 64 * 64
+"""Up to this many pixels the deepest maps are so small that every layer is a product of few rows;
+the whole batch is then filled up to `SMALLEST_BATCH`."""
 
 
 class Victim(nn.Module):
@@ -74,7 +75,9 @@ class Victim(nn.Module):
         normal = self.normalise(x)
         if self.training:
             return two_classes(self.network(normal))
-        missing = max(0, SMALLEST_BATCH - len(x)) if len(x) else 0
+        # On a large image only linear layers see few rows; an accelerated victim fills those.
+        whole = not self._fast or x.shape[2] * x.shape[3] <= SMALL_IMAGE
+        missing = max(0, SMALLEST_BATCH - len(x)) if len(x) and whole else 0
         if missing:
             normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
         if self._caught is not None or not self._fast:
