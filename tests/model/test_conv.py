@@ -73,6 +73,14 @@ def test_a_change_of_dtype_makes_new_matrices() -> None:
     torch.testing.assert_close(reduced.double(), fast(x.double()), rtol=0.02, atol=0.02)
 
 
+def test_first_used_while_predicting_then_for_gradients() -> None:
+    fast = rewritten(make(4, 4, 3, padding=1))
+    x = torch.rand(20, 4, 1, 1, dtype=torch.float64)
+    with torch.inference_mode():
+        fast(x)
+    both_ways(fast, x)
+
+
 @pytest.mark.parametrize("features", [64, 1000])
 def test_a_linear_layer_rounds_the_same_in_any_batch(features: int) -> None:
     torch.manual_seed(0)

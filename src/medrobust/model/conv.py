@@ -74,6 +74,7 @@ class SmallMapConv(nn.Module):
         flat = steady_linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias)
         return flat.view(len(x), rows, columns, -1).permute(0, 3, 1, 2)
 
+    @torch.inference_mode(False)  # made once, perhaps while predicting, and used for gradients
     @torch.no_grad()
     def _matrix(self, height: int, width: int) -> tuple[Tensor, Tensor | None, int, int]:
         """Answers to every unit map, channels last: the convolution as a matrix."""

@@ -177,7 +177,8 @@ class Victim(nn.Module):
         if not self._fast:
             raise RuntimeError("only an accelerated victim has reduced precision: accelerate()")
         if len(self._fast) == 1:
-            self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))
+            with torch.inference_mode(False):  # it stays when the caller's mode has ended
+                self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))
         before, self._reduced = self._reduced, True
         try:
             yield
