@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attack.base import Attack, Crafted
+from medrobust.attack.base import Attack, AttackError, Crafted
 from medrobust.attack.best import Best
 from medrobust.attack.goal import Goal
 from medrobust.attack.objective.base import Objective
@@ -30,13 +30,21 @@ class Oracle:
         seeds: int64 (N,).
         budget: queries per image.
         chunk: images that pass at once; changes no result.
+        scores: False hides the loss, which is then 0 in every answer.
     """
 
     def __init__(
-        self, surrogate: Surrogate, x: Tensor, goal: Goal, seeds: Tensor, budget: int, chunk: int
+        self,
+        surrogate: Surrogate,
+        x: Tensor,
+        goal: Goal,
+        seeds: Tensor,
+        budget: int,
+        chunk: int,
+        scores: bool = True,
     ) -> None:
         self.surrogate, self.x, self.goal, self.seeds = surrogate, x, goal, seeds
-        self.budget, self.chunk = budget, chunk
+        self.budget, self.chunk, self.scores = budget, chunk, scores
         self.asked = torch.zeros(len(x), dtype=torch.int64, device=x.device)
 
     def left(self, rows: Tensor) -> Tensor:
@@ -73,11 +81,14 @@ class Oracle:
         ]
         self.asked[rows] += count
         loss, reached = (torch.cat(items).view(count, -1) for items in zip(*parts, strict=True))
-        return loss, reached
+        return loss if self.scores else torch.zeros_like(loss), reached
 
 
 class QueryAttack(Attack):
     """A new black-box attack writes `search`.
+
+    One that uses nothing but success sets `hard_label`: it never sees a loss, and any threat will
+    do. The others need scores, and are refused where only labels are answered.
 
     Returned is, per image, the candidate that ranks best by (reached the goal, loss) among those
     it offered; an image leaves the search once it reaches the goal.
@@ -92,6 +103,7 @@ class QueryAttack(Attack):
     """
 
     needs_gradient: ClassVar[bool] = False
+    hard_label: ClassVar[bool] = False
     unscientific = ("chunk",)
     eps: float
 
@@ -110,8 +122,20 @@ class QueryAttack(Attack):
         self.chunk = whole(chunk, "attack.chunk", low=1)
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
-        """Ask about the clean images, then search for those that do not reach the goal yet."""
-        oracle = Oracle(surrogate, x, goal, seeds, self.queries, self.chunk)
+        """Ask about the clean images, then search for those that do not reach the goal yet.
+
+        Raises:
+            AttackError: the attack needs scores, and the surrogate answers labels or NaN.
+        """
+        name = type(self).__name__
+        if not (self.hard_label or surrogate.scored):
+            raise AttackError(
+                f"{name} needs scores and {type(surrogate).__name__} answers labels only: set "
+                "threat.answer=scores, or attack=rays or hopskipjump"
+            )
+        oracle = Oracle(
+            surrogate, x, goal, seeds, self.queries, self.chunk, scores=not self.hard_label
+        )
         best = Best(x)
         everyone = torch.arange(len(x), device=x.device)
         loss, reached = oracle.ask(everyone, x)
@@ -119,6 +143,12 @@ class QueryAttack(Attack):
         rows = (~reached).nonzero().flatten()
         if len(rows):
             self.search(oracle, best, rows)
+        if best.undefined.any():
+            places = best.undefined.nonzero().flatten().tolist()
+            raise AttackError(
+                f"{name}: the loss is NaN for images {places} of the batch; look at the "
+                "surrogate's logits there"
+            )
         return Crafted(best.image, oracle.asked)
 
     @abstractmethod

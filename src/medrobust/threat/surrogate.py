@@ -33,11 +33,13 @@ class Surrogate(nn.Module, ABC):
     in any batch. An attack folds its own step number into them when it wants fresh noise.
 
     `differentiable` False: a black box, for query attacks. `exact` False: `value_and_grad` runs in
-    reduced precision and its `reached` is a guess; `value` and `forward` decide.
+    reduced precision and its `reached` is a guess; `value` and `forward` decide. `scored` False:
+    the logits tell the class and nothing else.
     """
 
     differentiable: bool = True
     exact: bool = True
+    scored: bool = True
 
     @property
     @abstractmethod

@@ -1,0 +1,154 @@
+"""RayS: a hard-label search for the closest corner direction in L∞."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.ball import Ball, LinfBall
+from medrobust.attack.best import Best
+from medrobust.attack.query import Oracle, QueryAttack
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+from medrobust.number import fraction
+
+
+class RayS(QueryAttack):
+    """Ray searching over sign vectors, in blocks that halve; needs nothing but the label.
+
+    Chen and Gu 2020, "RayS: A Ray Searching Method for Hard-label Adversarial Attack",
+    algorithms 1 to 3: the decision radius along x + r * s is sought for s in {-1, 1}^D. Each
+    trial flips one block of the best s, from the whole image down to single numbers. One query
+    at the best radius tells whether the trial is better; only then its own radius is found by
+    bisection.
+
+    The budget is known here, so the first query of a bisection is at r = eps: reaching the goal
+    there ends the attack on that image, and otherwise the radius is above eps. All images of a
+    batch ask one query at a time, each at its own place in the search.
+
+    Returned is x + eps * s, cut to [0, 1], for the s that reached the goal or else the best one.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        queries: budget per image, >= 2; the first is the clean image.
+        tolerance: a radius is known when its bisection is narrower than tolerance / sqrt(D) for
+            images of D numbers: the step of a ray's L2 length, as in the authors' code.
+        chunk: images that pass the surrogate at once; bounds memory, changes no result.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    dense: ClassVar[bool] = False
+    hard_label: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        queries: int,
+        tolerance: float = 1e-3,
+        chunk: int = 512,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(eps, queries=queries, chunk=chunk, target=target, success=success)
+        self.radius_tolerance = fraction(tolerance, "attack.tolerance", above=True)
+
+    def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
+        """One query per image and turn."""
+        rays = _Rays(LinfBall(oracle.x[rows], self.eps), self.radius_tolerance)
+        for _ in range(self.queries - 1):
+            image = rays.question()
+            _, reached = oracle.ask(rows, image)
+            done = rays.answer(reached)
+            left = done.logical_not().nonzero().flatten()
+            if len(left) < len(rows):
+                found = done.nonzero().flatten()
+                best.offer(rows[found], image[found], best.loss[rows[found]], reached[found])
+                if len(left) == 0:
+                    return
+                rows = rows[left]
+                rays.keep(left)
+        best.offer(rows, rays.nearest(), best.loss[rows], torch.zeros_like(rows, dtype=torch.bool))
+
+
+class _Rays:
+    """Where each of M images stands in the search; every attribute has a row per image.
+
+    Attributes:
+        sign: int8 (M, D), the best ray.
+        radius: float64, along it; 1 reaches a corner of [0, 1]^D from anywhere.
+        level, block: the trial flips block number `block` of 2^level.
+        bisecting: the trial beat `radius`; its own is in (low, high].
+    """
+
+    def __init__(self, ball: Ball, tolerance: float) -> None:
+        self.ball = ball
+        count, self.size = len(ball.x), ball.x[0].numel()
+        device = ball.x.device
+        self.width = tolerance / self.size**0.5
+        self.deepest = (self.size - 1).bit_length()  # blocks of one number
+        self.sign = torch.ones(count, self.size, dtype=torch.int8, device=device)
+        self.radius = torch.ones(count, dtype=torch.float64, device=device)
+        self.low, self.high = self.radius.clone(), self.radius.clone()
+        self.level = torch.zeros(count, dtype=torch.int64, device=device)
+        self.block = self.level.clone()
+        self.bisecting = torch.zeros(count, dtype=torch.bool, device=device)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all images but `rows`."""
+        self.ball = self.ball.at(rows)
+        self.sign, self.radius = self.sign[rows], self.radius[rows]
+        self.low, self.high = self.low[rows], self.high[rows]
+        self.level, self.block = self.level[rows], self.block[rows]
+        self.bisecting = self.bisecting[rows]
+
+    def question(self) -> Tensor:
+        """The image (M, C, H, W) that each search wants to ask about next."""
+        eps = self.ball.eps
+        middle = ((self.low + self.high) / 2).where(self.low >= eps, eps)
+        self.asked = middle.where(self.bisecting, self.radius)
+        return self._along(self._trial(), self.asked)
+
+    def answer(self, reached: Tensor) -> Tensor:
+        """Move on; True where the goal was reached within the budget."""
+        start = reached & ~self.bisecting
+        self.high = self.asked.where(reached, self.high)
+        self.low = self.asked.where(self.bisecting & ~reached, self.low).masked_fill(start, 0.0)
+        self.bisecting |= start
+        known = self.bisecting & (self.low >= self.ball.eps) & (self.high - self.low <= self.width)
+        better = known & (self.high < self.radius)
+        self.sign = self._trial().where(better[:, None], self.sign)
+        self.radius = self.high.where(better, self.radius)
+        self._advance(known | ~self.bisecting)
+        self.bisecting &= ~known
+        return reached & (self.asked <= self.ball.eps)
+
+    def nearest(self) -> Tensor:
+        """The best ray's image at the end of the budget."""
+        return self._along(self.sign, torch.full_like(self.radius, self.ball.eps))
+
+    def _trial(self) -> Tensor:
+        place, length = torch.arange(self.size, device=self.sign.device), self._length()
+        start = (self.block * length)[:, None]
+        flipped = (place >= start) & (place < start + length[:, None])
+        return self.sign.neg().where(flipped, self.sign)
+
+    def _length(self) -> Tensor:
+        """Numbers in a block: D / 2^level, rounded up."""
+        parts = 1 << self.level
+        return (self.size + parts - 1) // parts
+
+    def _advance(self, where: Tensor) -> None:
+        """To the next block, after the last one to the next level."""
+        block = self.block + where
+        last = block * self._length() >= self.size
+        self.block = block.masked_fill(last, 0)
+        self.level = (self.level + last).clamp(max=self.deepest)
+
+    def _along(self, sign: Tensor, radius: Tensor) -> Tensor:
+        """Images x + radius * sign, cut to [0, 1]; exactly inside the ball where radius <= eps."""
+        reach = radius.to(self.ball.dtype).view(-1, 1, 1, 1)
+        point = (self.ball.centre + reach * sign.view(self.ball.x.shape)).clamp(0, 1)
+        inside = self.ball.project(point)
+        return self.ball.shown(inside.where(radius.view(-1, 1, 1, 1) <= self.ball.eps, point))
