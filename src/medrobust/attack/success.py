@@ -54,6 +54,18 @@ class JaccardBelow(Success):
         return _jaccard(prediction.label, target) >= self.level
 
 
+class EveryPixel(Success):
+    """Segmentation: no pixel, background included, is right any more (Xie et al. 2017)."""
+
+    def away(self, prediction: Prediction, y: Tensor) -> Tensor:
+        """No pixel's class is that of `y` (N, H, W)."""
+        return (prediction.label != y).flatten(1).all(1)
+
+    def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """Every pixel's class is that of `target` (N, H, W)."""
+        return (prediction.label == target).flatten(1).all(1)
+
+
 def _jaccard(found: Tensor, wanted: Tensor) -> Tensor:
     same = ((found == wanted) & (wanted > 0)).flatten(1).sum(1)
     either = ((found > 0) | (wanted > 0)).flatten(1).sum(1)

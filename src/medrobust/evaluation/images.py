@@ -5,10 +5,11 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from medrobust.data.base import MedicalDataModule
-from medrobust.data.split import Split
+from medrobust.data.dataset import Sample
+from medrobust.data.split import Split, stratified_subset
 from medrobust.fingerprint import digest, digest_tensors
 
 
@@ -42,17 +43,31 @@ class ImageSet:
         return ImageSet(images, self.labels, self.ids)
 
 
-def load(data: MedicalDataModule, split: Split, *, workers: int = 0) -> ImageSet:
-    """Decode a split.
+def load(
+    data: MedicalDataModule,
+    split: Split,
+    *,
+    workers: int = 0,
+    most: int | None = None,
+    seed: int = 0,
+) -> ImageSet:
+    """Decode a split, or a part of it.
 
     Args:
         data: prepared or not.
         split: `train`, `val` or `test`.
         workers: decoding processes; changes no result.
+        most: most images wanted, drawn by class; None = all.
+        seed: decides which images are drawn.
     """
     data.prepare_data()
     data.setup("test")
-    loader = DataLoader(data.dataset(split), batch_size=256, num_workers=workers)
+    whole = data.dataset(split)
+    part: Dataset[Sample] = whole
+    if most is not None and most < len(whole):
+        ids, labels = [e.id for e in whole.entries], [e.label for e in whole.entries]
+        part = Subset(whole, stratified_subset(ids, labels, most, seed))
+    loader = DataLoader(part, batch_size=256, num_workers=workers)
     images, labels, ids = zip(*loader, strict=True)
     names = tuple(name for batch in ids for name in batch)
     return ImageSet(torch.cat(images), torch.cat(labels), names)

@@ -1,0 +1,62 @@
+"""DAG: Dense Adversary Generation, for segmentation."""
+
+from medrobust.attack.iterated import Iterated
+from medrobust.attack.objective.active_pixels import ActivePixels
+from medrobust.attack.step import StepRule, unit_linf
+from medrobust.attack.success import EveryPixel, Success
+from medrobust.attack.target import Target
+
+
+class DAG(Iterated):
+    """Climbs the logit gaps of all pixels that are still right, until none is.
+
+    Xie et al. 2017, "Adversarial Examples for Semantic Segmentation and Object Detection",
+    algorithm 1: r_m = sum over active pixels of grad(z_adversarial - z_true),
+    x_{m+1} = x_m + gamma * r_m / ||r_m||_inf. The paper has no budget; here each step is
+    projected into the L∞ ball, so `eps=1` is the paper's attack. An image leaves the batch by
+    itself when it has no right pixel left, or earlier by another `success`. What is returned: see
+    `Iterated`; the loss says how much is left of the active pixels. Segmentation only.
+
+    All active pixels count alike, hopeless ones too. So where the budget is too small to turn
+    every pixel, PGD turns more of them; where it is large enough, DAG finishes what PGD leaves.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        steps: gradient steps, >= 1; the paper takes at most 200.
+        step_size: gamma, by which the most sensitive value of an image moves, in pixel units;
+            None = min(eps, 10 * eps / steps), since the others move far less; at `8/255` and 200
+            steps that is 0.4/255, beside the paper's 0.5/255.
+        labels: rule of the adversarial class of each pixel in an untargeted attack; None =
+            `RandomClass`, the paper's choice. `MostLikely` is stronger.
+        target: rule that chooses target classes, which every pixel shall reach; None =
+            untargeted.
+        success: when an image is done; None = no pixel is right (or every pixel is the target).
+    """
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        steps: int,
+        step_size: float | str | None = None,
+        labels: Target | None = None,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(
+            eps,
+            steps=steps,
+            step_size=step_size,
+            early_stop=True,
+            objective=ActivePixels(labels),
+            target=target,
+            success=success or EveryPixel(),
+        )
+
+    def default_step_size(self) -> float:
+        """min(eps, 10 * eps / steps)."""
+        return min(self.eps, 10 * self.eps / self.steps)
+
+    def step_rule(self) -> StepRule:
+        """The gradient, scaled so that its largest value is one."""
+        return unit_linf
