@@ -151,9 +151,11 @@ class FAB(MinimumNorm):
                 surrogate, shown.unflatten(1, shape), gaps, fold_in(seeds[rows], 2 * step)
             )
             undefined[rows] |= ~(excess.isfinite() & plane.isfinite().all(dim=1))
+            # What rounding to `dtype` takes from the point counts as not yet gone: steps add up.
+            behind = excess + ((clean - shown) * plane).sum(dim=1)
             ways = [
-                displacement(start, plane, excess + _dot(plane, start - shown), self.norm)
-                for start in (point, clean)
+                displacement(start, plane, over, self.norm)
+                for start, over in ((point, excess), (clean, behind))
             ]
             near, far = (_length(way, self.norm) for way in ways)
             bias = near / (near + far).clamp(min=torch.finfo(near.dtype).tiny)
@@ -233,10 +235,6 @@ def wrong_classes(logits: Tensor, labels: Tensor) -> Tensor:
     own = labels[:, None]
     order = logits.scatter(1, own, -torch.inf).argsort(dim=1, descending=True, stable=True)
     return order[order != own].view(len(logits), -1)
-
-
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    return (one * other).sum(dim=1)
 
 
 def _length(way: Tensor, norm: str) -> Tensor:

