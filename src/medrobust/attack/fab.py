@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.base import AttackError
 from medrobust.attack.closest import Closest
 from medrobust.attack.goal import Goal
 from medrobust.attack.hyperplane import DUAL, displacement
-from medrobust.attack.minimum_norm import MinimumNorm
+from medrobust.attack.minimum_norm import MinimumNorm, known_norm
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole
@@ -64,15 +63,13 @@ class FAB(MinimumNorm):
         target: Target | None = None,
         success: Success | None = None,
     ) -> None:
-        if norm not in DUAL:
-            raise ValueError(f"attack.norm={norm!r}, expected linf or l2")
         if target is not None:
             raise ValueError(
                 f"attack.target={type(target).__name__}: {type(self).__name__} chooses its own "
                 "classes and is not defined for a given one; set attack/target=null, or a targeted "
                 "attack such as attack=pgd"
             )
-        self.norm = norm
+        self.norm = known_norm(norm)
         super().__init__(eps, success=success)
         if early_stop and self.eps is None:
             raise ValueError("attack.early_stop=true needs a budget: set attack.eps, or false")
@@ -101,7 +98,6 @@ class FAB(MinimumNorm):
         """Walk once per run and restart, then shorten what was found."""
         labels = goal.labels[rows]
         logits = surrogate(closest.x[rows], seeds[rows]).logits
-        undefined = torch.zeros_like(closest.reached)
         own = F.one_hot(labels, logits.shape[1])
         for run, rivals in enumerate(self.rivals(logits, labels)):
             gaps = F.one_hot(rivals.T, logits.shape[1]) - own  # (R, M, K): rival minus own logit
@@ -109,15 +105,7 @@ class FAB(MinimumNorm):
                 stay = self._unfinished(closest, rows)
                 if len(stay):
                     fresh = fold_in(seeds, 1 + run * self.restarts + restart)
-                    undefined |= self._walk(
-                        surrogate, goal, closest, rows[stay], gaps[:, stay], fresh, restart
-                    )
-        if undefined.any():
-            raise AttackError(
-                f"{type(self).__name__}: a logit or gradient is not finite for images "
-                f"{undefined.nonzero().flatten().tolist()} of the batch; look at the surrogate "
-                "there"
-            )
+                    self._walk(surrogate, goal, closest, rows[stay], gaps[:, stay], fresh, restart)
         self._shorten(surrogate, goal, closest, rows, fold_in(seeds, 0))
 
     def _unfinished(self, closest: Closest, rows: Tensor) -> Tensor:
@@ -135,13 +123,12 @@ class FAB(MinimumNorm):
         gaps: Tensor,
         seeds: Tensor,
         restart: int,
-    ) -> Tensor:
-        """One run; offers every adversarial point, returns bool (N,): something was not finite.
+    ) -> None:
+        """One run; offers every point to `closest`.
 
         Points are rows of numbers here, in at least float32; the surrogate sees images in the
         dtype of `x`.
         """
-        undefined = torch.zeros_like(closest.reached)
         shape, dtype = closest.x.shape[1:], closest.x.dtype
         clean = closest.x[rows].to(torch.promote_types(dtype, torch.float32)).flatten(1)
         point = self._start(clean, closest.distance[rows], seeds[rows]) if restart else clean
@@ -150,7 +137,6 @@ class FAB(MinimumNorm):
             excess, plane = self._nearest_plane(
                 surrogate, shown.unflatten(1, shape), gaps, fold_in(seeds[rows], 2 * step)
             )
-            undefined[rows] |= ~(excess.isfinite() & plane.isfinite().all(dim=1))
             # What rounding to `dtype` takes from the point counts as not yet gone: steps add up.
             behind = excess + ((clean - shown) * plane).sum(dim=1)
             ways = [
@@ -170,11 +156,10 @@ class FAB(MinimumNorm):
             if self.early_stop:
                 stay = self._unfinished(closest, rows)
                 if len(stay) == 0:
-                    break
+                    return
                 if len(stay) < len(rows):
                     rows, gaps = rows[stay], gaps[:, stay]
                     point, clean = point[stay], clean[stay]
-        return undefined
 
     def _start(self, clean: Tensor, found: Tensor, seeds: Tensor) -> Tensor:
         """Random points (M, D), at half the distance to beat."""
@@ -192,14 +177,12 @@ class FAB(MinimumNorm):
         """Of the linearised boundaries the nearest (eq. 7): its excess (M,) and normal (M, D)."""
         logits, grads = surrogate.logits_and_grads(shown, gaps, seeds=seeds)
         precision = torch.finfo(logits.dtype).eps
-        logits, grads = (
-            logits.to(torch.promote_types(logits.dtype, torch.float32)),
-            grads.flatten(2),
-        )
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         # The rival must lead by what the logits can tell apart: a tie would end the walk.
         excess = (gaps * logits).sum(dim=2) - precision * logits.abs().amax(dim=1)
+        grads = grads.flatten(2)
         length = torch.linalg.vector_norm(grads, DUAL[self.norm], dim=2, dtype=torch.float64)
-        nearest = (excess.abs() / length).nan_to_num(nan=torch.inf).argmin(dim=0)
+        nearest = (excess.abs() / length).where(length != 0, torch.inf).argmin(dim=0)
         every = torch.arange(len(shown), device=shown.device)
         return excess[nearest, every], grads[nearest, every].to(logits.dtype)
 
@@ -213,7 +196,8 @@ class FAB(MinimumNorm):
             return
         x = closest.x[rows]
         clean, way = x.double(), closest.image[rows].double() - x.double()
-        low, high = torch.zeros_like(clean[:, :1, :1, :1]), torch.ones_like(clean[:, :1, :1, :1])
+        low = clean.new_zeros(len(rows), 1, 1, 1)
+        high = clean.new_ones(len(rows), 1, 1, 1)
         for halving in range(self.halvings):
             middle = (low + high) / 2
             image = (clean + middle * way).clamp(0, 1).to(x.dtype)

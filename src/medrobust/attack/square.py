@@ -86,7 +86,7 @@ class Square(QueryAttack):
                 candidate = patches.propose(point, side, fold_in(oracle.seeds[rows], number))
             value, reached = oracle.ask(rows, patches.shown(candidate))
             value = value.to(loss.dtype)
-            better = reached | (value > loss)
+            better = reached | ~(value <= loss)  # NaN stays, to be reported
             loss = value.where(better, loss)
             point = candidate.where(better.view(-1, 1, 1, 1), point)
             stay = (~reached).nonzero().flatten()
