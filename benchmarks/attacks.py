@@ -1,11 +1,17 @@
-"""Wall time of the attacks against the floor and against peers, on one frozen ResNet-18.
+"""Attacks against their floor and against other libraries: time, strength, passes, memory.
 
-    python benchmarks/attacks.py [--size 28 --batch 128 --steps 20 --repeats 5 --device cpu]
+    python benchmarks/attacks.py [--only PGD,AutoAttack] [--model resnet50 --size 224 --batch 8]
+    python benchmarks/attacks.py --checkpoint CKPT --npz dermamnist.npz --images 500 --repeats 1
 
-The floor of an attack is the same number of forward and input-gradient passes of the same model
-in a bare loop. Repeats are interleaved: in every round each attack's floor runs, then each of its
-implementations, whose times are divided by that floor. Data are random images, labelled with the
-model's own predictions, so that robust accuracy starts at 100 %.
+The floor of an attack is the same number of forward and input-gradient passes of the same plain
+float32 model in a bare loop, parameters frozen. Repeats are interleaved: in every round each
+attack's floor runs, then each of its implementations, whose times are divided by that floor.
+Without a checkpoint the model has random weights, images are random and labelled with the model's
+own answers, so that robust accuracy starts at 100 %. Peers get the plain model; rows of medrobust
+run on the accelerated one, as evaluations do, where nothing else is said.
+
+Attacks without a fixed number of passes (AutoAttack, DeepFool, FAB-T, Square, SPSA) are divided
+by the passes in the column `unit`, the same for all libraries.
 
 On a machine that others use too, `--clock cpu` counts this process's processor time instead of
 wall time (set OMP_NUM_THREADS=1, since waiting threads count).
@@ -15,137 +21,136 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import torch
+import torchvision
+from implementations import Entry, Settings, ours, peers
+from memory import peak
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models import resnet18
 
-from medrobust.attack.base import Attack
-from medrobust.attack.bim import BIM
-from medrobust.attack.cw_linf import CWLinf
-from medrobust.attack.fgsm import FGSM
-from medrobust.attack.mim import MIM
-from medrobust.attack.pgd import PGD
-from medrobust.attack.pgd_l2 import PGDL2
+from medrobust.attack.base import distance
+from medrobust.model.checkpoint import load_victim
 from medrobust.model.victim import Victim
-from medrobust.rng import sample_seeds
-from medrobust.threat.surrogate import VictimSurrogate
+from medrobust.number import fraction
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-EPS, ALPHA = 8 / 255, 2 / 255
-L2, L2_ALPHA = 0.5, 0.1
-
-Run = Callable[[Tensor, Tensor], Tensor]
-Entry = tuple[str, str, int, Run]  # attack, implementation, gradient passes, call
 
 
 def main() -> None:
     """Measure everything and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=28, help="image side in pixels")
-    parser.add_argument("--batch", type=int, default=128, help="images")
-    parser.add_argument("--steps", type=int, default=20, help="gradient steps")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
-    options = parser.parse_args()
-
+    options = arguments()
     torch.manual_seed(0)
-    victim = Victim(
-        resnet18(num_classes=7), mean=[0.5] * 3, std=[0.25] * 3, architecture={}
-    ).freeze()
-    victim.to(options.device)
-    x = torch.rand(options.batch, 3, options.size, options.size, device=options.device)
-    with torch.no_grad():
-        y = victim(x).argmax(1)
+    victim, x, y = subject(options)
     fast = copy.deepcopy(victim).accelerate()
-    entries = [*ours(victim, fast, options.steps), *peers(victim, options.steps)]
-    entries.sort(key=lambda entry: entry[0])
+    batch = options.batch or len(x)
+    eps = fraction(options.eps, "--eps")
+    settings = Settings(eps, options.l2, options.steps, options.queries, batch)
+    entries = [*ours(victim, fast, settings), *peers(victim, settings)]
+    names = list(dict.fromkeys(entry.attack for entry in entries))
+    chosen = options.only.split(",") if options.only else names
+    if unknown := set(chosen) - set(names):
+        raise SystemExit(f"--only={','.join(sorted(unknown))}: choose from {','.join(names)}")
+    entries = sorted(
+        (entry for entry in entries if entry.attack in chosen), key=lambda e: names.index(e.attack)
+    )
+    if options.ours:
+        entries = [entry for entry in entries if entry.library.startswith("medrobust")]
 
-    results = [first_run((victim, fast), run, x, y) for *_, run in entries]
+    verdicts = [first_run(victim, fast, entry, x, y) for entry in track(entries, "first runs")]
     ratios: list[list[float]] = [[] for _ in entries]
     clock = CLOCKS[options.clock]
-    for _ in range(options.repeats):
+    for _ in track(range(options.repeats), "rounds", disable=not options.repeats):
         attack, bare = "", 0.0
-        for (name, _, steps, run), found in zip(entries, ratios, strict=True):
-            if name != attack:
-                attack = name
-                bare = seconds(partial(floor, victim, x, y, steps), x.device, clock)
-            found.append(seconds(partial(run, x, y), x.device, clock) / bare)
+        for entry, found in zip(entries, ratios, strict=True):
+            if entry.attack != attack:
+                attack = entry.attack
+                bare = floor_seconds(victim, x, y, entry.passes, batch, clock)
+            found.append(seconds(partial(entry.run, x, y), x.device, clock) / bare)
 
-    title = f"ResNet-18, {tuple(x.shape)}, {options.steps} steps, {options.device}, "
-    table = Table(title=title + f"{options.clock} time, {options.repeats} repeats")
-    for name in ("attack", "implementation", "ratio to floor", "min", "max"):
-        table.add_column(name, justify="left" if name in ("attack", "implementation") else "right")
-    table.add_column("robust accuracy", justify="right")
+    what = (options.checkpoint and "trained victim") or options.model
+    table = Table(
+        title=f"{what}, {tuple(x.shape)}, batch {batch}, eps {options.eps}, L2 {options.l2:g}, "
+        f"{options.steps} steps, {x.device.type}, {options.clock} time, {options.repeats} repeats"
+    )
+    for name in ("attack", "implementation"):
+        table.add_column(name)
+    for name in ("unit", "ratio to floor", "min", "max", "robust accuracy", "median distance"):
+        table.add_column(name, justify="right")
     table.add_column("forward passes / image", justify="right")
-    for (attack, library, *_), ratio, (left, count) in zip(entries, ratios, results, strict=True):
-        middle = statistics.median(ratio)
-        numbers = f"{middle:.2f}", f"{min(ratio):.2f}", f"{max(ratio):.2f}"
-        table.add_row(attack, library, *numbers, f"{left:.1%}", f"{count:.1f}")
-    Console(width=110).print(table)
+    for entry, ratio, (left, away, count) in zip(entries, ratios, verdicts, strict=True):
+        times = (statistics.median(ratio), min(ratio), max(ratio)) if ratio else ()
+        table.add_row(
+            entry.attack,
+            entry.library,
+            str(entry.passes),
+            *([f"{value:.2f}" for value in times] or ["—"] * 3),
+            f"{left:.1%}",
+            f"{away:.4f} {entry.norm}",
+            f"{count:.1f}",
+        )
+    Console(width=140).print(table)
+    if "PGD" in chosen:
+        memory(victim, fast, entries, x[:batch], y[:batch])
 
 
-def ours(victim: Victim, fast: Victim, steps: int) -> Iterator[Entry]:
-    """This package's attacks, their checks included; `fast` is the accelerated victim."""
-
-    def entry(
-        name: str, attack: Attack, passes: int = steps, note: str = "", model: Victim = victim
-    ) -> Entry:
-        surrogate = VictimSurrogate(model)
-
-        def run(x: Tensor, y: Tensor) -> Tensor:
-            seeds = sample_seeds(0, [str(i) for i in range(len(x))], x.device)
-            return attack(surrogate, x, y, seeds=seeds)
-
-        return name, f"medrobust{note}", passes, run
-
-    yield entry("FGSM", FGSM(EPS), 1)
-    yield entry("BIM", BIM(EPS, steps=steps, step_size=ALPHA))
-    yield entry("PGD", PGD(EPS, steps=steps, step_size=ALPHA))
-    early = PGD(EPS, steps=steps, step_size=ALPHA, early_stop=True)
-    yield entry("PGD", early, note=", early stop")
-    # As `evaluate.py` runs it; the floor stays that of the plain victim.
-    pgd = PGD(EPS, steps=steps, step_size=ALPHA)
-    yield entry("PGD", pgd, note=", accelerated victim", model=fast)
-    yield entry("PGD-L2", PGDL2(L2, steps=steps, step_size=L2_ALPHA))
-    yield entry("MIM", MIM(EPS, steps=steps, step_size=ALPHA))
-    yield entry("CW-L∞", CWLinf(EPS, steps=steps, step_size=ALPHA))
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet18", help="of torchvision, random weights")
+    parser.add_argument("--checkpoint", type=Path, help="a victim of train.py instead")
+    parser.add_argument("--npz", type=Path, help="MedMNIST file whose test images are attacked")
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=0, help="images at once; default all")
+    parser.add_argument("--size", type=int, default=28, help="side of random images in pixels")
+    parser.add_argument("--steps", type=int, default=20, help="gradient steps")
+    parser.add_argument("--queries", type=int, default=500, help="of Square")
+    parser.add_argument("--eps", default="8/255", help="L∞ radius")
+    parser.add_argument("--l2", type=float, default=0.5, help="L2 radius")
+    parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds; 0: no times")
+    parser.add_argument("--only", help="attacks, comma separated; default all")
+    parser.add_argument("--ours", action="store_true", help="leave the other libraries out")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    return parser.parse_args()
 
 
-def peers(victim: Victim, steps: int) -> Iterator[Entry]:
-    """The same settings in torchattacks and foolbox, as far as they are installed."""
-    if find_spec("torchattacks"):
-        import torchattacks as ta
+def subject(options: argparse.Namespace) -> tuple[Victim, Tensor, Tensor]:
+    """The frozen victim, images (N, C, H, W) and labels (N,)."""
+    if (options.checkpoint is None) != (options.npz is None):
+        raise SystemExit("--checkpoint and --npz go together")
+    if options.checkpoint:
+        victim = load_victim(options.checkpoint).freeze().to(options.device)
+        with np.load(options.npz) as arrays:
+            images = torch.from_numpy(arrays["test_images"][: options.images]).float() / 255
+            labels = torch.from_numpy(arrays["test_labels"][: options.images]).long().flatten()
+        x = images.movedim(-1, 1).contiguous() if images.ndim == 4 else images.unsqueeze(1)
+        return victim, x.to(options.device), labels.to(options.device)
+    network = torchvision.models.get_model(options.model, weights=None, num_classes=7)
+    half = [0.5] * 3
+    victim = Victim(network, mean=half, std=half, architecture={}).freeze().to(options.device)
+    x = torch.rand(options.images, 3, options.size, options.size, device=options.device)
+    with torch.no_grad():
+        return victim, x, torch.cat([victim(part).argmax(1) for part in x.split(64)])
 
-        iterated: dict[str, Any] = {"eps": EPS, "alpha": ALPHA, "steps": steps}
-        yield "FGSM", "torchattacks", 1, ta.FGSM(victim, eps=EPS)
-        yield "BIM", "torchattacks", steps, ta.BIM(victim, **iterated)
-        yield "PGD", "torchattacks", steps, ta.PGD(victim, **iterated)
-        l2 = ta.PGDL2(victim, eps=L2, alpha=L2_ALPHA, steps=steps)
-        yield "PGD-L2", "torchattacks", steps, l2
-        yield "MIM", "torchattacks", steps, ta.MIFGSM(victim, **iterated)
-    if find_spec("foolbox"):
-        import foolbox as fb
 
-        model = fb.PyTorchModel(victim, bounds=(0, 1), device=victim.mean.device)
-
-        def entry(name: str, attack: fb.attacks.base.Attack, eps: float, passes: int) -> Entry:
-            return name, "foolbox", passes, lambda x, y: attack(model, x, y, epsilons=eps)[1]
-
-        step: dict[str, Any] = {"abs_stepsize": ALPHA, "steps": steps}
-        yield entry("FGSM", fb.attacks.FGSM(), EPS, 1)
-        yield entry("BIM", fb.attacks.LinfBasicIterativeAttack(**step), EPS, steps)
-        yield entry("PGD", fb.attacks.LinfPGD(**step), EPS, steps)
-        l2 = fb.attacks.L2PGD(abs_stepsize=L2_ALPHA, steps=steps)
-        yield entry("PGD-L2", l2, L2, steps)
+def memory(victim: Victim, fast: Victim, entries: Sequence[Entry], x: Tensor, y: Tensor) -> None:
+    """Peak of the tensors that live at once, beside one forward and backward pass."""
+    bare = peak(partial(floor, victim, x, y, 1), x.device)
+    lean = peak(partial(floor, fast, x, y, 1), x.device)
+    print(f"peak memory: one pass {bare / 2**20:.1f} MiB, accelerated {lean / 2**20:.1f} MiB")
+    for entry in entries:
+        if entry.attack == "PGD":
+            used = peak(partial(entry.run, x, y), x.device)
+            one = "" if "medrobust" not in entry.library else f", {used / lean:.2f} × accelerated"
+            print(f"  PGD {entry.library}: {used / 2**20:.1f} MiB, {used / bare:.2f} × plain{one}")
 
 
 def floor(victim: Victim, x: Tensor, y: Tensor, steps: int) -> None:
@@ -156,18 +161,40 @@ def floor(victim: Victim, x: Tensor, y: Tensor, steps: int) -> None:
         torch.autograd.grad(loss, leaf)
 
 
-def first_run(victims: Sequence[Victim], run: Run, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Robust accuracy, and images that went through the model per image; also warms up."""
+def floor_seconds(
+    victim: Victim, x: Tensor, y: Tensor, passes: int, batch: int, clock: Callable[[], float]
+) -> float:
+    """Time of the floor; from 20 passes on it is measured on 20 and scaled."""
+    measured = min(passes, 20)
+    total = 0.0
+    for part, labels in zip(x.split(batch), y.split(batch), strict=True):
+        total += seconds(partial(floor, victim, part, labels, measured), x.device, clock)
+    return total * passes / measured
+
+
+def first_run(
+    victim: Victim, fast: Victim, entry: Entry, x: Tensor, y: Tensor
+) -> tuple[float, float, float]:
+    """Robust accuracy, median distance, and images that passed a model per image; warms up.
+
+    The distance is over all images: 0 where the clean one is wrong already, infinite where the
+    attack failed.
+    """
     seen: list[int] = []
     handles = [
-        victim.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-        for victim in victims
+        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        for model in (victim, fast)
     ]
-    adversarial = run(x, y)
+    adversarial = entry.run(x, y)
     for handle in handles:
         handle.remove()
     with torch.no_grad():
-        return float((victims[0](adversarial).argmax(1) == y).float().mean()), sum(seen) / len(x)
+        clean, after = (
+            torch.cat([victim(part).argmax(1) for part in images.split(128)]) == y
+            for images in (x, adversarial)
+        )
+    away = distance(x, adversarial, entry.norm).where(~after, torch.inf).where(clean, 0.0)
+    return float(after.float().mean()), float(away.median()), sum(seen) / len(x)
 
 
 def seconds(call: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
