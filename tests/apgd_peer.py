@@ -12,6 +12,7 @@ Where their code differs from ours, other than by rounding:
 - images are cast to float32 in `perturb`; `climb` runs in the images' dtype.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medrobust.model.victim import Victim
+from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
 
@@ -49,6 +51,20 @@ def fragile(
     y = victim(x).argmax(1)
     y[:5] = (y[:5] + 1) % classes
     return VictimSurrogate(victim), x, y, sample_seeds(1, [str(i) for i in range(COUNT)])
+
+
+class Logged(VictimSurrogate):
+    """Keeps the first pixel and seed of each look."""
+
+    def __init__(self, victim: Victim) -> None:
+        super().__init__(victim)
+        self.seen: list[float] = []
+        self.noise: list[int] = []
+
+    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
+        self.seen.append(float(x.detach().flatten()[0]))
+        self.noise.append(int(seeds[0]))
+        return super().forward(x, seeds, taps)
 
 
 def standing(surrogate: VictimSurrogate, x: Tensor, y: Tensor) -> Tensor:

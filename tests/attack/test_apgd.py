@@ -1,10 +1,10 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from apgd_peer import fragile, standing
+from apgd_peer import Logged, fragile, standing
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from medrobust.attack.goal import Goal
 from medrobust.attack.objective.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
 from medrobust.model.victim import Victim
-from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import Gradient, VictimSurrogate
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -74,20 +73,6 @@ class Line(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         value = self.rule(x.flatten(1))
         return torch.cat([value, torch.zeros_like(value)], dim=1)
-
-
-class Logged(VictimSurrogate):
-    """Keeps the first pixel and seed of each look."""
-
-    def __init__(self, victim: Victim) -> None:
-        super().__init__(victim)
-        self.seen: list[float] = []
-        self.noise: list[int] = []
-
-    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
-        self.seen.append(float(x.detach().flatten()[0]))
-        self.noise.append(int(seeds[0]))
-        return super().forward(x, seeds, taps)
 
 
 def on_line(rule: Callable[[Tensor], Tensor]) -> Logged:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from apgd_peer import fragile, standing
+from apgd_peer import Logged, fragile, standing
 
 from medrobust.attack.apgd_t import APGDT, LeadOf, likeliest_wrong
 from medrobust.attack.base import AttackError
@@ -85,6 +85,14 @@ def test_a_run_per_target(classes: int, targets: int, runs: int) -> None:
     surrogate.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
     APGDT(EPS, steps=2, targets=targets, restarts=2)(surrogate, x, y, seeds=seeds)
     assert sum(passes) == len(x) * (1 + runs * 2 * 3)
+
+
+def test_every_run_has_a_start_and_noise_of_its_own() -> None:
+    exact, x, y, seeds = fragile(5)
+    surrogate = Logged(exact.victim)
+    APGDT(EPS, steps=3, restarts=2)(surrogate, x, y, seeds=seeds)
+    assert len(surrogate.noise) == len(set(surrogate.noise)) == 1 + 4 * 2 * 4
+    assert len(set(surrogate.seen[1::4])) == 4 * 2
 
 
 def test_early_stop_spares_further_targets() -> None:
