@@ -31,8 +31,8 @@ class AutoAttack(Attack):
       set `threat.samples=20` for the authors' setting.
 
     Works for any number of classes: the targeted components try min(`targets`, K - 1) of them, and
-    a margin stands in where DLR is undefined (see `APGDT`, `APGDDLR`). All components together
-    see an image's own surrogate: Square queries it too, and its queries are not counted here.
+    a margin stands in where DLR is undefined (see `APGDT`, `APGDDLR`). The queries of Square are
+    not counted: the other components have gradients.
 
     Returned is the clean image where it is wrong already; the first component's image that fools
     the surrogate, as it crossed the boundary; and for images that stand to the end the best try of
