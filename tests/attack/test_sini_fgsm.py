@@ -13,8 +13,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
+from torch.nn import functional as F
 
-from medrobust.attack.external import External
 from medrobust.attack.mim import MIM
 from medrobust.attack.sini_fgsm import SINIFGSM
 from medrobust.threat.surrogate import VictimSurrogate
@@ -33,16 +33,13 @@ def test_the_peers_images(
     labels: Tensor,
     seeds: Tensor,
 ) -> None:
-    pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks")
     x = 0.5 + 0.2 * (images - 0.5)  # the look ahead adds up to a few eps
-    settings = {"eps": EPS, "alpha": EPS / 5, "steps": 5, "decay": decay, "m": copies}
-    peer = External(
-        "medrobust.attack.external.torchattacks_attack",
-        arguments={"attack": "torchattacks.SINIFGSM", **settings},
-        eps=EPS,
+    peer = torchattacks.SINIFGSM(
+        surrogate.victim, eps=EPS, alpha=EPS / 5, steps=5, decay=decay, m=copies
     )
     ours = SINIFGSM(EPS, steps=5, decay=decay, copies=copies)
-    found, other = (a(surrogate, x, labels, seeds=seeds) for a in (ours, peer))
+    found, other = ours(surrogate, x, labels, seeds=seeds), peer(x, labels)
     assert ((found - other).abs().flatten(1).amax(1) <= 1e-6).float().mean() > 0.98
     assert (found - other).abs().median() <= 1e-6
     plain = MIM(EPS, steps=5, decay=decay)(surrogate, x, labels, seeds=seeds)
@@ -84,6 +81,25 @@ def test_looks_at_images_only(
     SINIFGSM(EPS, steps=3, decay=1.0)(surrogate, x, labels[:10], seeds=torch.arange(10))
     assert min(look.amin().item() for look in asked) == 0.0
     assert max(look.amax().item() for look in asked) == 1.0
+
+
+def test_raises_the_loss_of_dimmed_images(
+    surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
+) -> None:
+    """What it climbs: the mean over the copies; on the image itself MIM is stronger."""
+    attacks = SINIFGSM("3/255", steps=10, copies=3), MIM("3/255", steps=10)
+    found = [a(surrogate, images, labels, seeds=seeds) for a in attacks]
+    with torch.no_grad():
+        losses = torch.stack(
+            [
+                F.cross_entropy(surrogate.victim(scale * made), labels)
+                for made in found
+                for scale in (1, 1 / 2, 1 / 4)
+            ]
+        ).view(2, 3)
+    print(f"losses {losses.tolist()} (SI-NI-FGSM, MIM)")
+    assert losses[0].mean() > losses[1].mean()
+    assert losses[0, 0] < losses[1, 0]
 
 
 def test_one_copy_without_memory_takes_mims_step(

@@ -9,7 +9,6 @@ best (but for the comparison).
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 
-from medrobust.attack.external import External
 from medrobust.attack.mim import MIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.rng import fold_in, uniform
@@ -51,21 +49,17 @@ def test_the_peers_images(
     seeds: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("torchattacks")
+    torchattacks = pytest.importorskip("torchattacks")
     x, y, s = 0.5 + 0.5 * (images[:100] - 0.5), labels[:100], seeds[:100]
-    settings: dict[str, Any] = {"alpha": EPS / STEPS, "steps": STEPS, "decay": 0.9, "beta": 1.5}
-    peer = External(
-        "medrobust.attack.external.torchattacks_attack",
-        arguments={"attack": "torchattacks.VMIFGSM", "eps": EPS, "N": NEIGHBOURS, **settings},
-        eps=EPS,
-    )
+    arguments = {"alpha": EPS / STEPS, "steps": STEPS, "decay": 0.9, "beta": 1.5}
+    peer = torchattacks.VMIFGSM(surrogate.victim, eps=EPS, N=NEIGHBOURS, **arguments)
     ours = VMIFGSM(EPS, steps=STEPS, decay=0.9, neighbours=NEIGHBOURS, beta=1.5)
     ours.looks_at_point = False  # so that it returns the last iterate, as the peer does
     found = ours(surrogate, x, y, seeds=s)
     planned = Planned(s, x.shape[1:])
     with monkeypatch.context() as patch:
         patch.setattr(torch, "randn_like", planned)
-        other = peer(surrogate, x, y, seeds=s)
+        other = peer(x, y)
     assert planned.drawn == STEPS * NEIGHBOURS
     apart = (found - other).abs().flatten(1).amax(1)
     assert (apart <= 1e-6).float().mean() >= 0.97
