@@ -64,9 +64,7 @@ def test_shortest_by_scipy(norm: str) -> None:
     way = displacement(x, w, excess, norm)
     length = torch.linalg.vector_norm(way, {"linf": torch.inf, "l2": 2.0}[norm], dim=1)
     left = (w * way).sum(1) + excess
-    wanted = [
-        solved(*(item[i].numpy() for item in (x, w)), float(excess[i]), norm) for i in range(len(x))
-    ]
+    wanted = [solved(x[i].numpy(), w[i].numpy(), float(excess[i]), norm) for i in range(len(x))]
     feasible = torch.tensor([value is not None for value in wanted])
     assert 10 < feasible.sum() < 20
     assert left[feasible].abs().max() < 1e-12
@@ -122,6 +120,14 @@ def test_nothing_to_do(norm: str) -> None:
     x, w, excess = problem(10, 8, torch.float32)
     assert not displacement(x, w, 0 * excess, norm).any()
     assert not displacement(x, 0 * w, excess, norm).any()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_is_not_finite_stays_so(norm: str) -> None:
+    x, w, excess = problem(3, 8, torch.float32)
+    w[0, 1], excess[1] = torch.inf, torch.nan
+    found = displacement(x, w, excess, norm)
+    assert found.isnan().any(1).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -29,7 +29,7 @@ def displacement(point: Tensor, normal: Tensor, excess: Tensor, norm: str) -> Te
         norm: `linf` or `l2`.
 
     Returns:
-        z - x, (N, D), in the dtype of `point`.
+        z - x, (N, D), in the dtype of `point`; NaN where `normal` or `excess` is not finite.
 
     Raises:
         ValueError: an unknown norm.
@@ -44,7 +44,8 @@ def displacement(point: Tensor, normal: Tensor, excess: Tensor, norm: str) -> Te
     weight = weight.abs()
     speed = weight if norm == "l2" else weight.sign()
     time = _filling_time(weight * speed, weight * room, room / speed, excess / scale[:, 0])
-    return direction * torch.minimum(time.to(point.dtype) * speed, room)
+    way = direction * torch.minimum(time.to(point.dtype) * speed, room)
+    return way.where(normal.isfinite() & excess.isfinite()[:, None], torch.nan)
 
 
 def _filling_time(rate: Tensor, capacity: Tensor, full: Tensor, wanted: Tensor) -> Tensor:
