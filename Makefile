@@ -20,8 +20,8 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
-	# Without its dependencies: it pins an old requests that nothing here needs.
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --no-deps torchattacks
+	# Without their dependencies: an old requests, and visdom, which does not build.
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --no-deps torchattacks adv-lib
 	touch $@
 
 demo: setup  ## train a small victim on generated lesions, attack it, print and draw the table

@@ -104,9 +104,7 @@ def test_equals_adv_lib_on_two_classes(wrap: Wrap) -> None:
     x = 0.45 + 0.1 * torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         y = surrogate.victim(x).argmax(1)
-    segmentation = pytest.importorskip("adv_lib.attacks.segmentation") if adv_lib() else None
-    assert segmentation is not None
-    theirs = segmentation.dag(
+    theirs = adv_lib().segmentation.dag(
         surrogate.victim, x, y, max_iter=61, γ=5 / 255, p=float("inf"), adv_threshold=1.0
     )
     ours = DAG(1, steps=60, step_size="5/255")(surrogate, x, y, seeds=torch.arange(6))

@@ -1,14 +1,18 @@
-"""The same attacks in torchattacks and foolbox, with identical settings.
+"""The same attacks in torchattacks, foolbox, ART and adv-lib, with identical settings.
 
 Defaults that differ between the libraries, and are therefore always given here:
 
 - step size: ours null = eps / steps (BIM, MIM) or min(eps, 2.5 eps / steps) (PGD); torchattacks
   alpha = 2/255 (L2: 0.2 for eps 1) whatever eps; foolbox eps / 5 (BIM), eps / 30 (PGD),
-  eps / 40 (L2).
-- steps: torchattacks 10; foolbox 10 (BIM), 40 (PGD), 50 (L2); ours has no default in Python.
-- what is returned: both return the last iterate, ours the best one that was stepped to.
+  eps / 40 (L2); ART 0.1 whatever eps; adv-lib eps / 30.
+- steps: torchattacks 10; foolbox 10 (BIM), 40 (PGD), 50 (L2); ART 100; adv-lib 40; ours has no
+  default in Python.
+- what is returned: torchattacks, foolbox and ART return the last iterate, adv-lib the last one
+  that was fooled before the last step and else the clean image, ours the best one that was
+  stepped to.
 - random start in L2: torchattacks draws the radius uniformly; foolbox and ours draw uniformly in
-  the ball.
+  the ball. ART starts at the clean image unless told otherwise.
+- FGSM in ART is one step of the size eps, unless a minimal step is asked for.
 - momentum: foolbox accumulates raw gradients and has no L1 normalisation, so its MI-FGSM is
   another attack and is not compared.
 """
@@ -17,6 +21,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from peers import adv_lib
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,20 +36,27 @@ from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.model.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 
+COUNT = 200
 EPS, ALPHA, STEPS = 4 / 255, 1 / 255, 10
 L2, L2_ALPHA, L2_STEPS = 0.35, 0.07, 25  # enough to forget starts that are drawn differently
 Batch = tuple[VictimSurrogate, Tensor, Tensor, Tensor]
 
 
+NAMES = {
+    "torchattacks": "torchattacks.",
+    "foolbox": "foolbox.attacks.",
+    "art": "art.attacks.evasion.",
+    "adv_lib": "adv_lib.attacks.",
+}
+
+
 def peer(library: str, name: str, eps: float, norm: str = "linf", **arguments: object) -> Attack:
+    if library == "adv_lib":
+        adv_lib()
     pytest.importorskip(library)
-    if library == "torchattacks":
-        settings = {"attack": f"torchattacks.{name}", "eps": eps}
-    else:
-        settings = {"attack": f"foolbox.attacks.{name}", "epsilon": eps}
     return External(
-        f"medrobust.attack.external.{library}_attack",
-        arguments={**settings, **arguments},
+        f"medrobust.attack.adapter.{library}.run",
+        arguments={"attack": NAMES[library] + name, "eps": eps, **arguments},
         eps=eps,
         norm=norm,
     )
@@ -69,6 +81,22 @@ def apart(one: Tensor, other: Tensor) -> Tensor:
 PAIRS: dict[str, tuple[Attack, Callable[[], Attack]]] = {
     "fgsm_torchattacks": (FGSM(EPS), lambda: peer("torchattacks", "FGSM", EPS)),
     "fgsm_foolbox": (FGSM(EPS), lambda: peer("foolbox", "FGSM", EPS)),
+    "fgsm_art": (
+        FGSM(EPS),
+        lambda: peer("art", "FastGradientMethod", EPS, batch_size=COUNT),
+    ),
+    "bim_art": (
+        BIM(EPS, steps=STEPS, step_size=ALPHA),
+        lambda: peer(
+            "art",
+            "BasicIterativeMethod",
+            EPS,
+            eps_step=ALPHA,
+            max_iter=STEPS,
+            batch_size=COUNT,
+            verbose=False,
+        ),
+    ),
     "bim_torchattacks": (
         BIM(EPS, steps=STEPS, step_size=ALPHA),
         lambda: peer("torchattacks", "BIM", EPS, alpha=ALPHA, steps=STEPS),
@@ -122,6 +150,24 @@ STRENGTH: dict[str, tuple[Attack, Callable[[], Attack]]] = {
     "pgd_foolbox": (
         PGD(EPS, steps=STEPS, step_size=ALPHA),
         lambda: peer("foolbox", "LinfPGD", EPS, abs_stepsize=ALPHA, steps=STEPS),
+    ),
+    "pgd_art": (
+        PGD(EPS, steps=STEPS, step_size=ALPHA),
+        lambda: peer(
+            "art",
+            "ProjectedGradientDescent",
+            EPS,
+            eps_step=ALPHA,
+            max_iter=STEPS,
+            num_random_init=1,
+            batch_size=COUNT,
+            verbose=False,
+        ),
+    ),
+    "pgd_adv_lib": (
+        PGD(EPS, steps=STEPS, step_size=ALPHA),
+        # its last step is taken but never looked at
+        lambda: peer("adv_lib", "pgd_linf", EPS, absolute_step_size=ALPHA, steps=STEPS + 1),
     ),
     "pgd_l2_torchattacks": (
         PGDL2(L2, steps=L2_STEPS, step_size=L2_ALPHA),

@@ -35,7 +35,7 @@ class Ball(ABC):
 
     def shown(self, point: Tensor) -> Tensor:
         """`point` in the dtype of `x`, still inside the ball."""
-        return _rounded_toward(point, self.x)
+        return rounded_toward(point, self.x)
 
     @abstractmethod
     def project(self, point: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ class LinfBall(Ball):
     def __init__(self, x: Tensor, eps: float) -> None:
         super().__init__(x, eps)
         exact = x.double()
-        self.low = _rounded_toward((exact - eps).clamp_(min=0), x).to(self.dtype)
-        self.high = _rounded_toward((exact + eps).clamp_(max=1), x).to(self.dtype)
+        self.low = rounded_toward((exact - eps).clamp_(min=0), x).to(self.dtype)
+        self.high = rounded_toward((exact + eps).clamp_(max=1), x).to(self.dtype)
 
     def project(self, point: Tensor) -> Tensor:
         """The nearest point, pixel by pixel."""
@@ -96,7 +96,7 @@ def norm(images: Tensor, order: float = 2, dtype: torch.dtype | None = None) -> 
     return torch.linalg.vector_norm(flat, order, dim=1, dtype=dtype).view(-1, 1, 1, 1)
 
 
-def _rounded_toward(value: Tensor, x: Tensor) -> Tensor:
+def rounded_toward(value: Tensor, x: Tensor) -> Tensor:
     """`value` in the dtype of `x`, rounded so that it never ends farther from `x`."""
     if value.dtype == x.dtype:
         return value

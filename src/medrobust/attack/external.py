@@ -1,5 +1,7 @@
 """Another library's attack, or any callable, in the matrix."""
 
+import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -9,25 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.base import Attack
+from medrobust.attack.ball import rounded_toward
+from medrobust.attack.base import Attack, AttackError
 from medrobust.attack.goal import Goal
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
 Call = Callable[..., Tensor]
 
+_FRACTION = re.compile(r"[\d.]+/[\d.]+")
+
 
 class External(Attack):
     """Calls `call(model, images, labels, **arguments) -> images` and verifies what comes back.
 
     The model it is given is a plain `nn.Module` in evaluation mode, images in [0, 1] (N, C, H, W)
-    -> the surrogate's logits. Its random numbers come from the global generators, seeded here
+    -> the surrogate's logits. It sees float32 whatever the victim computes in, since most
+    libraries know nothing else. Its random numbers come from the global generators, seeded here
     from the first image's seed and restored afterwards: the same batch gives the same result, but
-    another batch size may not.
+    another batch size may not. Untargeted.
 
     Args:
         call: the callable, or its dotted path. Only a path can be fingerprinted, and so cached.
-        arguments: plain keyword arguments for it. Whatever budget it takes is set here.
+            `medrobust.attack.adapter` has one for each of several libraries.
+        arguments: plain keyword arguments for it; a text such as `8/255` becomes a number.
+            Whatever budget it takes is set here.
         eps: the budget that its result is held to; None = no budget.
         norm: `linf` or `l2`.
     """
@@ -47,13 +55,20 @@ class External(Attack):
         self.norm = norm
         super().__init__(eps)
         self.call = imported(call) if isinstance(call, str) else call
-        self.arguments = dict(arguments or {})
+        self.arguments = {name: _number(value) for name, value in (arguments or {}).items()}
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
-        """What the callable returns, detached."""
-        model = LogitsModel(surrogate, seeds)
+        """What the callable returns, on the device and in the dtype of `x`."""
+        model = LogitsModel(surrogate, seeds, x.dtype)
+        images = x.to(torch.float32, copy=True)
         with _untouched(model), _seeded(int(seeds[0]) % 2**32, x.device), torch.enable_grad():
-            return self.call(model, x.clone(), goal.labels.clone(), **self.arguments).detach()
+            found = self.call(model, images, goal.labels.clone(), **self.arguments)
+        if not isinstance(found, Tensor) or found.shape != x.shape:
+            what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise AttackError(
+                f"attack.call returned {what}, expected a tensor of images {tuple(x.shape)}"
+            )
+        return rounded_toward(found.detach().to(x.device), x)
 
 
 class LogitsModel(nn.Module):
@@ -62,102 +77,96 @@ class LogitsModel(nn.Module):
     A random surrogate gets fresh noise at each call. Other libraries drop, repeat and reorder
     images as they like, so the noise belongs to a place in the call, not to an image.
 
+    It cannot be put into training mode, moved or cast: other libraries do all three to what they
+    are given, and the victim inside would lose its running statistics or its faster copy.
+
     Args:
         surrogate: what the threat lets the attacker see.
         seeds: int64 (N,) of the batch.
+        dtype: of the surrogate's images; None = as they come.
     """
 
-    def __init__(self, surrogate: Surrogate, seeds: Tensor) -> None:
+    def __init__(
+        self, surrogate: Surrogate, seeds: Tensor, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.surrogate = surrogate
         self.seed = seeds[:1]
+        self.dtype = dtype
         self.calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K) or (N, K, H, W)."""
+        """Logits (N, K) or (N, K, H, W), in the dtype of `x`."""
         self.calls += 1
         places = torch.arange(len(x), device=self.seed.device)
-        return self.surrogate(x, fold_in(fold_in(self.seed, self.calls), places)).logits
+        noise = fold_in(fold_in(self.seed, self.calls), places)
+        return self.surrogate(x.to(self.dtype or x.dtype), noise).logits.to(x.dtype)
+
+    def train(self, mode: bool = True) -> "LogitsModel":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "LogitsModel":
+        return self
 
 
-def torchattacks_attack(
-    model: nn.Module, images: Tensor, labels: Tensor, *, attack: str, **arguments: Any
-) -> Tensor:
-    """Runs a torchattacks class.
-
-    Args:
-        model: images in [0, 1] -> logits.
-        images: (N, C, H, W).
-        labels: (N,).
-        attack: dotted path such as `torchattacks.PGD`.
-        arguments: its constructor's arguments, in its own units (`eps`, `alpha`, `steps`, ...).
-    """
-    return imported(attack)(model, **arguments)(images, labels)
-
-
-def foolbox_attack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    attack: str,
-    epsilon: float | None,
-    **arguments: Any,
-) -> Tensor:
-    """Runs a foolbox class; returned are the images cut to the budget.
-
-    Args:
-        model: images in [0, 1] -> logits.
-        images: (N, C, H, W).
-        labels: (N,).
-        attack: dotted path such as `foolbox.attacks.LinfPGD`.
-        epsilon: budget in the attack's norm; None for minimum-norm attacks.
-        arguments: its constructor's arguments (`steps`, `rel_stepsize`, ...).
-    """
-    wrapped = imported("foolbox.PyTorchModel")(model, bounds=(0, 1), device=images.device)
-    _, cut, _ = imported(attack)(**arguments)(wrapped, images, labels, epsilons=epsilon)
-    return cut
-
-
-def imported(path: str) -> Any:
+def imported(path: str, key: str = "attack.call") -> Any:
     """The object at a dotted path `package.module.name`.
+
+    Args:
+        path: the path.
+        key: where the config has it, for the error.
 
     Raises:
         ValueError: there is no such module or name.
+        MissingLibraryError: an adapter's library is not installed.
     """
     module, _, name = path.rpartition(".")
     try:
         return vars(import_module(module))[name]
     except (ImportError, KeyError, ValueError) as error:
         raise ValueError(
-            f"attack.call: nothing can be imported as {path!r} ({error}); expected a dotted path "
-            "such as medrobust.attack.external.torchattacks_attack of an installed package"
+            f"{key}: nothing can be imported as {path!r} ({error}); expected a dotted path such "
+            "as medrobust.attack.adapter.foolbox.run of an installed package"
         ) from error
+
+
+def _number(value: Any) -> Any:
+    """A text such as `8/255` as a number; anything else as it is."""
+    if not isinstance(value, str) or not _FRACTION.fullmatch(value):
+        return value
+    above, below = value.split("/")
+    return float(above) / float(below)
 
 
 @contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and frozen weights inside, everything as before outside."""
+    """Evaluation mode, frozen weights without gradients inside, all as before outside."""
     modes = {module: module.training for module in model.modules()}
-    learns = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    weights = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     model.eval().requires_grad_(False)
+    for weight, _, _ in weights:
+        weight.grad = None  # or a library could add to it
     try:
         yield
     finally:
         for module, training in modes.items():
             module.training = training
-        for parameter, required in learns.items():
-            parameter.requires_grad_(required)
+        for weight, required, grad in weights:
+            weight.requires_grad_(required)
+            weight.grad = grad
 
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds the global generators of torch and numpy inside, restores them outside."""
-    before = np.random.get_state()
+    """Seeds the global generators of torch, NumPy and Python inside, restores them outside."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         np.random.seed(seed)
+        random.seed(seed)
         try:
             yield
         finally:
-            np.random.set_state(before)
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)

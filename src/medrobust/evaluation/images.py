@@ -65,8 +65,9 @@ def load(
     whole = data.dataset(split)
     part: Dataset[Sample] = whole
     if most is not None and most < len(whole):
-        ids, labels = [e.id for e in whole.entries], [e.label for e in whole.entries]
-        part = Subset(whole, stratified_subset(ids, labels, most, seed))
+        known = whole.entries
+        chosen = stratified_subset([e.id for e in known], [e.label for e in known], most, seed)
+        part = Subset(whole, chosen)
     loader = DataLoader(part, batch_size=256, num_workers=workers)
     images, labels, ids = zip(*loader, strict=True)
     names = tuple(name for batch in ids for name in batch)

@@ -1,0 +1,1 @@
+"""Other libraries' attacks as callables (model, images, labels, **arguments) -> images."""
