@@ -4,13 +4,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from medrobust import rng
 from medrobust.attack.ball import Ball, L2Ball, LinfBall, norm
 from medrobust.attack.base import distance
 from medrobust.attack.best import Best
 from medrobust.attack.query import Oracle, QueryAttack
+from medrobust.attack.scales import random_cells
 from medrobust.attack.step import StepRule, sign, unit_l2
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
@@ -75,6 +75,8 @@ class HopSkipJump(QueryAttack):
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
         """One estimate, step and boundary search per turn, for all images that can pay."""
         rows, point = self._start(oracle, rows)
+        if len(rows) == 0:
+            return
         point = self._approach(oracle, best, rows, point)
         turn = 0
         while True:
@@ -106,17 +108,13 @@ class HopSkipJump(QueryAttack):
         """Random images that reach the goal, and the rows for which there is one."""
         point = oracle.x[rows]
         shape = point.shape[1:]
-        scales = (min(shape[1:]) - 1).bit_length()
         lacks = torch.ones_like(rows, dtype=torch.bool)
         for number in range(self.starts):
             asks = (lacks & (oracle.left(rows) > 0)).nonzero().flatten()
             if len(asks) == 0:
                 break
-            noise = rng.fold_in(rng.fold_in(oracle.seeds[rows[asks]], 0), number)
-            scale = number % (scales + 1)  # 0: every pixel; then 1, 2, 4 ... cells a side
-            cells = (2 ** (scale - 1),) * 2 if scale else shape[1:]
-            drawn = rng.uniform(noise, (shape[0], *cells))
-            image = F.interpolate(drawn, shape[1:], mode="nearest").to(point.dtype)
+            seeds = rng.fold_in(oracle.seeds[rows[asks]], 0)
+            image = random_cells(seeds, number, shape).to(point.dtype)
             _, reached = oracle.ask(rows[asks], image)
             point[asks] = image.where(reached.view(-1, 1, 1, 1), point[asks])
             lacks[asks] = ~reached

@@ -8,6 +8,7 @@ from torch import Tensor
 from medrobust.attack.ball import Ball, LinfBall
 from medrobust.attack.best import Best
 from medrobust.attack.query import Oracle, QueryAttack
+from medrobust.attack.scales import random_cells
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction
@@ -25,6 +26,10 @@ class RayS(QueryAttack):
     The budget is known here, so the first query of a bisection is at r = eps: reaching the goal
     there ends the attack on that image, and otherwise the radius is above eps. All images of a
     batch ask one query at a time, each at its own place in the search.
+
+    The first trial is the black image, as in the paper. Where it does not reach the goal, random
+    sign patterns of every scale are tried until one does; the paper goes on flipping blocks of the
+    white image, which on some models never leaves a class.
 
     Returned is x + eps * s, cut to [0, 1], for the s that reached the goal or else the best one.
 
@@ -56,11 +61,11 @@ class RayS(QueryAttack):
 
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
         """One query per image and turn."""
-        rays = _Rays(LinfBall(oracle.x[rows], self.eps), self.radius_tolerance)
-        for _ in range(self.queries - 1):
+        rays = _Rays(LinfBall(oracle.x[rows], self.eps), self.radius_tolerance, oracle.seeds[rows])
+        for turn in range(self.queries - 1):
             image = rays.question()
             _, reached = oracle.ask(rows, image)
-            done = rays.answer(reached)
+            done = rays.answer(reached, turn)
             left = done.logical_not().nonzero().flatten()
             if len(left) < len(rows):
                 found = done.nonzero().flatten()
@@ -77,18 +82,21 @@ class _Rays:
 
     Attributes:
         sign: int8 (M, D), the best ray.
-        radius: float64, along it; 1 reaches a corner of [0, 1]^D from anywhere.
+        radius: float64, along it; 1, which reaches a corner of [0, 1]^D from anywhere, as long as
+            no ray was found.
+        trial: int8 (M, D), the ray that is asked about.
         level, block: the trial flips block number `block` of 2^level.
         bisecting: the trial beat `radius`; its own is in (low, high].
     """
 
-    def __init__(self, ball: Ball, tolerance: float) -> None:
-        self.ball = ball
+    def __init__(self, ball: Ball, tolerance: float, seeds: Tensor) -> None:
+        self.ball, self.seeds = ball, seeds
         count, self.size = len(ball.x), ball.x[0].numel()
         device = ball.x.device
         self.width = tolerance / self.size**0.5
         self.deepest = (self.size - 1).bit_length()  # blocks of one number
         self.sign = torch.ones(count, self.size, dtype=torch.int8, device=device)
+        self.trial = -self.sign
         self.radius = torch.ones(count, dtype=torch.float64, device=device)
         self.low, self.high = self.radius.clone(), self.radius.clone()
         self.level = torch.zeros(count, dtype=torch.int64, device=device)
@@ -97,8 +105,8 @@ class _Rays:
 
     def keep(self, rows: Tensor) -> None:
         """Drop all images but `rows`."""
-        self.ball = self.ball.at(rows)
-        self.sign, self.radius = self.sign[rows], self.radius[rows]
+        self.ball, self.seeds = self.ball.at(rows), self.seeds[rows]
+        self.sign, self.trial, self.radius = self.sign[rows], self.trial[rows], self.radius[rows]
         self.low, self.high = self.low[rows], self.high[rows]
         self.level, self.block = self.level[rows], self.block[rows]
         self.bisecting = self.bisecting[rows]
@@ -108,9 +116,9 @@ class _Rays:
         eps = self.ball.eps
         middle = ((self.low + self.high) / 2).where(self.low >= eps, eps)
         self.asked = middle.where(self.bisecting, self.radius)
-        return self._along(self._trial(), self.asked)
+        return self._along(self.trial, self.asked)
 
-    def answer(self, reached: Tensor) -> Tensor:
+    def answer(self, reached: Tensor, turn: int) -> Tensor:
         """Move on; True where the goal was reached within the budget."""
         start = reached & ~self.bisecting
         self.high = self.asked.where(reached, self.high)
@@ -118,9 +126,9 @@ class _Rays:
         self.bisecting |= start
         known = self.bisecting & (self.low >= self.ball.eps) & (self.high - self.low <= self.width)
         better = known & (self.high < self.radius)
-        self.sign = self._trial().where(better[:, None], self.sign)
+        self.sign = self.trial.where(better[:, None], self.sign)
         self.radius = self.high.where(better, self.radius)
-        self._advance(known | ~self.bisecting)
+        self._try_next(known | ~self.bisecting, turn)
         self.bisecting &= ~known
         return reached & (self.asked <= self.ball.eps)
 
@@ -128,23 +136,27 @@ class _Rays:
         """The best ray's image at the end of the budget."""
         return self._along(self.sign, torch.full_like(self.radius, self.ball.eps))
 
-    def _trial(self) -> Tensor:
+    def _try_next(self, where: Tensor, turn: int) -> None:
+        """Flip the next block, after the last one of the next level; or any ray, without one."""
+        found = self.radius < 1
+        block = self.block + (where & found)
+        last = block * self._length() >= self.size
+        self.block = block.masked_fill(last, 0)
+        self.level = (self.level + last).clamp(max=self.deepest)
         place, length = torch.arange(self.size, device=self.sign.device), self._length()
-        start = (self.block * length)[:, None]
-        flipped = (place >= start) & (place < start + length[:, None])
-        return self.sign.neg().where(flipped, self.sign)
+        first = (self.block * length)[:, None]
+        flips = (place >= first) & (place < first + length[:, None])
+        flipped = self.sign.neg().where(flips, self.sign)
+        self.trial = flipped.where((where & found)[:, None], self.trial)
+        lost = (where & ~found).nonzero().flatten()
+        if len(lost):
+            cells = random_cells(self.seeds[lost], turn, self.ball.x.shape[1:])
+            self.trial[lost] = torch.where(cells.flatten(1) < 0.5, -1, 1).to(torch.int8)
 
     def _length(self) -> Tensor:
         """Numbers in a block: D / 2^level, rounded up."""
         parts = 1 << self.level
         return (self.size + parts - 1) // parts
-
-    def _advance(self, where: Tensor) -> None:
-        """To the next block, after the last one to the next level."""
-        block = self.block + where
-        last = block * self._length() >= self.size
-        self.block = block.masked_fill(last, 0)
-        self.level = (self.level + last).clamp(max=self.deepest)
 
     def _along(self, sign: Tensor, radius: Tensor) -> Tensor:
         """Images x + radius * sign, cut to [0, 1]; exactly inside the ball where radius <= eps."""
