@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn import functional as F
+from toys import Noise
 
 from medrobust.attack.ball import LinfBall
 from medrobust.attack.bim import BIM
@@ -18,25 +19,14 @@ from medrobust.attack.objective.margin import Margin
 from medrobust.attack.smia import SMIA
 from medrobust.attack.success import JaccardBelow, Misclassified
 from medrobust.attack.target import LeastLikely
-from medrobust.defense.base import Defense
 from medrobust.metric.perturbation import variance
 from medrobust.model.victim import Victim
-from medrobust.prediction import Prediction
 from medrobust.rng import fold_in, normal
 from medrobust.threat.adaptive import DefendedSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate, VictimSurrogate
 
 CONF = str(Path(__file__).parents[2] / "conf")
 EPS = 2 / 255
-
-
-class Noise(Defense):
-    """Gaussian noise, different at each draw."""
-
-    random = True
-
-    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        return Prediction(victim(x + 0.1 * normal(seeds, x.shape[1:]).to(x.dtype)))
 
 
 @pytest.mark.parametrize("early", [False, True])

@@ -90,7 +90,8 @@ class Attack(Configured, ABC):
 
         The same surrogate, settings and data give the same result.
         """
-        self.objective.fit(surrogate, data)
+        with torch.inference_mode(False), torch.no_grad():
+            self.objective.fit(surrogate, data)
 
     @abstractmethod
     def perturb(

@@ -154,7 +154,7 @@ class _Pair(Objective):
 
     def _point(self, prediction: Prediction) -> Prediction:
         """The prediction of the first half."""
-        fields = {
+        fields: dict[str, Any] = {
             name: value if value is None else self._half(value, 0)
             for name, value in vars(prediction).items()
             if name != "features"
