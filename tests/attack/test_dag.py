@@ -14,8 +14,15 @@ from medrobust.attack.objective.active_pixels import ActivePixels
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import EveryPixel, JaccardBelow
 from medrobust.attack.target import LeastLikely, MostLikely, NextClass, RandomClass, Target
+from medrobust.defense.base import Purifier
+from medrobust.evaluation.adversarial import adversarial_set
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.images import ImageSet
 from medrobust.model.victim import Victim
 from medrobust.prediction import Prediction
+from medrobust.rng import normal
+from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -214,6 +221,46 @@ def test_batch_and_dtype(wrap: Wrap, batch: tuple[Tensor, Tensor, Tensor]) -> No
         assert wrong(surrogate.victim, found, y).mean() > 0.05
     alone = [attack(surrogate, x[[i]], y[[i]], seeds=batch[2][[i]]) for i in range(COUNT)]
     torch.testing.assert_close(torch.cat(alone), found, atol=1e-9, rtol=0)
+
+
+class Noisy(Purifier):
+    random = True
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        return (x + 0.02 * normal(seeds, x.shape[1:])).clamp(0, 1)
+
+
+def test_behind_a_random_defense_and_in_reduced_precision(
+    wrap: Wrap, batch: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    x, y, seeds = batch
+    victim = wrap(TwoClasses()).victim.accelerate()
+    y = victim(x).argmax(1)
+    for surrogate in (
+        Adaptive(samples=3)(victim, Noisy()),
+        ReducedPrecision(VictimSurrogate(victim)),
+    ):
+        found = DAG(EPS, steps=8)(surrogate, x, y, seeds=seeds)
+        assert distance(x, found, "linf").max() <= EPS
+        assert wrong(victim, found, y).mean() > 0.05
+
+
+def test_through_an_evaluations_checks(
+    pixel_surrogate: VictimSurrogate, batch: tuple[Tensor, Tensor, Tensor], tmp_path: Path
+) -> None:
+    x, y, _ = batch
+    made = adversarial_set(
+        pixel_surrogate,
+        DAG(8 * EPS, steps=20),
+        ImageSet(x, y, tuple(map(str, range(COUNT)))),
+        seed=0,
+        quantize=False,
+        batch_size=4,
+        device=torch.device("cpu"),
+        cache=TensorCache(tmp_path),
+    )
+    assert made.checks["zero_gradient"] == 0
+    assert made.checks["surrogate_adversarial"] < made.checks["surrogate_clean"] == 1
 
 
 def test_a_classifier_is_refused(

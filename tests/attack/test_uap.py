@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import small_cnn
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.target import FixedClass
 from medrobust.attack.uap import UAP
 from medrobust.data.dataset import Sample
+from medrobust.data.medmnist import MedMNIST
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.adversarial import adversarial_set, set_key
 from medrobust.evaluation.cache import TensorCache
@@ -261,6 +263,26 @@ def test_dtypes(
     assert found.dtype == dtype
     assert distance(x, found, "linf").max() <= EPS
     assert fooled(surrogate.victim, found, y) > 0.25
+
+
+def test_on_a_datamodule(tmp_path: Path) -> None:
+    """Drawn images of a real layout: split, subset and shapes as an evaluation has them."""
+    data = MedMNIST(
+        tmp_path / "data",
+        tmp_path / "manifests",
+        name="dermamnist",
+        size=28,
+        phantom=True,
+        phantom_n=120,
+    )
+    victim = small_cnn(classes=data.num_classes)
+    attack = UAP(EPS, epochs=1, batch=16, images=40, restarts=2)
+    attack.fit(VictimSurrogate(victim), data)
+    assert delta(attack).shape == (3, 28, 28)
+    drawn = load(data, "train", most=40, seed=0)
+    assert len(drawn) == 40
+    assert set(drawn.ids) < set(load(data, "train").ids)
+    assert len(drawn.labels.unique()) == len(data.labels("train").unique())
 
 
 def test_weights_are_left_alone(victim: Victim, data: Any) -> None:

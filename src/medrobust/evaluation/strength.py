@@ -47,8 +47,8 @@ def craft_checks(
         if at < GRADIENT_IMAGES and surrogate.differentiable:
             # An objective on features is bound to its own batch; the gradient's absence shows in
             # the plain loss too.
-            objective = CrossEntropy() if attack.objective.taps else attack.objective
-            goal = Goal(objective, rule, y)
+            loss = CrossEntropy() if attack.objective.taps else attack.objective
+            goal = Goal(loss.bind(surrogate, x, y, words, targeted=False), rule, y)
             grad = surrogate.value_and_grad(x, goal, seeds=words).grad
             zero.append((grad == 0).flatten(1).all(dim=1))
     checks = {
