@@ -86,12 +86,12 @@ def attacked_network() -> nn.Sequential:
 
 @pytest.fixture(scope="module")
 def victims(batch: Batch) -> list[Victim]:
-    """The attacked one, then two that an attacker has, each trained on 200 images of its own."""
+    """The attacked one, then three that an attacker has, each trained on 200 images of its own."""
     with torch.random.fork_rng(devices=[]):
         found = [
             train(attacked_network(), *draw(9600, torch.Generator().manual_seed(0)), steps=150)
         ]
-        for seed in (1, 2):
+        for seed in (1, 2, 3):
             own = draw(200, torch.Generator().manual_seed(seed))
             found.append(train(surrogate_network(seed), *own, steps=150))
     images, labels, _ = batch
@@ -101,7 +101,7 @@ def victims(batch: Batch) -> list[Victim]:
 
 
 def transferred(attack: Attack, victims: list[Victim], batch: Batch) -> float:
-    """Share of images that fool the attacked network, over both surrogates."""
+    """Share of images that fool the attacked network, over all three surrogates."""
     images, labels, seeds = batch
     made = [attack(VictimSurrogate(own), images, labels, seeds=seeds) for own in victims[1:]]
     wrong = [victims[0](found).argmax(1) != labels for found in made]
@@ -122,7 +122,7 @@ def baseline(victims: list[Victim], batch: Batch) -> float:
         (TIM(EPS, steps=10, kernel_size=5), 0.1),
         (TIM(EPS, steps=10, kernel_size=5, diversity_prob=0.5), 0.1),
         (VMIFGSM(EPS, steps=10, neighbours=3), -0.03),
-        (SINIFGSM(EPS, steps=10, copies=3), -0.03),
+        (SINIFGSM(EPS, steps=10), -0.03),
     ],
     ids=["dim", "tim", "ti_dim", "vmi_fgsm", "sini_fgsm"],
 )
