@@ -43,7 +43,7 @@ def test_distance_to_a_plane(norm: str, wrap: Wrap) -> None:
     slope = surrogate.victim.network.weight.norm(p=2 if norm == "l2" else 1) / 0.25
     radius = (logits[:, 0] - logits[:, 1]).abs() / slope
     y, slack = logits.argmax(1), {"l2": 1.05, "linf": 1.25}[norm]
-    for i in (radius / slope.new_tensor(1)).sort(descending=True).indices[:2].tolist():
+    for i in radius.sort(descending=True).indices[:2].tolist():
         for factor, queries, expected in ((slack, 5000, True), (0.97, 300, False)):
             attack = HopSkipJump(float(factor * radius[i]), queries=queries, norm=norm)
             found = attack(surrogate, x[[i]], y[[i]], seeds=torch.tensor([0]))
@@ -60,24 +60,23 @@ def test_not_weaker_than_foolbox(
     until the batch is done, and never asks at eps; it returns the nearest point at any distance.
     """
     foolbox = pytest.importorskip("foolbox")
-    x, y, eps = images[:24], labels[:24], RADIUS[norm]
+    x, y, eps = images[:48], labels[:48], RADIUS[norm]
     asked: list[int] = []
     handle = surrogate.victim.register_forward_pre_hook(
         lambda _, inputs: asked.append(len(inputs[0]))
     )
     torch.manual_seed(0)
     with torch.no_grad():
-        theirs = foolbox.attacks.HopSkipJumpAttack(steps=5, constraint=norm).run(
+        theirs = foolbox.attacks.HopSkipJumpAttack(steps=4, constraint=norm).run(
             foolbox.PyTorchModel(surrogate.victim, bounds=(0, 1)),
             x,
             foolbox.criteria.Misclassification(y),
         )
     handle.remove()
     budget = sum(asked) // len(x)
-    ours = HopSkipJump(eps, queries=budget, norm=norm)(surrogate, x, y, seeds=seeds[:24])
+    ours = HopSkipJump(eps, queries=budget, norm=norm)(surrogate, x, y, seeds=seeds[:48])
     near = (distance(x, theirs, norm) <= eps) & (surrogate.victim(theirs).argmax(1) != y)
-    assert left(surrogate, ours, y) <= int((~near).sum())
-    assert left(surrogate, ours, y) < 20
+    assert left(surrogate, ours, y) < int((~near).sum())
 
 
 @norms
@@ -85,11 +84,11 @@ def test_counts_stops_and_more_queries_lose_nothing(
     norm: str, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
     """Scores that carry only the label give the same as full scores."""
-    x, y, seeds, eps = images[:40], labels[:40], seeds[:40], RADIUS[norm] / 2
+    x, y, seeds, eps = images[:24], labels[:24], seeds[:24], RADIUS[norm] / 2
     asked: list[int] = []
     surrogate = BlackBox("labels")(victim, NoDefense())
     fooled = []
-    for queries in (1, 60, 500, 1200):
+    for queries in (1, 60, 700):
         asked.clear()
         handle = victim.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
         attack = HopSkipJump(eps, queries=queries, norm=norm)
@@ -101,8 +100,8 @@ def test_counts_stops_and_more_queries_lose_nothing(
         assert distance(x, made.images, norm).max() <= eps * (1 + 1e-6)
         fooled.append(victim(made.images).argmax(1) != y)
     assert all(not (few & ~many).any() for few, many in pairwise(fooled))
-    assert fooled[1].sum() < fooled[3].sum() < len(x)
-    failed = ~fooled[3]
+    assert fooled[1].sum() < fooled[2].sum() < len(x)
+    failed = ~fooled[2]
     assert distance(x, made.images, norm)[failed].min() > 0.99 * eps  # a failed try is at eps
     scored = attack.craft(BlackBox("scores")(victim, NoDefense()), x, y, seeds=seeds)
     assert torch.equal(scored.images, made.images)
