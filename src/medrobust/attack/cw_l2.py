@@ -110,7 +110,7 @@ class CWL2(MinimumNorm):
         goal, seeds = goal.at(rows), seeds[rows]
         clean = closest.x[rows]
         x = clean.to(c.dtype)
-        w = torch.atanh(_INSIDE * (2 * x - 1))
+        w = _atanh(_INSIDE * (2 * x - 1))
         first, second = torch.zeros_like(w), torch.zeros_like(w)  # Adam's moments
         lowest, before = torch.full_like(c, torch.inf), torch.full_like(c, torch.inf)
         window = max(_PATIENCE, math.ceil(self.steps / 10))
@@ -161,3 +161,8 @@ def _image(w: Tensor) -> tuple[Tensor, Tensor]:
     bent = w.tanh()
     image = ((bent / _INSIDE + 1) / 2).clamp_(0, 1)
     return image, (1 - bent.square()) / (2 * _INSIDE)
+
+
+def _atanh(value: Tensor) -> Tensor:
+    """Inverse of tanh; `torch.atanh` rounds a number differently at another place in memory."""
+    return (torch.log1p(value) - torch.log1p(-value)) / 2

@@ -18,6 +18,7 @@ from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
 _NUDGE = 1e-5  # least push past the boundary, in pixel units
+_FEW = 4
 _LEAST_SHARE = {"l2": math.sqrt(2.0), "linf": 2.0}  # half of the logit gap per step
 
 
@@ -30,13 +31,15 @@ class DeepFool(MinimumNorm):
     L∞ (their eq. 10, 11, p = inf, q = 1) it is |f_k| / ||w_k||_1 * sign(w_k). As in the authors'
     code every step is stretched by the overshoot, and an image is done once it is misclassified.
 
-    The box: a pixel that is 0 or 1 and would be pushed out counts neither in the norm nor in the
-    step, so that what the others must do is not underestimated. Rounding: an image that stands
-    nearer to the boundary than the least push, and yet on its old side, is pushed twice as far
-    the next time. So the image that is returned has crossed, cut to [0, 1] and in its own dtype.
+    The box: pixels that are 0 or 1 and would be pushed out stay, but still count in the norm, as
+    in other implementations: each step closes only the share of the gap that the other pixels
+    have in it. Where that is less than half, the step is lengthened to close half. Rounding: an
+    image nearer to the boundary than the least push, and yet on its old side, is pushed twice as
+    far the next time. So what is returned has crossed, cut to [0, 1] and in its own dtype.
 
-    Cost per step, of the images still standing only: two forward passes and one backward pass for
-    each candidate class but the true one. What is returned: see `MinimumNorm`.
+    Cost: one forward pass of all images; per step, of the images still standing, two forward
+    passes and one backward pass for each candidate class but the true one. What is returned: see
+    `MinimumNorm`.
 
     Args:
         eps: optional budget in `norm`, in pixel units of [0, 1] images; None = none.
@@ -88,9 +91,10 @@ class DeepFool(MinimumNorm):
         point = clean.to(torch.promote_types(clean.dtype, torch.float32))
         push = torch.full((len(rows),), _NUDGE, dtype=torch.float64, device=clean.device)
         for step in range(self.steps):
-            shown, own = point.to(clean.dtype), goal.labels.unsqueeze(0)
+            shown, noise = point.to(clean.dtype), fold_in(seeds, step)
+            own = goal.labels.unsqueeze(0)
             weights = one_hot(rivals, classes) - one_hot(own, classes)
-            logits, grads = surrogate.logits_and_grads(shown, weights, seeds=fold_in(seeds, step))
+            logits, grads = _jacobian(surrogate, shown, weights, noise)
             gaps = logits.T.gather(0, rivals) - logits.T.gather(0, own)
             point, push = self._step(point, gaps, grads.to(point.dtype), push)
             shown, noise = point.to(clean.dtype), fold_in(seeds, step + 1)
@@ -145,3 +149,19 @@ class DeepFool(MinimumNorm):
         length = length.where(nearest.isfinite(), 0.0).view(-1, 1, 1, 1)  # no gradient: stay
         moved = point + length.to(point.dtype) * direction.nan_to_num()
         return moved.clamp_(0, 1), torch.where(nearest < push, 2 * push, push)
+
+
+def _jacobian(
+    surrogate: Surrogate, x: Tensor, weights: Tensor, seeds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`surrogate.logits_and_grads`; the last few images take one pass over a copy per gradient.
+
+    A batch that small costs as much as a larger one, so a pass per gradient would be wasted on it.
+    """
+    count = len(weights)
+    if len(x) > _FEW:
+        return surrogate.logits_and_grads(x, weights, seeds=seeds)
+    logits, grads = surrogate.logits_and_grads(
+        x.repeat(count, 1, 1, 1), weights.flatten(0, 1).unsqueeze(0), seeds=seeds.repeat(count)
+    )
+    return logits[: len(x)], grads.view(count, *x.shape)

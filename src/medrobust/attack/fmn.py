@@ -37,6 +37,11 @@ class FMN(MinimumNorm):
     Step size and gamma fall along a cosine, to step_size / 100 and 0.001. In the L2 ball delta is
     scaled down only when it is too long.
 
+    Where it parts from the authors' code: gradients leave out what would push a pixel out of
+    [0, 1], since the cut would take it back and the radius would never reach the boundary (a
+    black border stops other implementations so); and the estimated distance to the boundary is
+    stretched by gamma, to land beyond a straight boundary and not on it.
+
     Cost: `steps` forward and backward passes, two forward. What is returned: see `MinimumNorm`.
 
     Args:
