@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from medrobust.attack.base import Attack, distance
 from medrobust.attack.dag import DAG
-from medrobust.attack.objective.active_pixels import ActivePixels
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import EveryPixel, JaccardBelow
+from medrobust.attack.success import JaccardBelow
 from medrobust.attack.target import LeastLikely, MostLikely, NextClass, RandomClass, Target
 from medrobust.defense.base import Purifier
 from medrobust.evaluation.adversarial import adversarial_set
@@ -268,23 +267,6 @@ def test_a_classifier_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"need masks .* use another attack such as attack=pgd"):
         DAG(EPS, steps=2)(surrogate, images, labels, seeds=seeds)
-
-
-def test_objective_by_hand() -> None:
-    logits = torch.tensor([[3.0, 0.0], [1.0, 2.0], [0.0, 5.0]]).view(1, 3, 1, 2)
-    y = torch.tensor([[[0, 1]]])  # the first pixel is right, the second is not
-    objective = ActivePixels()
-    with pytest.raises(RuntimeError, match="call bind first"):
-        objective.away(Prediction(logits), y)
-    objective.adversarial = torch.tensor([[[2, 0]]])
-    assert objective.away(Prediction(logits), y).item() == (0 - 3) / 2
-    assert objective.at(torch.tensor([0, 0])).away(
-        Prediction(logits.expand(2, -1, -1, -1)), y.expand(2, -1, -1)
-    ).tolist() == [-1.5, -1.5]
-    assert objective.toward(Prediction(logits), y).item() == (2 - 5) / 2
-    assert not EveryPixel().away(Prediction(logits), y).any()
-    assert EveryPixel().away(Prediction(logits), torch.tensor([[[1, 1]]])).all()
-    assert EveryPixel().toward(Prediction(logits), torch.tensor([[[0, 2]]])).all()
 
 
 def test_step_size() -> None:

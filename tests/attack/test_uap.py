@@ -1,25 +1,18 @@
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from helpers import small_cnn
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
+from toy_data import Data
 
 from medrobust.attack.base import AttackError, distance
-from medrobust.attack.pgd import PGD
 from medrobust.attack.target import FixedClass
 from medrobust.attack.uap import UAP
-from medrobust.data.dataset import Sample
-from medrobust.data.medmnist import MedMNIST
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.adversarial import adversarial_set, set_key
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.images import ImageSet, load
 from medrobust.model.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
@@ -27,36 +20,6 @@ from medrobust.threat.surrogate import VictimSurrogate
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255
 TRAINED = 120  # images of 200; the rest are attacked
-
-
-class Samples(list[Sample]):
-    @property
-    def entries(self) -> list[Any]:
-        return [
-            SimpleNamespace(id=name, label=int(label) if label.ndim == 0 else None)
-            for _, label, name in self
-        ]
-
-
-class Data:
-    """As much of a datamodule as is asked for: its training split."""
-
-    def __init__(self, images: Tensor, labels: Tensor, digest: str = "a") -> None:
-        self.manifest = SimpleNamespace(digest=digest)
-        self.samples = Samples(
-            Sample(image, label, f"toy/{i}")
-            for i, (image, label) in enumerate(zip(images, labels, strict=True))
-        )
-
-    def prepare_data(self) -> None:
-        pass
-
-    def setup(self, stage: str) -> None:
-        pass
-
-    def dataset(self, split: str) -> Samples:
-        assert split == "train"
-        return self.samples
 
 
 @pytest.fixture(scope="module")
@@ -220,14 +183,6 @@ def test_linear_model_has_a_closed_form(count: int) -> None:
     torch.testing.assert_close(delta(attack), EPS * weight[0].sign())
 
 
-def test_images_are_capped_and_drawn_by_class(data: Any) -> None:
-    part = load(data, "train", most=30, seed=4)
-    assert len(part) == 30
-    assert part.labels.bincount().tolist() == [10, 10, 10]
-    assert set(part.ids) != set(load(data, "train", most=30, seed=5).ids)
-    assert load(data, "train", most=1000).ids == load(data, "train").ids
-
-
 def test_cost_is_what_the_config_says(surrogate: VictimSurrogate, data: Any) -> None:
     seen: list[int] = []
     handle = surrogate.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
@@ -263,26 +218,6 @@ def test_dtypes(
     assert found.dtype == dtype
     assert distance(x, found, "linf").max() <= EPS
     assert fooled(surrogate.victim, found, y) > 0.25
-
-
-def test_on_a_datamodule(tmp_path: Path) -> None:
-    """Drawn images of a real layout: split, subset and shapes as an evaluation has them."""
-    data = MedMNIST(
-        tmp_path / "data",
-        tmp_path / "manifests",
-        name="dermamnist",
-        size=28,
-        phantom=True,
-        phantom_n=120,
-    )
-    victim = small_cnn(classes=data.num_classes)
-    attack = UAP(EPS, epochs=1, batch=16, images=40, restarts=2)
-    attack.fit(VictimSurrogate(victim), data)
-    assert delta(attack).shape == (3, 28, 28)
-    drawn = load(data, "train", most=40, seed=0)
-    assert len(drawn) == 40
-    assert set(drawn.ids) < set(load(data, "train").ids)
-    assert len(drawn.labels.unique()) == len(data.labels("train").unique())
 
 
 def test_weights_are_left_alone(victim: Victim, data: Any) -> None:
@@ -329,39 +264,6 @@ def test_refusals(
 def test_bad_numbers(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"attack\.{next(iter(bad))}="):
         UAP(**{"eps": EPS, "epochs": 1, **bad})
-
-
-def test_cache_tells_training_data_apart(
-    surrogate: VictimSurrogate, images: Tensor, labels: Tensor, tmp_path: Path
-) -> None:
-    clean = ImageSet(images[TRAINED:], labels[TRAINED:], tuple(map(str, range(200 - TRAINED))))
-    attack = UAP(EPS, epochs=1, restarts=1)
-    keys = [set_key(surrogate, attack, clean, 0, False, source) for source in "ab"]
-    assert keys[0] != keys[1]
-    plain = [set_key(surrogate, PGD(EPS, steps=1), clean, 0, False, source) for source in "ab"]
-    assert plain[0] == plain[1]
-
-    def craft(data: Any, attack: UAP) -> Any:
-        return adversarial_set(
-            surrogate,
-            attack,
-            clean,
-            seed=0,
-            quantize=False,
-            batch_size=33,
-            device=torch.device("cpu"),
-            cache=TensorCache(tmp_path),
-            data=data,
-        )
-
-    first = craft(Data(images[:60], labels[:60], "a"), attack)
-    replayed = craft(Data(images[:60], labels[:60], "a"), UAP(EPS, epochs=1, restarts=1))
-    other = craft(Data(images[60:TRAINED], labels[60:TRAINED], "b"), attack)
-    assert (first.replayed, replayed.replayed, other.replayed) == (False, True, False)
-    assert torch.equal(first.images.images, replayed.images.images)
-    assert not torch.equal(first.images.images, other.images.images)
-    with pytest.raises(AttackError, match="learns from training data"):
-        craft(None, UAP(EPS, epochs=2))
 
 
 def test_config() -> None:
