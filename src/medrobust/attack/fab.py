@@ -22,11 +22,12 @@ class FAB(MinimumNorm):
     """Steps onto the nearest linearised decision boundary, biased toward the clean image.
 
     Croce and Hein 2020, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
-    Attack", algorithm 1: at each step the boundary to the class that looks nearest is linearised
-    (eq. 7), the point and the clean image are both projected onto it inside [0, 1] (eq. 4), and
-    the next point is their overshot, weighted mean (eq. 9 and 10). Whenever it is adversarial the
-    walk goes back toward the clean image (eq. 11). At the end the line from the clean image to
-    what was found is halved ten times. What is returned: see `MinimumNorm`.
+    Attack", algorithm 1: at each step the boundary to the class that looks nearest is linearised,
+    the point and the clean image are both projected onto it inside [0, 1], and the next point is
+    the mean of the two, overshot by `eta` and weighted by their distances. Whenever it is
+    adversarial the walk goes back toward the clean image. In place of the authors' final search,
+    the line from the clean image to what was found is halved ten times at the end. What is
+    returned: see `MinimumNorm`.
 
     One step costs a forward and K - 1 backward passes, and a forward pass to judge the new point.
 
@@ -174,7 +175,7 @@ class FAB(MinimumNorm):
     def _nearest_plane(
         self, surrogate: Surrogate, shown: Tensor, gaps: Tensor, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Of the linearised boundaries the nearest (eq. 7): its excess (M,) and normal (M, D)."""
+        """Of the linearised boundaries the nearest: its excess (M,) and normal (M, D)."""
         logits, grads = surrogate.logits_and_grads(shown, gaps, seeds=seeds)
         precision = torch.finfo(logits.dtype).eps
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -14,7 +14,7 @@ class FABT(FAB):
     """FAB with one run for each of the wrong classes that are likeliest on the clean image.
 
     Croce and Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks", section 5: a run linearises the boundary to its one class only, so a
+    parameter-free attacks": a run linearises the boundary to its one class only, so a
     step costs one backward pass however many classes there are. Any wrong class counts as
     adversarial. What is returned: see `MinimumNorm`.
 

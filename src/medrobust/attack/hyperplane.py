@@ -1,7 +1,7 @@
 """The nearest point of a hyperplane inside the box [0, 1], in L∞ or L2, exactly and batched.
 
 Croce and Hein 2020, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
-Attack", eq. 4: minimise ||z - x||_p subject to <w, z> = b and 0 <= z <= 1.
+Attack": minimise ||z - x||_p subject to <w, z> = b and 0 <= z <= 1.
 
 In both norms the solution moves every number against the excess <w, x> - b until it meets its
 wall of the box: by t in L∞, by t * |w_i| in L2. So what a "time" t removes of the excess is the

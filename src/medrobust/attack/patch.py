@@ -1,8 +1,8 @@
 """Random square patches of a perturbation, as Square Attack starts from and proposes them.
 
-Andriushchenko et al. 2020, "Square Attack", algorithms 2 (L∞) and 3 (L2), and section 3.3 for the
-starts. Squares lie at every position of the image, its last row and column included, each image
-at its own; images need not be square.
+Andriushchenko et al. 2020, "Square Attack", algorithms 2 (L∞) and 3 (L2). Squares lie at every
+position of the image, its last row and column included, each image at its own; images need not be
+square.
 """
 
 from abc import ABC, abstractmethod
@@ -135,7 +135,7 @@ def _within(place: Tensor, side: int, size: int) -> Tensor:
 
 
 def _bump(side: int, like: Tensor) -> Tensor:
-    """The paper's eta (eq. 2): a hill above a hollow, of length one; (2, side, side), turned too.
+    """The paper's eta: a hill above a hollow, of length one; (2, side, side), turned too.
 
     A hill of h x w falls off with the Chebyshev distance m from its centre, as the tail sum of
     1 / (m + 1)^2.
