@@ -127,7 +127,7 @@ def subject(options: argparse.Namespace) -> tuple[Victim, Tensor, Tensor]:
     if (options.checkpoint is None) != (options.npz is None):
         raise SystemExit("--checkpoint and --npz go together")
     if options.checkpoint:
-        victim = load_victim(options.checkpoint).freeze().to(options.device)
+        victim = load_victim(options.checkpoint, train_command="python train.py").to(options.device)
         with np.load(options.npz) as arrays:
             images = torch.from_numpy(arrays["test_images"][: options.images]).float() / 255
             labels = torch.from_numpy(arrays["test_labels"][: options.images]).long().flatten()

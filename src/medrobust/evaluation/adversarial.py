@@ -67,6 +67,11 @@ def set_key(
     )
 
 
+def training_digest(data: Any) -> str:
+    """SHA-256 of the training images that an attack may learn from, limits included."""
+    return digest([data.manifest.digest, [entry.id for entry in data.dataset("train").entries]])
+
+
 def adversarial_set(
     surrogate: Surrogate,
     attack: Attack,
@@ -99,7 +104,7 @@ def adversarial_set(
     """
     if attack.learns and data is None:
         raise AttackError(f"{type(attack).__name__} learns from training data; pass `data`")
-    learned_from = data.manifest.digest if attack.learns else ""
+    learned_from = training_digest(data) if attack.learns else ""
     key = set_key(surrogate, attack, clean, seed, quantize, learned_from)
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:

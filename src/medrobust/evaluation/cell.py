@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from medrobust.evaluation import parts
+from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.provenance import revision, versions
@@ -121,6 +122,8 @@ def _row(
         "images": clean.digest,
         "data": data.manifest.digest,
     }
+    if attack.learns:
+        fingerprints["training_images"] = training_digest(data)
     row_id = digest([FORMAT, cell, fingerprints, {key: config[key] for key in _KEYS}])
     known = store.get(row_id)
     if known is not None and known.status == "done" and not config.rerun:

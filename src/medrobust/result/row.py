@@ -32,7 +32,8 @@ class Row:
             adversarial set was made, also when it was replayed.
         confusion: counts, true class × predicted class, None for segmentation.
         classes: class names.
-        fingerprints: `victim`, `surrogate`, `attack`, `defense`, `data`, `adversarial_set`.
+        fingerprints: `victim`, `surrogate`, `attack`, `defense`, `data`, `adversarial_set`, and
+            `training_images` where the attack learned from them.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
         created: ISO time, UTC.
