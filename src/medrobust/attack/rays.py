@@ -29,7 +29,8 @@ class RayS(QueryAttack):
 
     The first trial is the black image, as in the paper. Where it does not reach the goal, random
     sign patterns of every scale are tried until one does; the paper goes on flipping blocks of the
-    white image, which on some models never leaves a class.
+    white image, which on some models never leaves a class. Where images are coarse (bfloat16, a
+    defense of few bits) radii come in steps, and a better ray is seen only if it wins a whole one.
 
     Returned is x + eps * s, cut to [0, 1], for the s that reached the goal or else the best one.
 
