@@ -71,6 +71,8 @@ def test_cache_tells_training_data_apart(tmp_path: Path) -> None:
     first = craft(Data(images[:60], labels[:60], "a"), attack)
     replayed = craft(Data(images[:60], labels[:60], "a"), UAP(8 / 255, epochs=1, restarts=1))
     other = craft(Data(images[60:120], labels[60:120], "b"), attack)
+    fewer = craft(Data(images[:40], labels[:40], "a"), attack)  # data.limit_train
+    assert not fewer.replayed
     assert (first.replayed, replayed.replayed, other.replayed) == (False, True, False)
     assert torch.equal(first.images.images, replayed.images.images)
     assert not torch.equal(first.images.images, other.images.images)
