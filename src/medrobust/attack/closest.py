@@ -9,7 +9,8 @@ from medrobust.attack.base import distance
 class Closest:
     """Keeps, image by image, the candidate that reaches the goal at the smallest distance.
 
-    A candidate with NaN is never kept; that there was one is noted in `undefined`, bool (N,).
+    A candidate with NaN, in its pixels or its loss, is never kept; that there was one is noted in
+    `undefined`, bool (N,).
 
     Args:
         x: clean images (N, C, H, W); returned where nothing reached the goal.
@@ -28,15 +29,20 @@ class Closest:
         """Bool (N,): an adversarial image was found."""
         return self.distance.isfinite()
 
-    def offer(self, rows: Tensor, image: Tensor, reached: Tensor) -> None:
+    def offer(
+        self, rows: Tensor, image: Tensor, reached: Tensor, loss: Tensor | None = None
+    ) -> None:
         """Propose candidates for some of the images.
 
         Args:
             rows: int64 (M,), which images, without repetition.
             image: (M, C, H, W) candidates in [0, 1].
             reached: bool (M,), whether they reach the goal.
+            loss: (M,) the goal's loss, which must not be NaN.
         """
         away = distance(self.x[rows], image, self.norm)
+        if loss is not None:
+            away = away.where(~loss.isnan(), torch.nan)
         better = reached & (away < self.distance[rows])
         self.image[rows] = image.where(better.view(-1, 1, 1, 1), self.image[rows])
         self.distance[rows] = away.where(better, self.distance[rows])

@@ -120,7 +120,7 @@ class CWL2(MinimumNorm):
             seen = surrogate.value_and_grad(shown, goal, seeds=noise)
             margin, reached = judged(surrogate, shown, goal, seen, seeds=noise)
             reached = self._sure(goal, margin, reached)
-            closest.offer(rows, shown, reached)
+            closest.offer(rows, shown, reached, margin)
             found[index] |= reached
             change = image - x
             grad = (2 * change - c.view(-1, 1, 1, 1) * seen.grad.to(c.dtype)) * slope
@@ -144,8 +144,9 @@ class CWL2(MinimumNorm):
                 first, second, lowest = first[stay], second[stay], lowest[stay]
             before = lowest
         shown, noise = _image(w)[0].to(clean.dtype), fold_in(seeds, self.steps)
-        reached = self._sure(goal, *surrogate.value(shown, goal, seeds=noise))
-        closest.offer(rows, shown, reached)
+        margin, reached = surrogate.value(shown, goal, seeds=noise)
+        reached = self._sure(goal, margin, reached)
+        closest.offer(rows, shown, reached, margin)
         found[index] |= reached
         return found
 

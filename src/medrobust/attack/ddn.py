@@ -71,8 +71,8 @@ class DDN(MinimumNorm):
         for step in range(self.steps):
             shown, noise = point.to(clean.dtype), fold_in(seeds, step)
             seen = surrogate.value_and_grad(shown, goal, seeds=noise)
-            _, reached = judged(surrogate, shown, goal, seen, seeds=noise)
-            closest.offer(rows, shown, reached)
+            loss, reached = judged(surrogate, shown, goal, seen, seeds=noise)
+            closest.offer(rows, shown, reached, loss)
             ascent, _ = unit_l2(seen.grad.to(x.dtype), None)
             if step == 0:
                 ascent = _never_zero(ascent, fold_in(seeds, self.steps + 1))
@@ -84,7 +84,8 @@ class DDN(MinimumNorm):
             if self.levels is not None:
                 point = point.mul_(self.levels - 1).round_().div_(self.levels - 1)
         shown, noise = point.to(clean.dtype), fold_in(seeds, self.steps)
-        closest.offer(rows, shown, surrogate.value(shown, goal, seeds=noise)[1])
+        loss, reached = surrogate.value(shown, goal, seeds=noise)
+        closest.offer(rows, shown, reached, loss)
 
 
 def _never_zero(direction: Tensor, seeds: Tensor) -> Tensor:

@@ -98,8 +98,8 @@ class DeepFool(MinimumNorm):
             gaps = logits.T.gather(0, rivals) - logits.T.gather(0, own)
             point, push = self._step(point, gaps, grads.to(point.dtype), push)
             shown, noise = point.to(clean.dtype), fold_in(seeds, step + 1)
-            _, reached = surrogate.value(shown, goal, seeds=noise)
-            closest.offer(rows, shown, reached)
+            loss, reached = surrogate.value(shown, goal, seeds=noise)
+            closest.offer(rows, shown, reached, loss)
             stay = (~reached).nonzero().flatten()
             if len(stay) == 0:
                 return

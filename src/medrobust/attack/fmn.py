@@ -84,7 +84,7 @@ class FMN(MinimumNorm):
             shown, noise = point.to(clean.dtype), fold_in(seeds, step)
             seen = surrogate.value_and_grad(shown, goal, seeds=noise)
             margin, reached = judged(surrogate, shown, goal, seen, seeds=noise)
-            closest.offer(rows, shown, reached)
+            closest.offer(rows, shown, reached, margin)
             grad, delta = feasible(seen.grad.to(x.dtype), point), point - x
             gamma = annealed(self.gamma, _LAST_GAMMA, step, self.steps)
             radius = torch.where(
@@ -98,7 +98,8 @@ class FMN(MinimumNorm):
             delta = delta + size * unit_l2(grad, None)[0]
             point = (x + self._shorter(delta, radius.view(-1, 1, 1, 1))).clamp_(0, 1)
         shown, noise = point.to(clean.dtype), fold_in(seeds, self.steps)
-        closest.offer(rows, shown, surrogate.value(shown, goal, seeds=noise)[1])
+        margin, reached = surrogate.value(shown, goal, seeds=noise)
+        closest.offer(rows, shown, reached, margin)
 
     def _boundary(self, delta: Tensor, margin: Tensor, grad: Tensor) -> Tensor:
         """Distance from the clean image at which a linear model would change its mind, (N,)."""

@@ -30,16 +30,15 @@ class MinimumNorm(Attack):
         closest = Closest(x, self.norm)
         everyone = torch.arange(len(x), device=x.device)
         loss, reached = surrogate.value(x, goal, seeds=seeds)
-        closest.offer(everyone, x, reached)
+        closest.offer(everyone, x, reached, loss)
         rows = (~reached).nonzero().flatten()
         if len(rows):
             self.search(surrogate, goal, closest, rows, seeds)
-        undefined = closest.undefined | loss.isnan()
-        if undefined.any():
+        if closest.undefined.any():
+            places = closest.undefined.nonzero().flatten().tolist()
             raise AttackError(
-                f"{type(self).__name__}: loss or gradient is NaN for images "
-                f"{undefined.nonzero().flatten().tolist()} of the batch; look at the surrogate's "
-                "logits and gradients there"
+                f"{type(self).__name__}: loss or gradient is NaN for images {places} of the batch; "
+                "look at the surrogate's logits and gradients there"
             )
         return closest.image if self.eps is None else within(x, closest.image, self.norm, self.eps)
 
