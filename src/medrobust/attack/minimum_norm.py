@@ -21,6 +21,9 @@ class MinimumNorm(Attack):
     where it already reaches the goal, and also where nothing was found. With `eps`, an image
     farther away is pulled back to the budget along the line to its clean image: a failed try,
     counted on the model as every return is.
+
+    On a random surrogate success is that of one look, and the nearest of many looks is a lucky
+    one: such an image may well fail on the next. A budgeted attack is the better question there.
     """
 
     needs_eps: ClassVar[bool] = False
