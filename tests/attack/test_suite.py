@@ -68,7 +68,7 @@ QUERY: dict[str, Make] = {
     "spsa": lambda: SPSA(EPS, steps=3, samples=16),
     "nes": lambda: NES(EPS, steps=3, samples=16),
     "rays": lambda: RayS(EPS, queries=300),
-    "hopskipjump": lambda: HopSkipJump(18 * EPS, queries=250),
+    "hopskipjump": lambda: HopSkipJump(36 * EPS, queries=400),
 }
 ALL = GRADIENT | NEAREST | QUERY
 every = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
