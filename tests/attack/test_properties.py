@@ -7,14 +7,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medrobust.attack.apgd_ce import APGDCE
+from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.base import Attack, distance
 from medrobust.attack.bim import BIM
 from medrobust.attack.cw_linf import CWLinf
+from medrobust.attack.dim import DIM
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.mim import MIM
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
+from medrobust.attack.sini_fgsm import SINIFGSM
+from medrobust.attack.smia import SMIA
 from medrobust.attack.target import LeastLikely, NextClass
+from medrobust.attack.tim import TIM
+from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
@@ -27,6 +34,11 @@ def in_l2(eps: float) -> float:
     return 18 * eps if isinstance(eps, float | int) else eps
 
 
+def wider(eps: float) -> float:
+    """Half as much again; what is no number passes."""
+    return 1.5 * eps if isinstance(eps, float | int) else eps
+
+
 ATTACKS: dict[str, Make] = {
     "fgsm": FGSM,
     "bim": lambda eps, steps=5, **rest: BIM(eps, steps=steps, **rest),
@@ -35,6 +47,14 @@ ATTACKS: dict[str, Make] = {
     "pgd_l2": lambda eps, steps=5, **rest: PGDL2(in_l2(eps), steps=steps, **rest),
     "mim": lambda eps, steps=5, **rest: MIM(eps, steps=steps, **rest),
     "cw_linf": lambda eps, steps=5, **rest: CWLinf(eps, steps=steps, **rest),
+    # Small images: fewer shrunk, a smaller kernel.
+    "dim": lambda eps, steps=5, **rest: DIM(wider(eps), steps=steps, diversity_prob=0.3, **rest),
+    "tim": lambda eps, steps=5, **rest: TIM(eps, steps=steps, kernel_size=3, **rest),
+    "vmi_fgsm": lambda eps, steps=5, **rest: VMIFGSM(eps, steps=steps, neighbours=3, **rest),
+    "sini_fgsm": lambda eps, steps=5, **rest: SINIFGSM(eps, steps=steps, copies=3, **rest),
+    "smia": lambda eps, steps=5, **rest: SMIA(eps, steps=steps, **rest),
+    "apgd_ce": lambda eps, steps=5, **rest: APGDCE(eps, steps=steps, **rest),
+    "apgd_dlr": lambda eps, steps=5, **rest: APGDDLR(eps, steps=steps, **rest),
 }
 ITERATED = [name for name in ATTACKS if name != "fgsm"]
 RANDOM = ["pgd", "pgd_restarts", "pgd_l2", "cw_linf"]
