@@ -5,10 +5,15 @@ import torch
 from helpers import linear_victim, small_cnn
 
 from medrobust.attack.base import AttackError
+from medrobust.attack.goal import Goal
+from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.nes import NES
+from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
+from medrobust.attack.query import Oracle
 from medrobust.attack.rays import RayS
 from medrobust.attack.spsa import SPSA
+from medrobust.attack.success import Misclassified
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise import GaussianNoise
@@ -96,6 +101,20 @@ def test_a_score_attack_on_labels_is_refused(attack):
     surrogate = BlackBox("labels")(small_cnn(), NoDefense())
     with pytest.raises(AttackError, match=rf"{attack.__name__} needs scores.*attack=rays"):
         attack("8/255", steps=1, samples=2)(surrogate, X, Y, seeds=SEEDS)
+
+
+def test_a_label_attack_cannot_see_the_loss():
+    surrogate, rows = BlackBox("scores")(small_cnn(), NoDefense()), torch.arange(N)
+    goal = Goal(CrossEntropy(), Misclassified(), Y)
+    seen = [
+        Oracle(surrogate, X, goal, SEEDS, budget=1, chunk=4, scores=scores).ask(rows, X)
+        for scores in (True, False)
+    ]
+    assert (seen[0][0] != 0).all()
+    assert (seen[1][0] == 0).all()
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert RayS.hard_label
+    assert HopSkipJump.hard_label
 
 
 def test_answer_must_be_known():
