@@ -119,6 +119,10 @@ def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
         assert row.phantom
         assert row.confusion is not None
         assert sum(map(sum, row.confusion)) == row.n > 0
+        assert row.clean_confusion is not None
+        hits = sum(row.clean_confusion[k][k] for k in range(len(row.classes)))
+        assert hits / row.n == row.metrics["clean_accuracy"] or row.cell["defense"] == "medrdf"
+        assert RowStore(root / "outputs/rows").picture(row.id).exists()
         assert 0 <= row.metrics["accuracy"] <= 1
         low, high = row.intervals["accuracy"]
         assert low <= row.metrics["accuracy"] <= high

@@ -41,6 +41,7 @@ def test_against_scikit_learn(drawn):
         roc_auc_score(labels, attacked.softmax(1), multi_class="ovr"), abs=1e-6
     )
     assert found.confusion == confusion_matrix(labels, said).tolist()
+    assert found.clean_confusion == confusion_matrix(labels, clean.argmax(1)).tolist()
     right = clean.argmax(1) == labels
     lost = (right & (said != labels)).sum() / right.sum()
     assert found.values["attack_success_rate"] == pytest.approx(lost.item())

@@ -33,13 +33,20 @@ def test_nan_is_never_written() -> None:
     ("change", "message"),
     [
         (lambda data: "{", "f.json is not JSON .*; delete it"),
-        (lambda data: "[]", "f.json is not a row of format 1"),
-        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 1"),
+        (lambda data: "[]", "f.json is not a row of format 2"),
+        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 2"),
         (lambda data: json.dumps(data | {"extra": 0}), r"unknown fields \['extra'\]"),
-        (lambda data: json.dumps({"format": 1}), r"missing or unknown fields \['attack_variant'"),
+        (lambda data: json.dumps({"format": 2}), r"missing or unknown fields \['attack_variant'"),
     ],
 )
 def test_damage_is_named(change: Any, message: str) -> None:
     data = json.loads(Row("a", "done", {}).to_json())
     with pytest.raises(RowError, match=message):
         Row.from_json(change(data), "f.json")
+
+
+def test_a_row_of_the_first_format_is_still_read() -> None:
+    data = json.loads(Row("a", "done", {}, n=3, confusion=[[3]]).to_json())
+    del data["clean_confusion"]
+    row = Row.from_json(json.dumps(data | {"format": 1}), "f.json")
+    assert row == Row("a", "done", {}, n=3, confusion=[[3]], clean_confusion=None)

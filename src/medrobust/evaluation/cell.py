@@ -19,7 +19,7 @@ from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.provenance import revision, versions
-from medrobust.evaluation.strip import strips
+from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
 from medrobust.result.row import CELL, Row
 from medrobust.result.store import RowStore, write_atomically
@@ -157,6 +157,7 @@ def _row(
         flags=result.flags,
         seconds=result.seconds | {"total": time.perf_counter() - start},
         confusion=result.measured.confusion,
+        clean_confusion=result.measured.clean_confusion,
         classes=list(data.classes),
         fingerprints=fingerprints | {"adversarial_set": result.attacked.key},
         versions=versions(),
@@ -165,6 +166,8 @@ def _row(
         config=science,
         overrides=overrides,
     )
+    pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
+    write_atomically(store.picture(row_id), sheet(pictures))  # before the row: a finished one has it
     store.put(row)
     logger = instantiate(config.logger)
     logger.log_row(row)

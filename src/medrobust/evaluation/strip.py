@@ -1,12 +1,19 @@
 """Pictures of a cell: clean, adversarial, as the victim gets it, and the difference."""
 
+import io
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from medrobust.defense.base import Defense
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.stream import defender_seeds
+
+TILE_PX = 72  # of a sheet: a page holds one for every cell of a sweep
 
 
 def strips(
@@ -36,6 +43,31 @@ def strips(
     largest = change.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, 1, 1, 1)
     rows = torch.cat([before, after, seen, 0.5 + 0.5 * change / largest], dim=3)
     return {name: _picture(row) for name, row in zip(ids, rows, strict=True)}
+
+
+def sheet(pictures: Mapping[str, np.ndarray], *, count: int = 4) -> bytes:
+    """Some strips below each other, small, as the report shows them.
+
+    Args:
+        pictures: what `strips` gave.
+        count: most strips taken, spread evenly.
+
+    Returns:
+        PNG; its text `Description` holds the sample ids, top to bottom, one per line.
+    """
+    names = list(pictures)
+    places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
+    chosen = [names[place] for place in places]
+    stacked = np.concatenate([pictures[name] for name in chosen])
+    scale = min(1.0, TILE_PX * len(chosen) / stacked.shape[0])
+    size = (round(stacked.shape[1] * scale), round(stacked.shape[0] * scale))
+    info = PngInfo()
+    info.add_itxt("Description", "\n".join(chosen))
+    file = io.BytesIO()
+    Image.fromarray(stacked).resize(size, Image.Resampling.BOX).save(
+        file, format="PNG", optimize=True, pnginfo=info
+    )
+    return file.getvalue()
 
 
 def _picture(image: Tensor) -> np.ndarray:

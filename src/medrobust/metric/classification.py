@@ -22,12 +22,14 @@ class Measured(NamedTuple):
     Attributes:
         values: name -> value.
         intervals: name -> [low, high], 95 %.
-        confusion: counts, true × predicted; None for segmentation.
+        confusion: counts under attack, true × predicted; None for segmentation.
+        clean_confusion: the same on the clean images.
     """
 
     values: dict[str, float]
     intervals: dict[str, list[float]]
-    confusion: list[list[int]] | None
+    confusion: list[list[int]] | None = None
+    clean_confusion: list[list[int]] | None = None
 
 
 def measure_classification(
@@ -85,8 +87,11 @@ def measure_classification(
         rm = attacked.confidence.double().numpy()
         values["robust_metric"] = float(rm.mean())
         intervals["robust_metric"] = bootstrap(lambda i: rm[i].mean(), len(rm), seed=seed)
-    confusion = multiclass_confusion_matrix(attacked.label, labels, num_classes=classes)
-    return Measured(values, intervals, confusion.tolist())
+    after, before = (
+        multiclass_confusion_matrix(answers.label, labels, num_classes=classes).tolist()
+        for answers in (attacked, clean)
+    )
+    return Measured(values, intervals, after, before)
 
 
 def macro_auroc(probability: np.ndarray, true: np.ndarray) -> float:

@@ -64,4 +64,4 @@ def measure_segmentation(
     for name, value in per_image.items():
         array = value.numpy()
         intervals[name] = bootstrap(lambda i, a=array: a[i].mean(), len(array), seed=seed)  # type: ignore[misc]
-    return Measured(values, intervals, None)
+    return Measured(values, intervals)

@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
+
+_ADDED: dict[int, dict[str, Any]] = {1: {"clean_confusion": None}}
+"""Older formats that are still read: what a row of them lacks."""
 
 
 class RowError(ValueError):
@@ -30,7 +33,9 @@ class Row:
         flags: failed attack-strength checks in plain words.
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
             adversarial set was made, also when it was replayed.
-        confusion: counts, true class × predicted class, None for segmentation.
+        confusion: counts under attack, true class × predicted class, None for segmentation; an
+            abstention counts as its leading class.
+        clean_confusion: the same on the clean images.
         classes: class names.
         fingerprints: `victim`, `surrogate`, `attack`, `defense`, `data`, `adversarial_set`, and
             `training_images` where the attack learned from them.
@@ -57,6 +62,7 @@ class Row:
     flags: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     confusion: list[list[int]] | None = None
+    clean_confusion: list[list[int]] | None = None
     classes: list[str] = field(default_factory=list)
     fingerprints: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -86,6 +92,8 @@ class Row:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise RowError(f"{source} is not JSON ({error}); delete it, run again") from None
+        if isinstance(data, dict) and data.get("format") in _ADDED:
+            data |= _ADDED[data["format"]] | {"format": FORMAT}
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise RowError(f"{source} is not a row of format {FORMAT}; delete it and run again")
         names = {item.name for item in fields(cls)}

@@ -38,6 +38,10 @@ class RowStore:
         """File of a row."""
         return self.folder / f"{row_id}.json"
 
+    def picture(self, row_id: str) -> Path:
+        """Where the strips of a row's images lie, if it has any; see `evaluation.strip.sheet`."""
+        return self.folder / f"{row_id}.png"
+
     def get(self, row_id: str) -> Row | None:
         """The row, or None when there is none.
 
