@@ -67,6 +67,5 @@ def test_a_failed_make_leaves_nothing(cache):
     with pytest.raises(RuntimeError, match="no"):
         cache.get_or_make(KEY, make)
     assert cache.get(KEY) is None
-    assert not list(cache.folder.rglob("*")) or not any(
-        p.is_file() for p in cache.folder.rglob("*")
-    )
+    assert cache.keys() == []
+    assert not list(cache.folder.rglob("*.safetensors"))

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from medrobust.fingerprint import digest, digest_tensors
+from medrobust.result.lock import locked
 from medrobust.result.store import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -28,11 +30,16 @@ class Entry(NamedTuple):
     meta: dict[str, Any]
 
 
+class DamagedError(ValueError):
+    """A file of the cache that cannot be what was written."""
+
+
 class TensorCache:
     """A folder of safetensors files.
 
     A file is written to a temporary name, synced and renamed; it carries a SHA-256 of its tensors
-    and of what was noted with them. A damaged file is reported, dropped and made again.
+    and of what was noted with them. A damaged file is reported and made again. Of two processes
+    that want the same key, one makes it and the other waits.
 
     Args:
         folder: made on first write.
@@ -45,23 +52,45 @@ class TensorCache:
         """File of a key."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
-    def get(self, key: str) -> Entry | None:
-        """The entry, or None when it is absent or damaged (which is logged)."""
+    def keys(self) -> list[str]:
+        """Keys that have a file, sound or not, in order."""
+        return sorted(path.stem for path in self.folder.glob("??/[!.]*.safetensors"))
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Hold from before a row's entries are made or read until the row refers to them."""
+        return locked(self.lock_path("in_use"), f"cache {self.folder}", shared=True)
+
+    def lock_path(self, name: str) -> Path:
+        """File of a lock: of a key, or `in_use`."""
+        return self.folder / ".locks" / f"{name}.lock"
+
+    def read(self, key: str) -> Entry | None:
+        """The entry, or None when it is absent.
+
+        Raises:
+            DamagedError: the file is no such entry, or does not match its checksum.
+        """
         path = self.path(key)
-        if not path.exists():
-            return None
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            _log.warning("%s is damaged (%s); it is made again", path, error)
+        except FileNotFoundError:
             return None
+        except (SafetensorError, OSError) as error:
+            raise DamagedError(f"{path} is damaged ({error})") from None
         meta = header.get("meta", "")
         if header.get("key") != key or header.get("sha256") != _checksum(tensors, meta):
-            _log.warning("%s does not match its checksum; it is made again", path)
-            return None
+            raise DamagedError(f"{path} does not match its checksum")
         return Entry(tensors, json.loads(meta))
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, or None when it is absent or damaged (which is logged)."""
+        try:
+            return self.read(key)
+        except DamagedError as error:
+            _log.warning("%s; it is made again", error)
+            return None
 
     def put(self, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Write an entry, replacing an old one in one step."""
@@ -78,14 +107,29 @@ class TensorCache:
         Raises:
             OSError: what was just written cannot be read back: look at the disk.
         """
+        seen = _stamp(self.path(key))
         found = self.get(key)
         if found is not None:
             return found, True
-        self.put(key, *make())
-        made = self.get(key)
+        with locked(self.lock_path(key), f"cache entry {key[:12]}"):
+            if _stamp(self.path(key)) != seen:  # another process made it meanwhile
+                found = self.get(key)
+                if found is not None:
+                    return found, True
+            self.put(key, *make())
+            made = self.get(key)
         if made is None:
             raise OSError(f"{self.path(key)} was written but cannot be read back; check the disk")
         return made, False
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Tells a file from the one that replaces it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _checksum(tensors: Mapping[str, Tensor], meta: str) -> str:

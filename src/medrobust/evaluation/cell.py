@@ -125,59 +125,70 @@ def _row(
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
     row_id = digest([FORMAT, cell, fingerprints, {key: config[key] for key in _KEYS}])
-    known = store.get(row_id)
-    if known is not None and known.status == "done" and not config.rerun:
+    known = _known(store, row_id, config.rerun)
+    if known is not None:
         return known, "skipped"
-    result = evaluate(
-        victim=victim,
-        defense=defense,
-        surrogate=surrogate,
-        attack=attack,
-        clean=clean,
-        classes=data.num_classes,
-        seed=config.seed,
-        quantize=config.quantize,
-        batch_size=config.batch_size,
-        device=device,
-        cache=TensorCache(config.paths.cache),
-        data=data,
-    )
-    row = Row(
-        id=row_id,
-        status="done",
-        cell=cell,
-        attack_variant=attack.settings,
-        defense_variant=defense.settings,
-        n=len(clean),
-        seed=config.seed,
-        phantom=data.phantom,
-        metrics=result.measured.values,
-        intervals=result.measured.intervals,
-        checks=result.checks,
-        flags=result.flags,
-        seconds=result.seconds | {"total": time.perf_counter() - start},
-        confusion=result.measured.confusion,
-        clean_confusion=result.measured.clean_confusion,
-        classes=list(data.classes),
-        fingerprints=fingerprints | {"adversarial_set": result.attacked.key},
-        versions=versions(),
-        revision=revision(),
-        created=_now(),
-        config=science,
-        overrides=overrides,
-    )
-    pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
-    write_atomically(store.picture(row_id), sheet(pictures))  # before the row: a finished one has it
-    store.put(row)
+    cache = TensorCache(config.paths.cache)
+    with cache.in_use(), store.lock(row_id):
+        known = _known(store, row_id, config.rerun)  # another sweep did it meanwhile
+        if known is not None:
+            return known, "skipped"
+        result = evaluate(
+            victim=victim,
+            defense=defense,
+            surrogate=surrogate,
+            attack=attack,
+            clean=clean,
+            classes=data.num_classes,
+            seed=config.seed,
+            quantize=config.quantize,
+            batch_size=config.batch_size,
+            device=device,
+            cache=cache,
+            data=data,
+        )
+        row = Row(
+            id=row_id,
+            status="done",
+            cell=cell,
+            attack_variant=attack.settings,
+            defense_variant=defense.settings,
+            n=len(clean),
+            seed=config.seed,
+            phantom=data.phantom,
+            metrics=result.measured.values,
+            intervals=result.measured.intervals,
+            checks=result.checks,
+            flags=result.flags,
+            seconds=result.seconds | {"total": time.perf_counter() - start},
+            confusion=result.measured.confusion,
+            clean_confusion=result.measured.clean_confusion,
+            classes=list(data.classes),
+            fingerprints=fingerprints | result.keys,
+            versions=versions(),
+            revision=revision(),
+            created=_now(),
+            config=science,
+            overrides=overrides,
+        )
+        pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
+        # Before the row: a finished one has it.
+        write_atomically(store.picture(row_id), sheet(pictures))
+        store.put(row)
     logger = instantiate(config.logger)
     logger.log_row(row)
     if row.confusion is not None:
         logger.log_confusion(row.confusion, row.classes)
-    pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
     captions = [f"{name}: clean, adversarial, defended, difference" for name in pictures]
     logger.log_images("strip", list(pictures.values()), captions)
     logger.finish()
     return row, "done"
+
+
+def _known(store: RowStore, row_id: str, rerun: bool) -> Row | None:
+    """The cell's finished row, if it is there and wanted."""
+    row = store.get(row_id)
+    return row if row is not None and row.status == "done" and not rerun else None
 
 
 def _science(config: DictConfig) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Result:
         checks: attack-strength measurements.
         flags: failed ones, in plain words.
         seconds: `craft`, `defend` and `per_image` (of the defended answer).
+        keys: entries of the cache that this is made of.
     """
 
     measured: Measured
@@ -36,6 +37,7 @@ class Result:
     checks: dict[str, float]
     flags: list[str]
     seconds: dict[str, float]
+    keys: dict[str, str]
 
 
 def evaluate(
@@ -109,6 +111,11 @@ def evaluate(
             "craft": attacked.seconds,
             "defend": after.seconds,
             "per_image": after.seconds / len(clean),
+        },
+        keys={
+            "adversarial_set": attacked.key,
+            "clean_answers": before.key,
+            "answers": after.key,
         },
     )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from medrobust.defense.base import Defense
+from medrobust.evaluation.blame import check_finite, naming
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.stream import defender_seeds
@@ -28,6 +29,7 @@ class Answers(NamedTuple):
         confidence: (N,) or None.
         abstain: bool (N,) or None.
         seconds: time the predictions took, also when replayed.
+        key: of the cache, what they were computed from.
     """
 
     label: Tensor
@@ -36,18 +38,11 @@ class Answers(NamedTuple):
     confidence: Tensor | None
     abstain: Tensor | None
     seconds: float
+    key: str = ""
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
-    """What is kept of a batch's prediction.
-
-    Raises:
-        FloatingPointError: NaN or infinite logits; says where.
-    """
-    finite = prediction.logits.isfinite().flatten(1).all(dim=1)
-    if not finite.all():
-        places = (~finite).nonzero().flatten().tolist()
-        raise FloatingPointError(f"logits are NaN or infinite for images {places} of the batch")
+    """What is kept of a batch's prediction."""
     fields = {"label": prediction.label.to(torch.uint8)}
     if prediction.logits.ndim == 2:
         fields["probability"] = prediction.logits.softmax(dim=1)
@@ -100,13 +95,11 @@ def answers(
         parts: list[dict[str, Tensor]] = []
         for at in range(0, len(images), batch_size):
             part = slice(at, at + batch_size)
-            x = images.images[part].to(device)
-            with torch.no_grad():
+            x, ids = images.images[part].to(device), images.ids[part]
+            with torch.no_grad(), naming(defense, victim, x, seeds[part].to(device), ids):
                 prediction = defense(x, victim, seeds=seeds[part].to(device))
-            try:
-                fields = _fields(prediction)
-            except FloatingPointError as error:
-                raise FloatingPointError(f"{error}, ids {images.ids[part]}") from None
+            check_finite(prediction.logits, "logits", at // batch_size, ids)
+            fields = _fields(prediction)
             parts.append({name: value.cpu() for name, value in fields.items()})
             advance(len(x))
         tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -123,4 +116,5 @@ def answers(
         found.get("confidence"),
         found.get("abstain"),
         entry.meta["seconds"],
+        key,
     )

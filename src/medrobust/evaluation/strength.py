@@ -11,6 +11,7 @@ from medrobust.attack.base import Attack, distance
 from medrobust.attack.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import JaccardBelow, Misclassified
+from medrobust.evaluation.blame import check_finite
 from medrobust.evaluation.images import ImageSet
 from medrobust.threat.surrogate import Surrogate
 
@@ -33,6 +34,9 @@ def craft_checks(
         (segmentation: Jaccard >= 0.5) before and after; `zero_gradient`: share of images whose
         input gradient is zero everywhere at the clean image, where the surrogate has gradients;
         `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.
+
+    Raises:
+        FloatingPointError: NaN or infinite logits or gradients; names the batch and the images.
     """
     right_before, right_after, zero = [], [], []
     for at in range(0, len(clean), batch_size):
@@ -40,9 +44,13 @@ def craft_checks(
         x, y = clean.images[part].to(device), clean.labels[part].to(device)
         words = seeds[part].to(device)
         rule = Misclassified() if y.ndim == 1 else JaccardBelow()
+        batch, ids = at // batch_size, clean.ids[part]
         with torch.no_grad():
-            right_before.append(~rule.away(surrogate(x, words), y))
+            before = surrogate(x, words)
             after = surrogate(adversarial[part].to(device), words)
+            check_finite(before.logits, "the surrogate's logits", batch, ids)
+            check_finite(after.logits, "the surrogate's logits under attack", batch, ids)
+            right_before.append(~rule.away(before, y))
             right_after.append(~rule.away(after, y))
         if at < GRADIENT_IMAGES and surrogate.differentiable:
             # An objective on features is bound to its own batch; the gradient's absence shows in
@@ -50,6 +58,7 @@ def craft_checks(
             loss = CrossEntropy() if attack.objective.taps else attack.objective
             goal = Goal(loss.bind(surrogate, x, y, words, targeted=False), rule, y)
             grad = surrogate.value_and_grad(x, goal, seeds=words).grad
+            check_finite(grad, "the surrogate's gradients", batch, ids)
             zero.append((grad == 0).flatten(1).all(dim=1))
     checks = {
         "surrogate_clean": _share(right_before),

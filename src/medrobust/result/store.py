@@ -1,16 +1,35 @@
 """Rows on disk: one JSON file each, whole or absent."""
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from medrobust.result.lock import locked
 from medrobust.result.row import Row, RowError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        OSError: it cannot be written; on a full disk it says which one, and the old file stays.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, data)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(error.errno, _full(path, len(data)), str(path)) from error
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
     # Opened by hand: `tempfile` would make it readable by its owner only, on a shared disk too.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
@@ -22,6 +41,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _full(path: Path, size: int) -> str:
+    place = next(parent for parent in path.parents if parent.exists())
+    room = "its quota is used up"
+    with suppress(OSError):
+        usage = shutil.disk_usage(place)
+        room = f"{usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB are free"
+    return (
+        f"the disk of {place} is full ({room}) for {size / 2**20:.1f} MiB more; what was there is "
+        "unchanged: free some space (python -m medrobust.cache prune) and run the command again"
+    )
 
 
 class RowStore:
@@ -41,6 +72,10 @@ class RowStore:
     def picture(self, row_id: str) -> Path:
         """Where the strips of a row's images lie, if it has any; see `evaluation.strip.sheet`."""
         return self.folder / f"{row_id}.png"
+
+    def lock(self, row_id: str) -> AbstractContextManager[None]:
+        """Hold while a row is computed: of two sweeps, one waits and then finds it done."""
+        return locked(self.folder / ".locks" / f"{row_id}.lock", f"row {row_id[:12]}")
 
     def get(self, row_id: str) -> Row | None:
         """The row, or None when there is none.

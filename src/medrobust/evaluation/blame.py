@@ -1,0 +1,69 @@
+"""Which images of a batch are to blame, in the words of a failed cell."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from medrobust.defense.base import Defense
+from medrobust.model.victim import Victim
+
+_MEMORY = (torch.OutOfMemoryError, MemoryError)  # no image's fault
+
+
+def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> None:
+    """Refuse numbers that are none.
+
+    Args:
+        values: (N, ...).
+        what: their name.
+        batch: its number, from 0.
+        ids: N sample ids.
+
+    Raises:
+        FloatingPointError: NaN or infinity; names the batch and the images.
+    """
+    wrong = (~values.isfinite()).flatten(1).any(dim=1)
+    if wrong.any():
+        named = [ids[place] for place in wrong.nonzero().flatten().tolist()]
+        raise FloatingPointError(
+            f"{what} are NaN or infinite for {len(named)} of {len(ids)} images of batch {batch}: "
+            + ", ".join(named)
+        )
+
+
+@contextmanager
+def naming(
+    defense: Defense, victim: Victim, x: Tensor, seeds: Tensor, ids: Sequence[str]
+) -> Iterator[None]:
+    """When the defense raises on a batch, try its images one by one and name those that raise.
+
+    Args:
+        defense: that the block calls on `x`.
+        victim: that it defends.
+        x: (N, C, H, W).
+        seeds: int64 (N,).
+        ids: N sample ids.
+    """
+    try:
+        yield
+    except _MEMORY:
+        raise
+    except Exception as error:
+        alone = [
+            name
+            for place, name in enumerate(ids)
+            if _raises(defense, victim, x[place : place + 1], seeds[place : place + 1])
+        ]
+        which = "images" if alone else "these images together, none alone"
+        error.add_note(f"{type(defense).__name__} raised for {which}: {', '.join(alone or ids)}")
+        raise
+
+
+def _raises(defense: Defense, victim: Victim, x: Tensor, seeds: Tensor) -> bool:
+    try:
+        defense(x, victim, seeds=seeds)
+    except Exception:  # whatever it is: the first one is on its way up
+        return True
+    return False
