@@ -7,6 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from medrobust.config import register
+from medrobust.stop import stop_on_sigterm
 
 register()
 
@@ -20,4 +21,5 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    stop_on_sigterm()
     main()

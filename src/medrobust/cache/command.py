@@ -1,0 +1,161 @@
+"""The commands `list`, `verify` and `prune`: print, and return the exit status."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from medrobust.cache.inventory import Item, References, items, references
+from medrobust.cache.prune import damage, doomed, leftovers, remove
+from medrobust.evaluation.cache import TensorCache
+from medrobust.result.lock import LockedError, locked_now
+from medrobust.result.row import Row, RowError
+
+_SHOWN = 4  # rows named per file
+
+
+class NotDoneError(RuntimeError):
+    """The command did nothing; says why and what to do."""
+
+
+def list_(folder: Path, rows: Sequence[Path]) -> int:
+    """Print what the cache holds, newest first."""
+    known = _references(rows)
+    found = items(_cache(folder), known)
+    table = _table(f"{folder}: {_total(found)}")
+    for item in found:
+        maybe = known.silent and item.kind == "answers"
+        nobody = "[dim]not known[/dim]" if maybe else "[dim]none[/dim]"
+        table.add_row(*_cells(item), "\n".join(_names(item.rows)) or nobody)
+    console = _console()
+    console.print(table)
+    _mention(known, console)
+    return 0
+
+
+def verify(folder: Path, rows: Sequence[Path]) -> int:
+    """Read everything; 1 when something is damaged."""
+    cache = _cache(folder)
+    found = items(cache, _references(rows))
+    wrong = damage(cache, found)
+    console = _console()
+    for item in found:
+        if item.key in wrong:
+            of = "; ".join(_names(item.rows)) or "none"
+            console.print(f"✗ {wrong[item.key]}; rows: {of}", soft_wrap=True, highlight=False)
+    if wrong:
+        console.print(
+            f"{len(wrong)} of {len(found)} damaged. Rows stay right; a cell that needs such a file "
+            "makes it again, and `prune` removes it.",
+            soft_wrap=True,
+        )
+        return 1
+    console.print(f"{folder}: {_total(found)}, every checksum matches", soft_wrap=True)
+    return 0
+
+
+def prune(
+    folder: Path, rows: Sequence[Path], *, older_than: float, referenced: bool, dry_run: bool
+) -> int:
+    """Remove what may go, while no cell runs in this cache.
+
+    Args:
+        folder: the cache.
+        rows: every folder whose rows may refer to it.
+        older_than: seconds; younger sound files stay.
+        referenced: also what rows refer to.
+        dry_run: only say what would go.
+    """
+    cache = _cache(folder)
+    try:
+        with locked_now(cache.lock_path("in_use"), f"the cache {folder}"):
+            known = _references(rows)
+            gone = doomed(cache, known, older_than=older_than, referenced=referenced)
+            rest = leftovers(folder)
+            if not dry_run:
+                remove(cache, gone)
+                for path in rest:
+                    path.unlink(missing_ok=True)
+            kept = len(cache.keys()) - (len(gone) if dry_run else 0)
+    except LockedError as error:
+        raise NotDoneError(f"{error}; nothing was removed") from None
+    table = _table("would be removed" if dry_run else "removed", last="why")
+    for item, why in gone:
+        table.add_row(*_cells(item), why)
+    console = _console()
+    if gone:
+        console.print(table)
+    verb = "would go" if dry_run else "removed"
+    console.print(
+        f"{verb}: {_total([item for item, _ in gone])}"
+        f"{f', {len(rest)} half-written files' if rest else ''}; kept: {kept}",
+        soft_wrap=True,
+    )
+    if not referenced:
+        _mention(known, console)
+    return 0
+
+
+def _mention(known: References, console: Console) -> None:
+    if known.silent:
+        console.print(
+            f"{known.silent} rows of an earlier version do not name their answers, so prune keeps "
+            "all answers; running those cells with rerun=true changes that",
+            soft_wrap=True,
+        )
+
+
+def _cache(folder: Path) -> TensorCache:
+    if not folder.is_dir():
+        raise NotDoneError(f"{folder} is no folder; name the cache with --cache DIR")
+    return TensorCache(folder)
+
+
+def _references(rows: Sequence[Path]) -> References:
+    try:
+        return references(rows)
+    except (FileNotFoundError, RowError) as error:
+        raise NotDoneError(str(error)) from None
+
+
+def _console() -> Console:
+    console = Console()
+    # A pipe has no width of its own; keys must not be cut in it.
+    return console if console.is_terminal else Console(width=120)
+
+
+def _table(title: str, last: str = "rows") -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("key", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column(last)
+    return table
+
+
+def _cells(item: Item) -> tuple[str, str, str, str]:
+    return item.key[:16], item.kind, decimal(item.size), _age(item.seconds)
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    names = [
+        " ".join(
+            [row.id[:8], *(row.cell.get(part, "?") for part in ("attack", "threat", "defense"))]
+        )
+        for row in rows[:_SHOWN]
+    ]
+    return names + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else [])
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _total(found: Sequence[Item]) -> str:
+    return f"{len(found)} files, {decimal(sum(item.size for item in found))}"
