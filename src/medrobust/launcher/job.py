@@ -1,0 +1,96 @@
+"""One job of a sweep, as it travels to another process."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from medrobust.launcher.gpu import claim
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to run a job; calling it runs it.
+
+    Attributes:
+        context: Hydra's config loader and callbacks.
+        task: the function to run.
+        config: config of the sweep.
+        overrides: those of this job.
+        number: of the job in its sweep.
+        state: Hydra's global state in the launching process.
+        gpus: those to take one of, once per process; None = leave the choice to others.
+    """
+
+    context: HydraContext
+    task: TaskFunction
+    config: DictConfig
+    overrides: list[str]
+    number: int
+    state: Any
+    gpus: tuple[str, ...] | None = None
+
+    def __call__(self) -> JobReturn:
+        """Run it as Hydra's own launcher would; an exception of the task is in the return."""
+        if self.gpus is not None:
+            claim(self.gpus)
+        Singleton.set_state(self.state)
+        setup_globals()
+        config = self.context.config_loader.load_sweep_config(self.config, self.overrides)
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{self.number}"
+            config.hydra.job.num = self.number
+        HydraConfig.instance().set_config(config)
+        return run_job(
+            hydra_context=self.context,
+            task_function=self.task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+
+    def checkpoint(self) -> Any:
+        """What submitit queues again after a preemption: the same job, since rows are its state."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def make_jobs(
+    context: HydraContext,
+    task: TaskFunction,
+    config: DictConfig,
+    job_overrides: Sequence[Sequence[str]],
+    first: int,
+) -> list[Job]:
+    """The jobs of a sweep, numbered from `first`."""
+    state = Singleton.get_state()
+    return [
+        Job(context, task, config, list(overrides), number, state)
+        for number, overrides in enumerate(job_overrides, first)
+    ]
+
+
+def settled(job: Job, result: JobReturn) -> JobReturn:
+    """The result, or, when the task raised, that of a lost job."""
+    if result.status == JobStatus.COMPLETED:
+        return result
+    return lost(job, repr(result._return_value))
+
+
+def lost(job: Job, why: object) -> JobReturn:
+    """Log a job that ended without a result, and return what stands for it.
+
+    It is called completed, without a value: Hydra's sweeper raises on any other status and makes
+    no table. The table names the job, since it left no row, and the exit status is not zero.
+    """
+    _log.error("job %d is lost: %s", job.number, why)
+    return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)

@@ -1,0 +1,74 @@
+"""`hydra/launcher=submitit_slurm`: a Slurm job array per sweep."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import submitit
+from hydra.core.utils import JobReturn
+from submitit.slurm.slurm import SlurmInfoWatcher
+
+from medrobust.launcher.job import Job
+from medrobust.launcher.outcome import outcome
+
+_log = logging.getLogger(__name__)
+
+# Parameters that submitit has for every cluster; it wants the others to be called `slurm_…`.
+_COMMON = {
+    "cpus_per_task",
+    "gpus_per_node",
+    "mem_gb",
+    "name",
+    "stderr_to_stdout",
+    "timeout_min",
+}
+_POLL_SECONDS = 60
+
+
+class QueueWatcher(SlurmInfoWatcher):
+    """Asks `squeue` for the state of jobs.
+
+    submitit asks `sacct`, which answers only where the cluster keeps accounts; elsewhere it would
+    wait for ever for a cancelled job. A job that the queue no longer knows is over.
+    """
+
+    def _make_command(self) -> list[str] | None:
+        if not self._registered - self._finished:
+            return None
+        return ["squeue", "--me", "--states=all", "--array", "--format=%i|%T|%N"]
+
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        """States by job id, from what `squeue` printed."""
+        text = string if isinstance(string, str) else string.decode()
+        rows = [line.strip().split("|") for line in text.splitlines()[1:]]
+        listed = {
+            job: {"JobID": job, "State": state, "NodeList": nodes} for job, state, nodes in rows
+        }
+        gone = {job: {"JobID": job, "State": "GONE"} for job in self._registered}
+        return gone | listed
+
+
+def run(
+    jobs: Sequence[Job], submitit_folder: str, max_num_timeout: int, **settings: Any
+) -> list[JobReturn]:
+    """Submit jobs as an array and wait for all of them.
+
+    Args:
+        jobs: to run.
+        submitit_folder: of logs and pickles, seen by all nodes.
+        max_num_timeout: how often a job that ran out of time is queued again.
+        settings: for submitit and `sbatch`.
+
+    Returns:
+        What each job returned, in order.
+    """
+    submitit.SlurmJob.watcher = QueueWatcher(delay_s=_POLL_SECONDS)
+    executor = submitit.AutoExecutor(
+        submitit_folder, cluster="slurm", slurm_max_num_timeout=max_num_timeout
+    )
+    executor.update_parameters(
+        **{key if key in _COMMON else f"slurm_{key}": value for key, value in settings.items()}
+    )
+    tickets = executor.submit_array(list(jobs))
+    _log.info("submitted to Slurm: %s", ", ".join(ticket.job_id for ticket in tickets))
+    return [outcome(job, ticket) for job, ticket in zip(jobs, tickets, strict=True)]

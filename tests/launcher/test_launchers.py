@@ -1,0 +1,113 @@
+"""Each launcher of one machine: results, lost jobs, GPUs, threads."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.conftest import Launch, latest
+
+pytest.importorskip("joblib", reason="joblib is not installed: pip install 'medrobust[launchers]'")
+pytest.importorskip(
+    "submitit", reason="submitit is not installed: pip install 'medrobust[launchers]'"
+)
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2")
+BOTH = pytest.mark.parametrize("launcher", [JOBLIB, LOCAL], ids=["joblib", "submitit_local"])
+
+
+def where(app: Path) -> list[dict[str, Any]]:
+    files = sorted(latest(app).glob("*/where.json"))
+    return [json.loads(path.read_text()) for path in files]
+
+
+@BOTH
+def test_jobs_run_elsewhere_and_the_table_is_printed(
+    app: Path, launch: Launch, launcher: tuple[str, ...]
+) -> None:
+    done = launch(*launcher, "attack=a,b,c", "seconds=0.5")
+    assert done.returncode == 0, done.stderr
+    assert "3 jobs: 3 rows done (0 were there before), 0 failed or missing" in done.stdout
+    found = where(app)
+    assert [item["num"] for item in found] == [0, 1, 2]
+    assert len({item["pid"] for item in found}) == (2 if launcher is JOBLIB else 3)
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert {item["threads"] for item in found} == {str(share)}
+    assert (latest(app) / "table.md").exists()
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [JOBLIB, pytest.param(LOCAL, marks=pytest.mark.slow)],  # submitit waits 15 s for a result
+    ids=["joblib", "submitit_local"],
+)
+def test_a_killed_job_alone_is_lost_and_the_rerun_does_it(
+    app: Path, launch: Launch, launcher: tuple[str, ...]
+) -> None:
+    command = (*launcher, "attack=a,b,c,d,e", "seconds=0.2")
+    killed = launch(*command, "die=b")
+    assert killed.returncode == 1, killed.stdout
+    assert "5 jobs: 4 rows done" in killed.stdout
+    assert "1 failed or missing" in killed.stdout
+    assert "✗ job 1 (attack=b) was killed before its end" in killed.stderr
+    assert "job 1 is lost" in killed.stdout
+    written = {path: path.stat().st_mtime_ns for path in (app / "rows").iterdir()}
+    again = launch(*command)
+    assert again.returncode == 0, again.stderr
+    assert "5 jobs: 5 rows done (4 were there before), 0 failed or missing" in again.stdout
+    assert all(path.stat().st_mtime_ns == before for path, before in written.items())
+
+
+def test_a_worker_killed_once_costs_nothing(app: Path, launch: Launch) -> None:
+    done = launch(*JOBLIB, "attack=a,b,c,d,e", "seconds=0.2", "die=b", "on='1'")
+    assert done.returncode == 0, done.stderr
+    assert "5 rows done" in done.stdout
+    assert "a worker was killed" in done.stdout
+    assert {path.read_text() for path in latest(app).glob("*/tries")} == {"1", "2"}
+
+
+@BOTH
+def test_a_job_that_raises_is_missing_in_the_table(
+    launch: Launch, launcher: tuple[str, ...]
+) -> None:
+    done = launch(*launcher, "attack=a,b,c", "throw=b")
+    assert done.returncode == 1
+    assert "job 1 is lost: OSError('no space left')" in done.stdout
+    assert "3 jobs: 2 rows done" in done.stdout
+
+
+@BOTH
+def test_each_worker_has_a_gpu_of_its_own(
+    app: Path, launch: Launch, launcher: tuple[str, ...]
+) -> None:
+    done = launch(*launcher, "attack=a,b,c,d", "seconds=1", CUDA_VISIBLE_DEVICES="3,5")
+    assert done.returncode == 0, done.stderr
+    found = where(app)
+    assert {item["gpu"] for item in found} == {"3", "5"}
+    first = {item["gpu"] for item in found if item["num"] < 2}
+    assert first == {"3", "5"}  # those two ran at once
+    by_process = {item["pid"]: set[str]() for item in found}
+    for item in found:
+        by_process[item["pid"]].add(item["gpu"])
+    assert all(len(gpus) == 1 for gpus in by_process.values())
+
+
+def test_the_users_threads_win(app: Path, launch: Launch) -> None:
+    assert launch(*JOBLIB, "attack=a", OMP_NUM_THREADS="7").returncode == 0
+    assert where(app)[0]["threads"] == "7"
+
+
+def test_out_of_time_is_a_lost_job(launch: Launch) -> None:
+    limit = ("hydra.launcher.timeout_min=0.05", "hydra.launcher.signal_delay_s=1")
+    done = launch(*LOCAL, *limit, "attack=a", "seconds=60")
+    assert done.returncode == 1
+    assert "timed-out too many times" in done.stdout
+
+
+def test_too_little_parallelism_is_told(launch: Launch) -> None:
+    done = launch(*LOCAL, "attack=a", "hydra.launcher.array_parallelism=0")
+    assert done.returncode != 0
+    assert "hydra.launcher.array_parallelism=0, expected 1 or more" in done.stderr
