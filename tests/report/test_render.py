@@ -79,6 +79,9 @@ def test_markdown_is_a_table() -> None:
     assert len(lines) == 2 + 12
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
     assert lines[2].startswith("| none | 0.0 / 74.1 (−74.1)\\* |")
+    assert lines[-1].count("**") == 2 * 9  # the best of each column
+    assert "\n".join(lines[:-1]).count("**") == 0
+    assert "**" not in markdown.render(table(best="none"))
 
 
 def test_latex_is_escaped() -> None:

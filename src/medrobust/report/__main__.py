@@ -19,8 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m medrobust.report",
-        description="Rebuild the table of a sweep from its rows; nothing is computed again. The "
-        "same rows give the same files, byte for byte. Works on a sweep that was killed, too.",
+        description="Rebuild the table and the page of a sweep from its rows; nothing is computed "
+        "again. The same rows give the same files, byte for byte. Works on a sweep that was "
+        "killed, too.",
         epilog="Exit status: 0 all cells done, 1 a cell failed or is missing, 2 no table.",
     )
     parser.add_argument("folder", metavar="SWEEP_FOLDER", help="folder that evaluate.py -m wrote")
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--format",
         choices=["rich", *FORMATS, "all"],
         default="all",
-        help="rich prints the table and writes nothing; all prints and writes every file",
+        help="rich prints the table and writes nothing; html writes report.html, others "
+        "table.<format>; all prints and writes every file",
     )
     given = parser.parse_args(arguments)
     formats = {"rich": (), "all": FORMATS}.get(given.format, (given.format,))

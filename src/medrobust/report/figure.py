@@ -4,12 +4,12 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
+from medrobust.report.colour import ink
 from medrobust.report.table import Table
 from medrobust.report.text import FAILED, OUTSIDE, legend, parts, shown, superscript
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.typing import ColorType
 
 _CELL = (1.15, 0.52)  # inches
 _LINE = 0.147  # inches, of the footnotes
@@ -98,7 +98,7 @@ def _heat(table: Table, axes: "Axes") -> None:
         for across, cell in enumerate(line):
             text = parts(table, cell)
             ground = _EMPTY if cell.value is None else colours(norm(cell.value))
-            colour = "#a40000" if text.ours == FAILED else _ink(ground)
+            colour = "#a40000" if text.ours == FAILED else ink(ground)
             lift = 0.16 if text.paper else 0.0
             ours = text.ours + superscript(text.marks)
             axes.text(
@@ -134,15 +134,6 @@ def _broken(label: str) -> str:
     """A label in lines that fit a column."""
     short = label.replace(" ", "\n")
     return short.replace("/", "/\n", 1) if len(label.split()[0]) > 14 else short
-
-
-def _ink(ground: "ColorType") -> str:
-    """Black or white, whichever stands out more (WCAG relative luminance)."""
-    from matplotlib.colors import to_rgb
-
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(ground)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "black" if luminance > 0.179 else "white"
 
 
 def _foot(table: Table, width: float) -> list[str]:

@@ -1,11 +1,11 @@
 """A table as Markdown."""
 
-from medrobust.report.table import Table
-from medrobust.report.text import legend, parts, shown, superscript
+from medrobust.report.table import Cell, Table
+from medrobust.report.text import best, legend, parts, shown, superscript
 
 
 def render(table: Table) -> str:
-    """Markdown text: heading, table, legend and footnotes."""
+    """Markdown text: heading, table, legend and footnotes; the best of each column is bold."""
     side = [escape(axis) for axis in table.row_axes]
     top = [
         " · ".join(escape(level.label) for level in shown(heading, table.column_axes))
@@ -18,9 +18,11 @@ def render(table: Table) -> str:
         _line([*side, *top]),
         _line([*(":---" for _ in side), *("---:" for _ in top)]),
     ]
-    for heading, cells in zip(table.row_headings, table.cells, strict=True):
+    bold = best(table)
+    for down, (heading, cells) in enumerate(zip(table.row_headings, table.cells, strict=True)):
         labels = [escape(level.label) for level in shown(heading, table.row_axes)]
-        lines.append(_line([*labels, *(escape(parts(table, cell).lines()) for cell in cells)]))
+        texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
+        lines.append(_line([*labels, *texts]))
     lines += ["", " ".join(escape(text) for text in legend(table))]
     for mark, flag in enumerate(table.flags, start=1):
         lines += ["", f"{superscript((mark,))} {escape(flag)}."]
@@ -34,6 +36,12 @@ def escape(text: str) -> str:
     for sign in "\\|*_`<":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("\n", " ")
+
+
+def _cell(table: Table, cell: Cell, bold: bool) -> str:
+    text = parts(table, cell)
+    ours = escape(text.ours)
+    return (f"**{ours}**" if bold else ours) + escape(text.lines().removeprefix(text.ours))
 
 
 def _line(cells: list[str]) -> str:

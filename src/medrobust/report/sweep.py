@@ -49,6 +49,7 @@ class Sweep:
         command: command line that runs those again, empty when not known.
         jobs: number of jobs planned, or found.
         skipped: jobs whose row was there already.
+        pictures: row id -> where strips of its images lie, if it has any.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Sweep:
     command: str
     jobs: int
     skipped: int
+    pictures: Mapping[str, Path]
 
 
 def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
@@ -81,6 +83,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
     numbers = sorted({*marks, *(planned if plan.jobs is not None else started)}, key=_order)
     rows: dict[str, Row] = {}
     problems: list[str] = []
+    pictures: dict[str, Path] = {}
     skipped = 0
     for number in numbers:
         name = _name(number, plan, started.get(number))
@@ -101,12 +104,20 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
             problems.append(f"{name}: its row {where} is gone (another place: --rows FOLDER)")
             continue
         rows[row.id] = row
+        pictures[row.id] = store.picture(row.id)
         if row.status != "done":
             where = store.path(row.id)
             problems.append(f"{name} failed: {reason(row.error)} (traceback: `error` in {where})")
     config = TableConfig.parse(plan.table)
     return Sweep(
-        folder, tuple(rows.values()), config, tuple(problems), plan.command, len(numbers), skipped
+        folder=folder,
+        rows=tuple(rows.values()),
+        config=config,
+        problems=tuple(problems),
+        command=plan.command,
+        jobs=len(numbers),
+        skipped=skipped,
+        pictures=pictures,
     )
 
 

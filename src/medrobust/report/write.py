@@ -11,17 +11,20 @@ from medrobust.result.store import write_atomically
 
 _MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "figure"}
 
-FORMATS = tuple(_MODULES)
-"""File formats; a table becomes `table.<format>`."""
+TABLES = tuple(_MODULES)
+"""File formats of a table, which becomes `table.<format>`."""
+
+FORMATS = (*TABLES, "html")
+"""Formats of a sweep's report: those of its table, and the page `report.html`."""
 
 
-def write(table: Table, folder: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> list[Path]:
     """Write a table, each file whole or not at all.
 
     Args:
         table: the table.
         folder: made when absent.
-        formats: from `FORMATS`.
+        formats: from `TABLES`.
 
     Returns:
         The files. The same table gives the same bytes.
@@ -29,7 +32,7 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = FORMATS) ->
     Raises:
         ValueError: an unknown format.
     """
-    check_formats(formats)
+    check_formats(formats, TABLES)
     paths = []
     for kind in formats:
         # Loaded when used: drawing takes a second to import.
@@ -40,11 +43,29 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = FORMATS) ->
     return paths
 
 
-def check_formats(formats: Sequence[str]) -> None:
-    """Raise ValueError when a format is not one of `FORMATS`."""
-    odd = [kind for kind in formats if kind not in FORMATS]
+def check_formats(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:
+    """Raise ValueError when a format is not one of those known."""
+    odd = [kind for kind in formats if kind not in known]
     if odd:
-        raise ValueError(f"formats {odd} are unknown; choose from {', '.join(FORMATS)}")
+        raise ValueError(f"formats {odd} are unknown; choose from {', '.join(known)}")
+
+
+def write_page(sweep: Sweep, table: Table, folder: str | Path) -> Path:
+    """Write the sweep's page, whole or not at all.
+
+    Args:
+        sweep: what was collected.
+        table: what was made of its rows.
+        folder: made when absent.
+
+    Returns:
+        The file `report.html`.
+    """
+    from medrobust.report.page.render import render
+
+    path = Path(folder) / "report.html"
+    write_atomically(path, render(sweep, table).encode())
+    return path
 
 
 def report(
@@ -78,7 +99,11 @@ def report(
             from medrobust.report.terminal import show as print_table
 
             print_table(table)
-        for path in write(table, out or sweep.folder, formats):
+        folder = out or sweep.folder
+        paths = write(table, folder, [kind for kind in formats if kind != "html"])
+        if "html" in formats:
+            paths.append(write_page(sweep, table, folder))
+        for path in paths:
             print(f"wrote {path}")
     done = sum(row.status == "done" for row in sweep.rows)
     print(

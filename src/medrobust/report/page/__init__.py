@@ -1,0 +1,1 @@
+"""A sweep as one self-contained HTML page, made from its rows."""

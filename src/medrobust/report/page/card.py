@@ -1,0 +1,108 @@
+"""The card of what was run: data, victims, code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrobust.report.label import flatten, readable
+from medrobust.result.row import Row
+
+_SETTINGS = ("split", "quantize", "precision")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A part of the card.
+
+    Attributes:
+        title: such as `Victims`.
+        lines: name and value; a value's second text is the whole of what the first shortens.
+    """
+
+    title: str
+    lines: tuple[tuple[str, str, str], ...]
+
+
+def card(rows: Sequence[Row]) -> list[Facts]:
+    """What rows say of where their numbers come from.
+
+    Args:
+        rows: of one table, failed ones too.
+    """
+    done = [row for row in rows if row.status == "done"]
+    return [
+        facts
+        for facts in (_data(done), _victims(done), _protocol(rows), _code(rows))
+        if facts.lines
+    ]
+
+
+def _data(rows: Sequence[Row]) -> Facts:
+    lines = []
+    for row in _distinct(rows, "data"):
+        kind = "PHANTOM: generated stand-ins, no real images" if row.phantom else "real images"
+        print_ = row.fingerprints.get("data", "")
+        said = f"{row.n} images, {len(row.classes)} classes, {kind}"
+        lines.append((row.cell.get("data", ""), said + _short(print_), print_))
+    return Facts("Data", tuple(dict.fromkeys(lines)))
+
+
+def _victims(rows: Sequence[Row]) -> Facts:
+    lines = []
+    for row in _distinct(rows, "victim"):
+        print_ = row.fingerprints.get("victim", "")
+        name = f"{row.cell.get('model', '')} on {row.cell.get('data', '')}"
+        seed = row.config.get("victim_seed")
+        said = row.cell.get("objective", "") + (
+            f", training seed {seed}" if seed is not None else ""
+        )
+        lines.append((name, said + _short(print_), print_))
+    return Facts("Victims", tuple(dict.fromkeys(lines)))
+
+
+def _protocol(rows: Sequence[Row]) -> Facts:
+    lines = [("seed", ", ".join(str(seed) for seed in sorted({row.seed for row in rows})), "")]
+    for key in _SETTINGS:
+        values = dict.fromkeys(readable(row.config[key]) for row in rows if key in row.config)
+        if values:
+            lines.append((key, ", ".join(values), ""))
+    budgets = dict.fromkeys(
+        readable(value)
+        for row in rows
+        if (value := flatten(row.attack_variant).get("eps")) is not None
+    )
+    if budgets:
+        lines.append(("eps", ", ".join(budgets), ""))
+    return Facts("Protocol", tuple(lines))
+
+
+def _code(rows: Sequence[Row]) -> Facts:
+    lines = []
+    revisions = sorted({row.revision for row in rows if row.revision})
+    if revisions:
+        lines.append(("revision", ", ".join(revisions), ""))
+    made = sorted(row.created for row in rows if row.created)
+    if made:
+        span = made[0] if made[0] == made[-1] else f"{made[0]} to {made[-1]}"
+        lines.append(("computed", span, ""))
+    seconds = sum(row.seconds.get("total", 0.0) for row in rows)
+    if seconds:
+        lines.append(("time of all cells", f"{seconds:.0f} s", ""))
+    names = dict.fromkeys(name for row in rows for name in row.versions)
+    for name in names:
+        found = dict.fromkeys(row.versions[name] for row in rows if name in row.versions)
+        lines.append((name, ", ".join(found), ""))
+    return Facts("Code", tuple(lines))
+
+
+def _distinct(rows: Sequence[Row], print_: str) -> list[Row]:
+    """The first row of each cell's data and model with another fingerprint."""
+    return list(
+        {
+            (row.cell.get("data"), row.cell.get("model"), row.fingerprints.get(print_)): row
+            for row in reversed(rows)
+        }.values()
+    )[::-1]
+
+
+def _short(print_: str) -> str:
+    return f", fingerprint {print_[:12]}" if print_ else ""

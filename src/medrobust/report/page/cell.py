@@ -1,0 +1,173 @@
+"""A cell as the page shows it."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medrobust.report.colour import heat
+from medrobust.report.failure import reason
+from medrobust.report.label import readable, variant
+from medrobust.report.page.confusion import Confusion, confusion
+from medrobust.report.page.picture import Strips, strips
+from medrobust.report.table import Cell, Table
+from medrobust.report.text import Parts, best, number, parts, shown
+from medrobust.result.row import Row
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of a row.
+
+    Attributes:
+        value: as stored.
+        text: as printed.
+        interval: `38.0 to 44.5`, or empty.
+    """
+
+    value: float
+    text: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One place of the table, with everything that the page says of it.
+
+    Attributes:
+        number: from 0, row by row; the page's anchor is `cell-<number>`.
+        side: label of its line.
+        top: label of its column.
+        place: label on each axis that the table prints.
+        cell: the cell.
+        text: what the text tables print.
+        bold: it is the best of its column.
+        ground: colour of the heat map, or empty.
+        ink: colour of the text on it.
+        measures: metric -> what was measured.
+        confusions: before and after, those that the row has.
+        pictures: strips, or None.
+        reason: why it failed, in one line.
+        again: command that runs this cell.
+        defense: label of its defense.
+    """
+
+    number: int
+    side: str
+    top: str
+    place: Mapping[str, str]
+    cell: Cell
+    text: Parts
+    bold: bool
+    ground: str
+    ink: str
+    measures: Mapping[str, Measure]
+    confusions: tuple[Confusion, ...]
+    pictures: Strips | None
+    reason: str
+    again: str
+    defense: str
+
+    @property
+    def row(self) -> Row | None:
+        """What was computed."""
+        return self.cell.row
+
+    @property
+    def value(self) -> float | None:
+        """The table's metric."""
+        return self.cell.value
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Attack and defense, each with its settings."""
+        if self.row is None:
+            return {}
+        said = {}
+        for axis in ("attack", "defense"):
+            own = variant(self.row, axis)
+            texts = [f"{key} = {readable(value)}" for key, value in own.items() if key != "class"]
+            said[axis] = ", ".join([self.row.cell.get(axis, ""), *texts])
+        return said
+
+
+def views(table: Table, pictures: Mapping[str, Path]) -> list[list[CellView]]:
+    """All cells, line by line.
+
+    Args:
+        table: what the page shows.
+        pictures: row id -> where its strips lie, if it has any.
+    """
+    bold = best(table)
+    span = _span(table)
+    made, place = [], 0
+    for down, (heading, cells) in enumerate(zip(table.row_headings, table.cells, strict=True)):
+        line = []
+        for across, (other, cell) in enumerate(zip(table.column_headings, cells, strict=True)):
+            levels = (*heading, *other)
+            axes = (*table.row_axes, *table.column_axes)
+            row = cell.row
+            colours = ("", "")
+            if cell.value is not None:
+                colours = heat((cell.value - span[0]) / (span[1] - span[0]))
+            defense = next((level.label for level in levels if level.axis == "defense"), "")
+            line.append(
+                CellView(
+                    number=place,
+                    side=" · ".join(level.label for level in shown(heading, table.row_axes)),
+                    top=" · ".join(level.label for level in shown(other, table.column_axes)),
+                    place={level.axis: level.label for level in levels if level.axis in axes},
+                    cell=cell,
+                    text=parts(table, cell),
+                    bold=(down, across) in bold,
+                    ground=colours[0],
+                    ink=colours[1],
+                    measures=_measures(table, row) if row else {},
+                    confusions=_confusions(row) if row else (),
+                    pictures=strips(pictures[row.id]) if row and row.id in pictures else None,
+                    reason=reason(row.error) if row and row.error else "",
+                    again=shlex.join(["python", "evaluate.py", *row.overrides]) if row else "",
+                    defense=defense or (row.cell.get("defense", "") if row else ""),
+                )
+            )
+            place += 1
+        made.append(line)
+    return made
+
+
+def metrics(views: Sequence[CellView], first: str) -> list[str]:
+    """Every metric that a cell has, the table's own first."""
+    names = dict.fromkeys(name for view in views for name in view.measures)
+    return [first, *(name for name in names if name != first)]
+
+
+def _span(table: Table) -> tuple[float, float]:
+    """Ends of the colour scale: 0 to 1 for proportions, else those of the values."""
+    known = [cell.value for line in table.cells for cell in line if cell.value is not None]
+    if table.percent or not known:
+        return 0.0, 1.0
+    low, high = min(known), max(known)
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def _measures(table: Table, row: Row) -> dict[str, Measure]:
+    found = {}
+    for name, value in row.metrics.items():
+        if name not in row.intervals:  # a count, such as queries: no proportion
+            found[name] = Measure(value, f"{value:g}", "")
+            continue
+        low, high = row.intervals[name]
+        ends = f"{number(table, low)} to {number(table, high)}"
+        found[name] = Measure(value, number(table, value), ends)
+    if table.metric in found and table.metric not in row.intervals:
+        value = row.metrics[table.metric]
+        found[table.metric] = Measure(value, number(table, value), "")
+    return found
+
+
+def _confusions(row: Row) -> tuple[Confusion, ...]:
+    made = (
+        confusion("Before: clean images", row.clean_confusion, row.classes),
+        confusion("After: attacked images", row.confusion, row.classes),
+    )
+    return tuple(item for item in made if item is not None)

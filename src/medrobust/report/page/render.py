@@ -1,0 +1,105 @@
+"""The page of a sweep."""
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from medrobust.report.colour import heat
+from medrobust.report.label import readable
+from medrobust.report.page.card import card
+from medrobust.report.page.cell import CellView, metrics, views
+from medrobust.report.page.curve import charts
+from medrobust.report.page.explain import meaning
+from medrobust.report.sweep import Sweep
+from medrobust.report.table import Table
+from medrobust.report.text import legend, number
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+
+def render(sweep: Sweep, table: Table) -> str:
+    """HTML of a sweep: one file, which asks for nothing from anywhere.
+
+    All text of rows is escaped; should an escape ever fail, the page's security policy still runs
+    no script but its own. The same rows give the same text.
+
+    Args:
+        sweep: what was collected.
+        table: what was made of its rows.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("medrobust.report.page", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["breakable"] = _breakable
+    lines = views(table, sweep.pictures)
+    cells = [view for line in lines for view in line]
+    drawn = charts(cells, table.metric)
+    script = _asset("page.js")
+    return environment.get_template("page.html").render(
+        table=table,
+        sweep=sweep,
+        lines=lines,
+        cells=cells,
+        metrics=metrics(cells, table.metric),
+        axes=_axes(cells, table),
+        charts=drawn,
+        facts=card(sweep.rows),
+        legend=legend(table),
+        flagged=[(flag, meaning(flag)) for flag in table.flags],
+        scale=[(step / 5, *heat(step / 5)) for step in range(6)] if table.percent else [],
+        number=lambda value, **more: number(table, value, **more),
+        readable=readable,
+        folder=shlex.quote(str(sweep.folder)),
+        unit=" %" if table.percent else "",
+        style=_asset("page.css"),
+        script=script,
+        policy=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        data=_json([_record(view) for view in cells]),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _breakable(text: str) -> "Markup":
+    """The text, which may break after a slash or an underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(text))))
+
+
+def _axes(cells: list[CellView], table: Table) -> dict[str, list[str]]:
+    """Axes that one can filter by, with the labels on each."""
+    found = {
+        axis: list(dict.fromkeys(view.place[axis] for view in cells if axis in view.place))
+        for axis in (*table.row_axes, *table.column_axes)
+    }
+    return {axis: labels for axis, labels in found.items() if len(labels) > 1}
+
+
+def _record(view: CellView) -> dict[str, Any]:
+    return {
+        "place": dict(view.place),
+        "text": f"{view.side} {view.top} {view.cell.status}",
+        "flagged": bool(view.cell.flags),
+    }
+
+
+def _json(value: Any) -> str:
+    """JSON that may stand inside a script element."""
+    text = json.dumps(value, ensure_ascii=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
