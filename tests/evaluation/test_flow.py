@@ -20,7 +20,7 @@ from medrobust.evaluation.adversarial import adversarial_set, set_key
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.parts import device_of
+from medrobust.evaluation.parts import devices_of
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.quantize import quantize
 from medrobust.evaluation.stream import attacker_seeds, defender_seeds
@@ -237,12 +237,21 @@ def test_a_broken_attack_fails_with_the_ids_and_stores_nothing(cache, clean):
     assert not list(cache.folder.rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize(("key", "value"), [("devices", 2), ("precision", "bf16-mixed")])
+@pytest.mark.parametrize(("key", "value"), [("strategy", "fsdp"), ("precision", "bf16-mixed")])
 def test_what_a_cell_would_ignore_is_refused(key, value):
-    trainer = {"accelerator": "cpu", "devices": 1, "precision": "32-true"}
-    assert device_of(DictConfig(trainer)) == CPU
+    trainer = {"accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true"}
+    assert devices_of(DictConfig(trainer)) == (CPU, None)
     with pytest.raises(ValueError, match=f"trainer.{key}={value}"):
-        device_of(DictConfig(trainer | {key: value}))
+        devices_of(DictConfig(trainer | {key: value}))
+
+
+def test_devices_of_a_machine_without_a_gpu():
+    trainer = {"accelerator": "cpu", "strategy": "ddp", "precision": "32-true"}
+    assert devices_of(DictConfig(trainer | {"devices": "auto"})) == (CPU, None)
+    device, shards = devices_of(DictConfig(trainer | {"devices": 3}))
+    assert device == CPU
+    assert shards is not None
+    assert shards.devices == 3
 
 
 def test_attacker_never_sees_the_defenders_dice(clean):

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,11 +11,15 @@ from torch import Tensor
 from medrobust.attack.base import Attack, AttackError
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.memory import Batch, share_out
 from medrobust.evaluation.quantize import quantize as to_eight_bit
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.evaluation.strength import craft_checks
 from medrobust.fingerprint import digest
 from medrobust.threat.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from medrobust.evaluation.shard import Shards
 
 FORMAT = 2
 
@@ -72,6 +77,36 @@ def training_digest(data: Any) -> str:
     return digest([data.manifest.digest, [entry.id for entry in data.dataset("train").entries]])
 
 
+@dataclass(frozen=True)
+class _Craft:
+    """Attacks a batch.
+
+    Attributes:
+        surrogate: what the attacker sees.
+        attack: crafts, fitted if it learns.
+        quantize: round to 8 bits.
+    """
+
+    surrogate: Surrogate
+    attack: Attack
+    quantize: bool
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """`images`, and `queries` of a black-box attack.
+
+        Raises:
+            AttackError: the attack broke its contract; names the images.
+        """
+        x = batch.images
+        try:
+            made, queries = self.attack.craft(self.surrogate, x, batch.labels, seeds=batch.seeds)
+        except AttackError as error:
+            raise AttackError(f"{error}; the batch holds {batch.ids}") from None
+        if self.quantize:
+            made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
+        return {"images": made} | ({} if queries is None else {"queries": queries})
+
+
 def adversarial_set(
     surrogate: Surrogate,
     attack: Attack,
@@ -82,6 +117,7 @@ def adversarial_set(
     batch_size: int,
     device: torch.device,
     cache: TensorCache,
+    shards: "Shards | None" = None,
     advance: Advance = lambda _: None,
     data: Any = None,
 ) -> AdversarialSet:
@@ -96,6 +132,7 @@ def adversarial_set(
         batch_size: images at once; changes no result.
         device: where to craft.
         cache: where sets are kept.
+        shards: processes on several devices; changes no result. None = `device` alone.
         advance: told the number of images after each batch.
         data: datamodule whose training split an attack learns from, if it learns.
 
@@ -112,27 +149,20 @@ def adversarial_set(
         seeds = attacker_seeds(seed, clean.ids)
         if attack.learns:
             attack.fit(surrogate, data)
-        parts, queries = [], []
-        for at in range(0, len(clean), batch_size):
-            part = slice(at, at + batch_size)
-            x = clean.images[part].to(device)
-            y, words = clean.labels[part].to(device), seeds[part].to(device)
-            try:
-                adversarial, asked = attack.craft(surrogate, x, y, seeds=words)
-            except AttackError as error:
-                raise AttackError(f"{error}; the batch holds {clean.ids[part]}") from None
-            if quantize:
-                adversarial = to_eight_bit(x, adversarial, attack.norm, attack.eps)
-            parts.append(adversarial.cpu())
-            if asked is not None:
-                queries.append(asked.cpu())
-            advance(len(x))
-        images = torch.cat(parts)
+        work = _Craft(surrogate, attack, quantize)
+        tensors = share_out(
+            work,
+            clean,
+            seeds,
+            batch_size=batch_size,
+            device=device,
+            shards=shards,
+            advance=advance,
+        )
         seconds = time.perf_counter() - start
-        checks = craft_checks(surrogate, attack, clean, images, seeds, batch_size, device)
-        tensors = {"images": images}
-        if queries:
-            tensors["queries"] = torch.cat(queries)
+        checks = craft_checks(
+            surrogate, attack, clean, tensors["images"], seeds, batch_size, device
+        )
         return tensors, {"seconds": seconds, "checks": checks}
 
     entry, replayed = cache.get_or_make(key, make)

@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from medrobust.defense.base import Defense
+from medrobust.evaluation.memory import out_of_memory
 from medrobust.model.victim import Victim
-
-_MEMORY = (torch.OutOfMemoryError, MemoryError)  # no image's fault
 
 
 def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> None:
@@ -48,9 +46,9 @@ def naming(
     """
     try:
         yield
-    except _MEMORY:
-        raise
     except Exception as error:
+        if out_of_memory(error):  # no image's fault
+            raise
         alone = [
             name
             for place, name in enumerate(ids)

@@ -104,7 +104,7 @@ def _row(
     overrides: list[str],
 ) -> tuple[Row, str]:
     start = time.perf_counter()
-    device = parts.device_of(config.trainer)
+    device, shards = parts.devices_of(config.trainer)
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
     command = parts.train_command(choices, overrides, config.victim_seed)
@@ -145,6 +145,7 @@ def _row(
             batch_size=config.batch_size,
             device=device,
             cache=cache,
+            shards=shards,
             data=data,
         )
         row = Row(

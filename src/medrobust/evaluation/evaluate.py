@@ -1,7 +1,7 @@
 """Measure one cell: craft or replay, let the deployed system answer, measure, check."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,9 @@ from medrobust.metric.classification import Measured, measure_classification
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.model.victim import Victim
 from medrobust.threat.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from medrobust.evaluation.shard import Shards
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     cache: TensorCache,
+    shards: "Shards | None" = None,
     data: Any = None,
 ) -> Result:
     """One cell of the benchmark.
@@ -69,6 +73,7 @@ def evaluate(
         batch_size: images at once; changes no result.
         device: where to compute.
         cache: where adversarial sets and answers are kept.
+        shards: processes on several devices; changes no result. None = `device` alone.
         data: datamodule that a learning attack learns from.
     """
     with bar("craft", len(clean)) as advance:
@@ -81,6 +86,7 @@ def evaluate(
             batch_size=batch_size,
             device=device,
             cache=cache,
+            shards=shards,
             advance=advance,
             data=data,
         )
@@ -94,6 +100,7 @@ def evaluate(
                 batch_size=batch_size,
                 device=device,
                 cache=cache,
+                shards=shards,
                 advance=advance,
             )
             for images in (clean, attacked.images)

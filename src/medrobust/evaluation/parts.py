@@ -3,7 +3,7 @@
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from hydra.utils import instantiate
@@ -11,10 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.images import ImageSet, load
-from medrobust.model.checkpoint import load_victim
+from medrobust.model.checkpoint import TrainedVictim, load_victim
 from medrobust.model.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from medrobust.evaluation.shard import Shards
 
 
 def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:
@@ -40,10 +43,18 @@ def victim_of(
         MissingVictimError: not trained yet; prints the command.
         VictimError: damaged, or of other data.
     """
-    path = Path(config.victim_path)
-    changed = path.stat().st_mtime_ns if path.exists() else 0
-    digest = data.manifest.digest
-    return _victim(path, changed, data.num_classes, digest, train_command, device)
+    path, digest = Path(config.victim_path), data.manifest.digest
+    return _victim(path, _changed(path), data.num_classes, digest, train_command, device)
+
+
+def surrogate_victim(path: str | Path, train_command: str) -> TrainedVictim:
+    """The attacker's own model, as it was trained; the threat moves it to the victim's device.
+
+    Raises:
+        MissingVictimError: not trained yet; prints the command.
+        VictimError: damaged.
+    """
+    return _surrogate(Path(path), _changed(Path(path)), train_command)
 
 
 @lru_cache(maxsize=4)
@@ -52,6 +63,16 @@ def _victim(
 ) -> Victim:
     loaded = load_victim(path, train_command=command, num_classes=classes, data_digest=digest)
     return loaded.to(device).accelerate()
+
+
+@lru_cache(maxsize=4)
+def _surrogate(path: Path, _changed: int, command: str) -> TrainedVictim:
+    return load_victim(path, train_command=command)
+
+
+def _changed(path: Path) -> int:
+    """Tells a checkpoint from a later one at the same path."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:
@@ -73,17 +94,16 @@ def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> s
     return " ".join(["python train.py", *words, f"seed={seed}"])
 
 
-def device_of(trainer: DictConfig) -> torch.device:
-    """The device that Lightning Fabric chooses.
+def devices_of(trainer: DictConfig) -> tuple[torch.device, "Shards | None"]:
+    """The device that Lightning Fabric chooses, and the processes of all if there are several.
 
     Raises:
-        ValueError: more than one device, or another precision than float32, is asked for.
+        ValueError: another precision than float32, or a strategy other than DDP, is asked for.
     """
-    from lightning_fabric import Fabric
-
-    if trainer.devices not in (1, "1", "auto"):
+    if trainer.strategy not in ("auto", "ddp"):
         raise ValueError(
-            f"trainer.devices={trainer.devices}: a cell is evaluated on one device; set it to 1"
+            f"trainer.strategy={trainer.strategy}: a cell's images are shared out among the "
+            "devices by DDP; set trainer.strategy=auto or ddp"
         )
     if str(trainer.precision) not in ("32", "32-true"):
         raise ValueError(
@@ -91,8 +111,14 @@ def device_of(trainer: DictConfig) -> torch.device:
             "rounding decides who is fooled; set trainer.precision=32-true (and precision=bf16 "
             "for faster gradients of the attack)"
         )
-    settings: dict[str, Any] = {"accelerator": trainer.accelerator, "devices": 1}
-    return Fabric(**settings).device
+    return _devices(trainer.accelerator, trainer.devices)
+
+
+@lru_cache(maxsize=4)
+def _devices(accelerator: str, devices: int | str) -> tuple[torch.device, "Shards | None"]:
+    from medrobust.evaluation.shard import fabric_for, shards_of
+
+    return fabric_for(accelerator, 1).device, shards_of(accelerator, devices)
 
 
 def in_precision(surrogate: Surrogate, precision: str) -> Surrogate:

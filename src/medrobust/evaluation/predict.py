@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +12,14 @@ from medrobust.defense.base import Defense
 from medrobust.evaluation.blame import check_finite, naming
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.memory import Batch, share_out
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
 from medrobust.model.victim import Victim
 from medrobust.prediction import Prediction
+
+if TYPE_CHECKING:
+    from medrobust.evaluation.shard import Shards
 
 FORMAT = 1
 
@@ -53,6 +58,27 @@ def _fields(prediction: Prediction) -> dict[str, Tensor]:
     return fields
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """Lets the deployed system answer a batch.
+
+    Attributes:
+        defense: deployed.
+        victim: frozen.
+    """
+
+    defense: Defense
+    victim: Victim
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """What is kept of the prediction; names the images that are to blame for an error."""
+        x, seeds = batch.images, batch.seeds
+        with torch.no_grad(), naming(self.defense, self.victim, x, seeds, batch.ids):
+            prediction = self.defense(x, self.victim, seeds=seeds)
+        check_finite(prediction.logits, "logits", batch.number, batch.ids)
+        return _fields(prediction)
+
+
 def answers(
     defense: Defense,
     victim: Victim,
@@ -62,6 +88,7 @@ def answers(
     batch_size: int,
     device: torch.device,
     cache: TensorCache,
+    shards: "Shards | None" = None,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Answers:
     """The defended victim's answers, replayed when these very images were answered before.
@@ -74,6 +101,7 @@ def answers(
         batch_size: images at once; changes no result.
         device: where to compute.
         cache: where answers are kept.
+        shards: processes on several devices; changes no result. None = `device` alone.
         advance: told the number of images after each batch.
 
     Raises:
@@ -91,18 +119,15 @@ def answers(
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
-        seeds = defender_seeds(seed, images.ids)
-        parts: list[dict[str, Tensor]] = []
-        for at in range(0, len(images), batch_size):
-            part = slice(at, at + batch_size)
-            x, ids = images.images[part].to(device), images.ids[part]
-            with torch.no_grad(), naming(defense, victim, x, seeds[part].to(device), ids):
-                prediction = defense(x, victim, seeds=seeds[part].to(device))
-            check_finite(prediction.logits, "logits", at // batch_size, ids)
-            fields = _fields(prediction)
-            parts.append({name: value.cpu() for name, value in fields.items()})
-            advance(len(x))
-        tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        tensors = share_out(
+            _Answer(defense, victim),
+            images,
+            defender_seeds(seed, images.ids),
+            batch_size=batch_size,
+            device=device,
+            shards=shards,
+            advance=advance,
+        )
         return tensors, {"seconds": time.perf_counter() - start}
 
     entry, replayed = cache.get_or_make(key, make)

@@ -4,6 +4,8 @@ The checks follow Carlini et al. (2019) and the ones of AutoAttack: a strong res
 means little if the attack had no gradient, spent no budget, or did not even fool its surrogate.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,9 +15,53 @@ from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import JaccardBelow, Misclassified
 from medrobust.evaluation.blame import check_finite
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.memory import Batch, in_batches
 from medrobust.threat.surrogate import Surrogate
 
 GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Looks at a batch before and after the attack.
+
+    Attributes:
+        surrogate: what the attacker saw.
+        attack: that crafted.
+        adversarial: the whole attacked set, on the host.
+    """
+
+    surrogate: Surrogate
+    attack: Attack
+    adversarial: Tensor
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """`before`, `after`: right or not; `zero`: no gradient, for the first images of the set.
+
+        Raises:
+            FloatingPointError: a logit or gradient is not finite.
+        """
+        x, y, words = batch.images, batch.labels, batch.seeds
+        number, ids = batch.number, batch.ids
+        attacked = self.adversarial[batch.first : batch.first + len(x)].to(x.device)
+        rule = Misclassified() if y.ndim == 1 else JaccardBelow()
+        with torch.no_grad():
+            before, after = self.surrogate(x, words), self.surrogate(attacked, words)
+        check_finite(before.logits, "the surrogate's logits", number, ids)
+        check_finite(after.logits, "the surrogate's logits under attack", number, ids)
+        seen = {"before": ~rule.away(before, y), "after": ~rule.away(after, y)}
+        most = GRADIENT_IMAGES - batch.first
+        if most <= 0 or not self.surrogate.differentiable:
+            return seen
+        x, y, words = x[:most], y[:most], words[:most]
+        # An objective on features is bound to its own batch; the gradient's absence shows in the
+        # plain loss too.
+        objective = self.attack.objective
+        loss = CrossEntropy() if objective.taps else objective
+        goal = Goal(loss.bind(self.surrogate, x, y, words, targeted=False), rule, y)
+        grad = self.surrogate.value_and_grad(x, goal, seeds=words).grad
+        check_finite(grad, "the surrogate's gradients", number, ids[:most])
+        return seen | {"zero": (grad == 0).flatten(1).all(dim=1)}
 
 
 def craft_checks(
@@ -38,34 +84,19 @@ def craft_checks(
     Raises:
         FloatingPointError: NaN or infinite logits or gradients; names the batch and the images.
     """
-    right_before, right_after, zero = [], [], []
-    for at in range(0, len(clean), batch_size):
-        part = slice(at, at + batch_size)
-        x, y = clean.images[part].to(device), clean.labels[part].to(device)
-        words = seeds[part].to(device)
-        rule = Misclassified() if y.ndim == 1 else JaccardBelow()
-        batch, ids = at // batch_size, clean.ids[part]
-        with torch.no_grad():
-            before = surrogate(x, words)
-            after = surrogate(adversarial[part].to(device), words)
-            check_finite(before.logits, "the surrogate's logits", batch, ids)
-            check_finite(after.logits, "the surrogate's logits under attack", batch, ids)
-            right_before.append(~rule.away(before, y))
-            right_after.append(~rule.away(after, y))
-        if at < GRADIENT_IMAGES and surrogate.differentiable:
-            # An objective on features is bound to its own batch; the gradient's absence shows in
-            # the plain loss too.
-            loss = CrossEntropy() if attack.objective.taps else attack.objective
-            goal = Goal(loss.bind(surrogate, x, y, words, targeted=False), rule, y)
-            grad = surrogate.value_and_grad(x, goal, seeds=words).grad
-            check_finite(grad, "the surrogate's gradients", batch, ids)
-            zero.append((grad == 0).flatten(1).all(dim=1))
+    found = in_batches(
+        _Check(surrogate, attack, adversarial),
+        clean,
+        seeds,
+        batch_size=batch_size,
+        device=device,
+    )
     checks = {
-        "surrogate_clean": _share(right_before),
-        "surrogate_adversarial": _share(right_after),
+        "surrogate_clean": _share(found["before"]),
+        "surrogate_adversarial": _share(found["after"]),
     }
-    if zero:
-        checks["zero_gradient"] = _share(zero)
+    if "zero" in found:
+        checks["zero_gradient"] = _share(found["zero"])
     for norm in ("linf", "l2"):
         used = distance(clean.images, adversarial, norm)
         checks[f"{norm}_median"] = used.median().item()
@@ -101,5 +132,5 @@ def flags(checks: dict[str, float], attack: Attack) -> list[str]:
     return found
 
 
-def _share(parts: list[Tensor]) -> float:
-    return torch.cat(parts).float().mean().item()
+def _share(hits: Tensor) -> float:
+    return hits.float().mean().item()

@@ -4,8 +4,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from medrobust.evaluation.parts import train_command
-from medrobust.model.checkpoint import load_victim
+from medrobust.evaluation.parts import surrogate_victim, train_command
 from medrobust.threat.transfer import Transfer
 
 
@@ -25,4 +24,4 @@ def transfer(*, surrogate_path: str, surrogate_seed: int, surrogate_model: Any) 
     shared = [word for word in job.overrides.task if not word.startswith("model.")]
     choices = {**job.runtime.choices, "model": surrogate_model["name"]}
     command = train_command(choices, shared, surrogate_seed)
-    return Transfer(load_victim(surrogate_path, train_command=command))
+    return Transfer(surrogate_victim(surrogate_path, command))

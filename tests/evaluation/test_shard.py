@@ -1,0 +1,145 @@
+"""Two processes give what one gives, and a failing one takes nobody along."""
+
+import multiprocessing
+from collections.abc import Iterator
+
+import pytest
+import torch
+from black_corner import BlackCorner
+from helpers import small_cnn
+
+from medrobust.attack.pgd import PGD
+from medrobust.attack.square import Square
+from medrobust.defense.median import Median
+from medrobust.defense.medrdf import MedRDF
+from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.none import NoDefense
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.evaluate import evaluate
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.predict import answers
+from medrobust.evaluation.shard import ShardError, Shards, shares
+from medrobust.model.resnet import build
+from medrobust.model.victim import Victim
+from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.blackbox import BlackBox
+from medrobust.threat.oblivious import Oblivious
+
+CPU = torch.device("cpu")
+N = 21
+
+
+@pytest.fixture(scope="module")
+def shards() -> Iterator[Shards]:
+    two = Shards("cpu", 2)
+    yield two
+    two.close()
+
+
+@pytest.fixture(scope="module")
+def victim() -> Victim:
+    torch.manual_seed(0)
+    return build(4, name="resnet18", network="resnet18").freeze().accelerate()
+
+
+def images_for(victim: Victim) -> ImageSet:
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.rand(N, 3, 28, 28, generator=generator) * 255).round() / 255
+    with torch.no_grad():
+        labels = victim(images).argmax(1)
+    return ImageSet(images, labels, tuple(f"set/{i}" for i in range(N)))
+
+
+def run(folder, victim, shards, *, defense, threat, attack):
+    return evaluate(
+        victim=victim,
+        defense=defense,
+        surrogate=threat(victim, defense),
+        attack=attack,
+        clean=images_for(victim),
+        classes=4,
+        seed=0,
+        quantize=False,
+        batch_size=8,
+        device=CPU,
+        cache=TensorCache(folder),
+        shards=shards,
+    )
+
+
+VOTE = MedRDF(GaussianNoise(0.1), Median(), n=10)
+WHITE, BLACK = PGD(eps="2/255", steps=3), Square(eps="2/255", queries=20)
+
+
+@pytest.mark.parametrize(
+    ("defense", "threat", "attack"),
+    [
+        pytest.param(NoDefense(), Oblivious(), WHITE, id="oblivious"),
+        pytest.param(VOTE, Adaptive(2), WHITE, id="adaptive"),
+        pytest.param(VOTE, BlackBox(), BLACK, id="blackbox"),
+    ],
+)
+def test_two_devices_give_the_bytes_of_one(tmp_path, shards, victim, defense, threat, attack):
+    one, two = (
+        run(tmp_path / name, victim, how, defense=defense, threat=threat, attack=attack)
+        for name, how in (("one", None), ("two", shards))
+    )
+    assert two.measured == one.measured
+    assert two.checks == one.checks
+    assert two.keys == one.keys
+    for key in one.keys.values():
+        first, second = (TensorCache(tmp_path / name).get(key) for name in ("one", "two"))
+        assert first is not None
+        assert second is not None
+        assert list(first.tensors) == list(second.tensors)
+        for name, tensor in first.tensors.items():
+            assert tensor.numpy().tobytes() == second.tensors[name].numpy().tobytes()
+
+
+def answer(folder, shards, how, black):
+    victim = small_cnn()
+    images = images_for(victim)
+    if black is not None:
+        images.images[black, :, 0, 0] = 0
+    return answers(
+        BlackCorner(how),
+        victim,
+        images,
+        seed=0,
+        batch_size=4,
+        device=CPU,
+        cache=TensorCache(folder),
+        shards=shards,
+    )
+
+
+@pytest.mark.parametrize("black", [2, 19])
+def test_a_failing_device_fails_the_cell_with_its_error(tmp_path, shards, black):
+    with pytest.raises(ValueError, match="a black corner") as caught:
+        answer(tmp_path, shards, "raises", black)
+    assert any(f"set/{black}" in note for note in caught.value.__notes__)
+    assert "in forward" in str(caught.value.__cause__)  # where it happened, in the other process
+    assert not any(path.suffix == ".safetensors" for path in tmp_path.rglob("*"))
+    assert len(answer(tmp_path, shards, "raises", None).label) == N  # the next cell runs
+
+
+@pytest.mark.slow
+def test_a_killed_device_fails_the_cell_and_is_replaced(tmp_path, shards):
+    with pytest.raises(ShardError, match="SIGKILL"):
+        answer(tmp_path, shards, "killed", 19)
+    assert not any(path.suffix == ".safetensors" for path in tmp_path.rglob("*"))
+    assert len(answer(tmp_path, shards, "killed", None).label) == N
+
+
+def test_closed_processes_are_gone(shards):
+    shards.close()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(("total", "count"), [(21, 2), (7, 3), (1, 2), (0, 2), (100, 8)])
+def test_shares_cover_every_image_once(total, count):
+    parts = shares(total, count)
+    assert [i for part in parts for i in range(total)[part]] == list(range(total))
+    assert len(parts) == count
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) - min(lengths) <= 1
