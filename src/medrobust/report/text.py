@@ -92,7 +92,7 @@ def legend(table: Table) -> list[str]:
 
 
 def best(table: Table) -> set[tuple[int, int]]:
-    """Places (row, column) of each column's best value; none in a table of one row."""
+    """Places (row, column) of each column's best value; none where nothing is worse."""
     if table.best == "none" or len(table.cells) < 2:
         return set()
     pick = max if table.best == "high" else min
@@ -103,7 +103,7 @@ def best(table: Table) -> set[tuple[int, int]]:
             for down, line in enumerate(table.cells)
             if line[across].value is not None
         }
-        if values:
+        if len(set(values.values())) > 1:
             top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))
             places |= {(down, across) for down, text in values.items() if text == top}
     return places
