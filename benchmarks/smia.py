@@ -99,7 +99,7 @@ def from_config(overrides: list[str]) -> tuple[Victim, Tensor, Tensor, float, st
     with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=overrides)
     data, clean = parts.data_and_images(config)
-    device = parts.device_of(config.trainer)
+    device, _ = parts.devices_of(config.trainer)
     victim = parts.victim_of(config, data, "python train.py (same data and model)", device)
     images, labels = clean.images.to(device), clean.labels.to(device)
     name = f"{data.name}{' PHANTOM' if data.phantom else ''}, {config.model.name}"

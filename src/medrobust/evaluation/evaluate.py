@@ -76,7 +76,9 @@ def evaluate(
         shards: processes on several devices; changes no result. None = `device` alone.
         data: datamodule that a learning attack learns from.
     """
-    with bar("craft", len(clean)) as advance:
+    # What travels to other processes must not carry a bar's hooks.
+    watch = surrogate if shards is None else None
+    with bar("craft", len(clean), watch=watch) as advance:
         attacked = adversarial_set(
             surrogate,
             attack,
@@ -90,7 +92,7 @@ def evaluate(
             advance=advance,
             data=data,
         )
-    with bar("answer", 2 * len(clean)) as advance:
+    with bar("answer", 2 * len(clean), watch=victim if shards is None else None) as advance:
         before, after = (
             answers(
                 defense,
