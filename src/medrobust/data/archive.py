@@ -1,0 +1,152 @@
+"""Unpack a downloaded zip or tar: whole, and nowhere but in the folder it is given.
+
+`python -m medrobust.data.archive ARCHIVE FOLDER`
+"""
+
+import argparse
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from medrobust.data.error import DataError
+
+
+def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
+    """Unpack the files of an archive into a folder.
+
+    All members are looked at before the first byte is written, and files get their names only
+    when every one of them is there: a refused or damaged archive leaves nothing.
+
+    Args:
+        archive: `.zip`, or `.tar` with any compression.
+        folder: made when absent; what lies in it is not replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: not such an archive, or damaged; a member that would land outside the folder,
+            or is a link or a device; a file that is there already; more bytes than the disk has.
+    """
+    archive, folder = Path(archive), Path(folder)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                names, size = _zip_names(archive, opened)
+                return _move_in(archive, folder, names, size, opened.extractall)
+        with tarfile.open(archive) as opened_tar:
+            names, size = _tar_names(archive, opened_tar)
+            # The names were checked; "data" also takes away owners and odd modes.
+            return _move_in(
+                archive, folder, names, size, lambda at: opened_tar.extractall(at, filter="data")
+            )
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+        raise DataError(
+            f"{archive}: not a zip or tar, or damaged ({error}); nothing was unpacked, fetch it "
+            "again"
+        ) from error
+
+
+def _zip_names(archive: Path, opened: zipfile.ZipFile) -> tuple[list[str], int]:
+    names = []
+    for member in opened.infolist():
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(archive, member.filename, "is a link or a device")
+        if not member.is_dir():
+            # Not `filename`: zipfile itself has cut that at a null byte.
+            names.append(member.orig_filename)
+    return names, sum(member.file_size for member in opened.infolist())
+
+
+def _tar_names(archive: Path, opened: tarfile.TarFile) -> tuple[list[str], int]:
+    names, size = [], 0
+    for member in opened:
+        if not (member.isreg() or member.isdir()):
+            raise _refused(archive, member.name, "is a link or a device")
+        if member.isreg():
+            names.append(member.name)
+            size += member.size
+        else:
+            _check_name(archive, member.name)
+    return names, size
+
+
+def _move_in(
+    archive: Path, folder: Path, names: Sequence[str], size: int, extract: Callable[[str], object]
+) -> list[Path]:
+    _check_names(archive, folder, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DataError(
+            f"{archive}: unpacks to {size / 2**30:.1f} GiB, the disk of {folder} has "
+            f"{free / 2**30:.1f} GiB left; nothing was unpacked"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack.") as temporary:
+        extract(temporary)
+        written = []
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (Path(temporary) / name).rename(target)
+            written.append(target)
+    return written
+
+
+def _check_names(archive: Path, folder: Path, names: Iterable[str]) -> None:
+    seen: set[PurePosixPath] = set()
+    inside = folder.resolve()
+    for name in names:
+        path = _check_name(archive, name)
+        if path in seen:
+            raise _refused(archive, name, "is there twice")
+        seen.add(path)
+        # A link that already lies in the folder could lead out of it.
+        if not (folder / path).resolve().is_relative_to(inside):
+            raise _refused(archive, name, f"leads out of {folder} by a link in it")
+        if (folder / path).exists():
+            raise _refused(archive, name, f"exists in {folder}; delete it, or name another folder")
+
+
+def _check_name(archive: Path, name: str) -> PurePosixPath:
+    path, windows = PurePosixPath(name), PureWindowsPath(name)
+    if path.is_absolute() or windows.is_absolute() or windows.drive or name.startswith("\\"):
+        raise _refused(archive, name, "is an absolute path")
+    if ".." in path.parts or ".." in windows.parts:
+        raise _refused(archive, name, "leads out of the folder")
+    if "\0" in name or not path.parts:
+        raise _refused(archive, name, "is no file name")
+    return path
+
+
+def _refused(archive: Path, name: str, why: str) -> DataError:
+    return DataError(f"{archive}: member {name!r} {why}; nothing was unpacked")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; exit status 0, or 2 when refused."""
+    parser = argparse.ArgumentParser(
+        prog="python -m medrobust.data.archive",
+        description="Unpack a downloaded zip or tar. Paths that lead out of the folder, links and "
+        "devices are refused before anything is written.",
+    )
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("folder", type=Path, help="usually data/<dataset>")
+    given = parser.parse_args(arguments)
+    try:
+        written = unpack(given.archive, given.folder)
+    except (DataError, OSError) as error:
+        print(f"archive: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(written)} files in {given.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Faults put into a process that is about to run evaluate.py: it counts what happens, and dies."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medrobust.evaluation import predict
+from medrobust.result import store
+from medrobust.threat.surrogate import Surrogate
+
+PHASES = {
+    "craft": ("craft",),
+    "write": ("answer", "write cache", "rename cache", "renamed cache"),
+    "row": ("write row", "rename row", "renamed row", "write mark", "rename mark", "renamed mark"),
+    "table": ("write table", "rename table", "renamed table"),
+}
+
+
+class Journal:
+    """Notes every event in a file, one line each, and kills this process at a chosen one.
+
+    Args:
+        path: the file.
+        kill_at: number of the event at which the process is killed, None for never.
+        share: of a file that is on the disk when it is killed while writing it.
+    """
+
+    def __init__(self, path: Path, kill_at: int | None, share: float) -> None:
+        self.path, self.kill_at, self.share = path, kill_at, share
+        self.count = 0
+        self.writing = Path()
+        self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def event(self, name: str, detail: str = "", handle: int | None = None) -> None:
+        os.write(self.file, f"{name}\t{detail}\n".encode())
+        if self.count == self.kill_at:
+            if handle is not None:
+                os.ftruncate(handle, int(self.share * os.fstat(handle).st_size))
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.count += 1
+
+
+def watch(journal: Journal) -> None:
+    """Let every step of an attack, every batch answered and every write pass the journal."""
+    look, fields, write = Surrogate.value_and_grad, predict._fields, store._write
+    sync, replace = os.fsync, Path.replace
+
+    def craft(self: Surrogate, *args: Any, **kwargs: Any) -> Any:
+        journal.event("craft")
+        return look(self, *args, **kwargs)
+
+    def answer(prediction: Any) -> Any:
+        journal.event("answer")
+        return fields(prediction)
+
+    def writing(path: Path, data: bytes) -> None:
+        journal.writing = path
+        write(path, data)
+
+    def fsync(handle: int) -> None:
+        journal.event(f"write {kind(journal.writing)}", journal.writing.name, handle)
+        sync(handle)
+
+    def rename(self: Path, target: Path) -> Path:
+        journal.event(f"rename {kind(journal.writing)}", journal.writing.name)
+        done = replace(self, target)
+        journal.event(f"renamed {kind(journal.writing)}", journal.writing.name)
+        return done
+
+    Surrogate.value_and_grad = craft  # type: ignore[method-assign]
+    predict._fields = answer
+    store._write = writing
+    os.fsync = fsync
+    Path.replace = rename  # type: ignore[method-assign]
+
+
+def fill_disk(name: str) -> None:
+    """From now on there is no room for files whose name ends so; half of each still fits."""
+    write = store._write
+    sync = os.fsync
+    state = {"full": False}
+
+    def writing(path: Path, data: bytes) -> None:
+        state["full"] = path.name.endswith(name)
+        write(path, data)
+
+    def fsync(handle: int) -> None:
+        if state["full"]:
+            os.ftruncate(handle, os.fstat(handle).st_size // 2)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    store._write = writing
+    os.fsync = fsync
+
+
+def slow(seconds: float) -> None:
+    """Each step of an attack takes at least so long, so that something can happen meanwhile."""
+    import time
+
+    look: Callable[..., Any] = Surrogate.value_and_grad
+
+    def craft(self: Surrogate, *args: Any, **kwargs: Any) -> Any:
+        time.sleep(seconds)
+        return look(self, *args, **kwargs)
+
+    Surrogate.value_and_grad = craft  # type: ignore[method-assign]
+
+
+def kind(path: Path) -> str:
+    """What a file is: cache, row, mark (of a job), table or other."""
+    if path.suffix == ".safetensors":
+        return "cache"
+    if path.parent.name == "rows" or path.parent.parent.name == "rows":
+        return "row"
+    if path.name == "cell.json":
+        return "mark"
+    return "table" if path.stem in ("table", "sweep", "report") else "other"
