@@ -94,8 +94,3 @@ def launch(app: Path) -> Launch:
         )
 
     return call
-
-
-def latest(app: Path) -> Path:
-    """Folder of the last sweep."""
-    return max((app / "out").iterdir(), key=lambda path: path.name)

@@ -2,21 +2,26 @@
 
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from launcher.conftest import Launch, latest
 
 pytest.importorskip("joblib", reason="joblib is not installed: pip install 'medrobust[launchers]'")
 pytest.importorskip(
     "submitit", reason="submitit is not installed: pip install 'medrobust[launchers]'"
 )
 
+Launch = Callable[..., subprocess.CompletedProcess[str]]
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 LOCAL = ("hydra/launcher=submitit_local", "hydra.launcher.array_parallelism=2")
 BOTH = pytest.mark.parametrize("launcher", [JOBLIB, LOCAL], ids=["joblib", "submitit_local"])
+
+
+def latest(app: Path) -> Path:
+    return max((app / "out").iterdir(), key=lambda path: path.name)
 
 
 def where(app: Path) -> list[dict[str, Any]]:

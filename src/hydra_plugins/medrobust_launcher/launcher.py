@@ -40,7 +40,7 @@ class _SurvivingLauncher(Launcher):
                 f"this hydra/launcher needs {self.library}, which is not installed; "
                 "run: pip install 'medrobust[launchers]'"
             )
-        self.settings = {
+        self.settings: dict[str, Any] = {
             key: OmegaConf.to_container(value, resolve=True)
             if OmegaConf.is_config(value)
             else value

@@ -49,15 +49,19 @@ def run(
     executor = submitit.LocalExecutor(submitit_folder, max_num_timeout=max_num_timeout)
     executor.update_parameters(**settings)
     waiting = deque(replace(job, gpus=gpus) for job in jobs)
-    running: list[tuple[Job, submitit.LocalJob[JobReturn]]] = []
+    running: list[tuple[Job, submitit.Job[JobReturn]]] = []
     results: dict[int, JobReturn] = {}
-    while waiting or running:
-        while waiting and len(running) < array_parallelism:
-            job = waiting.popleft()
-            with env_override(threads):
-                running.append((job, executor.submit(job)))
-        over = [pair for pair in running if pair[1].done()]
-        running = [pair for pair in running if pair not in over]
-        results |= {job.number: outcome(job, ticket) for job, ticket in over}
-        time.sleep(_POLL_SECONDS)
+    try:
+        while waiting or running:
+            while waiting and len(running) < array_parallelism:
+                job = waiting.popleft()
+                with env_override(threads):
+                    running.append((job, executor.submit(job)))
+            over = [pair for pair in running if pair[1].done()]
+            running = [pair for pair in running if pair not in over]
+            results |= {job.number: outcome(job, ticket) for job, ticket in over}
+            time.sleep(_POLL_SECONDS)
+    finally:  # of a sweep that is stopped: its processes would go on alone
+        for _, ticket in running:
+            ticket.cancel()
     return [results[job.number] for job in jobs]
