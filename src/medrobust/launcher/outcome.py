@@ -16,6 +16,8 @@ def outcome(job: Job, ticket: "submitit.Job[JobReturn]") -> JobReturn:
     """
     try:
         return settled(job, ticket.result())
-    except (UncompletedJobError, FailedJobError) as error:
-        first = str(error).splitlines()[0]
-        return lost(job, f"{first}; log: {ticket.paths.stderr}")
+    except UncompletedJobError:
+        why = f"its process {ticket.job_id} ended without a result (state {ticket.state})"
+    except FailedJobError as error:
+        why = str(error)
+    return lost(job, f"{why}; log: {ticket.paths.stderr}")

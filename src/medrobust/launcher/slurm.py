@@ -22,7 +22,7 @@ _COMMON = {
     "stderr_to_stdout",
     "timeout_min",
 }
-_POLL_SECONDS = 60
+_POLL_SECONDS = 20
 
 
 class QueueWatcher(SlurmInfoWatcher):
