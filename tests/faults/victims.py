@@ -22,6 +22,7 @@ def make(root: Path) -> list[str]:
         "data.phantom_n=140",
         "data.limit_test=12",
         "model=resnet18",
+        "model.network=test_resnet",  # timm's smallest
         "logger=none",
     ]
     register()

@@ -1,0 +1,92 @@
+"""A flipped byte in the cache, in a row or in a checkpoint."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.conftest import Whole
+from faults.sweeps import MATRIX, Zygote, left
+
+from medrobust.cache.__main__ import main
+from medrobust.evaluation.cache import TensorCache
+
+
+def spoil(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * (len(content) - 1))] ^= 0x04
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.0005, 0.5, 1.0], ids=["length", "header", "body", "end"])
+def test_a_flipped_byte_in_a_set_is_found_reported_and_remade(
+    place: float,
+    zygote: Zygote,
+    outputs: Path,
+    whole: Whole,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert zygote.run(outputs, *MATRIX) == 0
+    cache = TensorCache(outputs / "cache")
+    row = next(iter(whole.left.rows.values()))
+    key = row["fingerprints"]["adversarial_set"]
+    spoil(cache.path(key), place)
+    shown = ["--cache", str(outputs / "cache"), "--rows", str(outputs / "rows")]
+    assert main(["verify", *shown]) == 1
+    said = capsys.readouterr().out
+    assert key in said
+    assert row["id"][:8] in said
+
+    # A defense that is new here needs the set again.
+    again = [word.replace("none,median", "none,median,jpeg") for word in MATRIX]
+    assert zygote.run(outputs, *again) == 0, (outputs / "log").read_text()
+    assert f"{key}.safetensors" in (outputs / "log").read_text()
+    assert "it is made again" in (outputs / "log").read_text()
+    found = left(outputs)
+    assert found.tensors[key] == whole.left.tensors[key]
+    assert len(found.rows) == 6
+    for row_id, says in whole.left.rows.items():
+        assert found.rows[row_id] == says
+    assert main(["verify", *shown]) == 0
+
+
+def test_a_damaged_row_is_named_and_the_others_go_on(zygote: Zygote, outputs: Path) -> None:
+    assert zygote.run(outputs, *MATRIX) == 0
+    path = sorted((outputs / "rows").glob("*.json"))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert zygote.run(outputs, *MATRIX) == 1
+    assert f"{path.name} is not JSON" in (outputs / "log").read_text()
+    path.unlink()
+    assert zygote.run(outputs, *MATRIX) == 0
+    assert len(left(outputs).rows) == 4
+
+
+class Evil:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.mkdir, (self.target,)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "pickle"])
+def test_a_bad_checkpoint_is_refused_and_runs_nothing(
+    how: str, zygote: Zygote, outputs: Path, tmp_path: Path
+) -> None:
+    """Through evaluate.py; the format's own tests are in tests/model/test_checkpoint.py."""
+    good = next((zygote.root / "checkpoints").rglob("*.ckpt"))
+    bad = tmp_path / "bad.ckpt"
+    bad.write_bytes(good.read_bytes())
+    if how == "flipped":
+        spoil(bad, 0.5)
+    elif how == "cut":
+        bad.write_bytes(good.read_bytes()[:1000])
+    else:
+        bad.write_bytes(pickle.dumps({"state_dict": Evil(tmp_path / "run")}))
+    assert zygote.run(outputs, "-m", "attack=none", f"victim_path={bad}") == 1
+    (row,) = left(outputs).rows.values()
+    assert row["status"] == "failed"
+    assert "VictimError" in row["error"]
+    assert str(bad) in row["error"]
+    assert not (tmp_path / "run").exists()
