@@ -21,6 +21,7 @@ from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.provenance import revision, versions
 from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
+from medrobust.number import whole
 from medrobust.result.row import CELL, Row
 from medrobust.result.store import RowStore, write_atomically
 
@@ -104,6 +105,7 @@ def _row(
     overrides: list[str],
 ) -> tuple[Row, str]:
     start = time.perf_counter()
+    whole(config.batch_size, "batch_size", low=1)  # no part of the row's id, so checked first
     device, shards = parts.devices_of(config.trainer)
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
