@@ -81,6 +81,11 @@ class Sweep:
         """How often Slurm queued a job again."""
         return int(re.findall(r"Restarts=(\d+)", self.ask("scontrol", "show", "job", job))[0])
 
+    def queued_again(self, job: str, times: int) -> None:
+        """Wait until Slurm has queued a job again, and spare us the two minutes that it waits."""
+        self.until(lambda: self.restarts(job) == times and self.states()[job] == "PENDING")
+        self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def until(self, found: Callable[[], Any], seconds: float = 150) -> Any:
         """Wait for something true, and return it; the sweep must not end meanwhile."""
         deadline = time.monotonic() + seconds
@@ -136,12 +141,12 @@ def test_stopped_and_preempted_a_job_is_queued_again(slurm: dict[str, str], root
     job = sweep.submitted()
     sweep.working(job, 0)
     sweep.ask("scancel", "--signal=USR2", job)  # as Slurm does before the time limit
-    sweep.until(lambda: sweep.restarts(job) == 1)
+    sweep.queued_again(job, 1)
     print("told to stop:", sweep.states())
     sweep.until(lambda: sweep.states()[job] == "RUNNING")
     everything = ["--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
     sweep.ask("sbatch", *everything)  # takes the node from it
-    sweep.until(lambda: sweep.restarts(job) == 2)
+    sweep.queued_again(job, 2)
     print("preempted:", sweep.states())
     status, printed = sweep.end()
     print(printed, sweep.states())
