@@ -1,6 +1,8 @@
 """Files of the cache: whole, checksummed, and remade when damaged."""
 
 import logging
+import threading
+import time
 
 import pytest
 import torch
@@ -69,3 +71,27 @@ def test_a_failed_make_leaves_nothing(cache):
     assert cache.get(KEY) is None
     assert cache.keys() == []
     assert not list(cache.folder.rglob("*.safetensors"))
+
+
+def test_of_two_that_want_a_key_one_makes_it(cache):
+    """Threads stand for processes: a lock is held by an open file, not by a process."""
+    calls = []
+
+    def make():
+        calls.append(1)
+        time.sleep(0.3)
+        return TENSORS, {}
+
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(cache.get_or_make(KEY, make)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert sorted(hit for _, hit in found) == [False, True, True, True]
+    for entry, _ in found:
+        assert torch.equal(entry.tensors["images"], TENSORS["images"])
