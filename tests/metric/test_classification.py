@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 from medrobust.evaluation.predict import Answers
-from medrobust.metric.classification import macro_auroc, measure_classification
-from medrobust.metric.interval import bootstrap, proportion, wilson
+from medrobust.metric.classification import balanced_accuracy, macro_auroc, measure_classification
+from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion, wilson
 
 K, N = 4, 300
 
@@ -87,7 +87,34 @@ def test_rank_auroc_equals_scikit_learn(seed, classes, n):
     probability = generator.dirichlet(np.ones(classes), len(true)).round(2)  # with ties
     probability /= probability.sum(1, keepdims=True)
     each = [roc_auc_score(true == c, probability[:, c]) for c in range(classes)]
-    assert macro_auroc(probability, true) == pytest.approx(np.mean(each))
+    once = np.ones((1, len(true)))
+    assert macro_auroc(probability, true, once) == pytest.approx(np.mean(each))
+
+
+@given(st.integers(0, 2**31), st.integers(2, 5), st.integers(5, 40))
+@settings(max_examples=25, deadline=None)
+def test_counted_statistics_equal_those_of_the_drawn_images(seed, classes, n):
+    generator = np.random.default_rng(seed)
+    true = generator.integers(0, classes, n)
+    probability = generator.dirichlet(np.ones(classes), n).round(1)
+    said = probability.argmax(1)
+    drawn = generator.integers(0, n, (8, n))
+    counts = np.stack([np.bincount(i, minlength=n) for i in drawn]).astype(float)
+    auroc, balanced = macro_auroc(probability, true, counts), balanced_accuracy(said, true, counts)
+    for place, i in enumerate(drawn):
+        present = np.unique(true[i])
+        each = [roc_auc_score(true[i] == c, probability[i, c]) for c in present if len(present) > 1]
+        assert auroc[place] == pytest.approx(np.mean(each) if each else np.nan, nan_ok=True)
+        shares = [(said[i] == c)[true[i] == c].mean() for c in present]
+        assert balanced[place] == pytest.approx(np.mean(shares))
+
+
+def test_counted_bootstrap_draws_as_the_other():
+    data = np.random.default_rng(0).normal(size=101)
+    plain = bootstrap(lambda i: data[i].mean(), 101, seed=3)
+    assert counted_bootstrap(lambda counts: counts @ data / 101, 101, seed=3) == pytest.approx(
+        plain
+    )
 
 
 def test_wilson_closed_form():

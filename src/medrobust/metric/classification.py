@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -13,7 +12,7 @@ from torchmetrics.functional.classification import (
 )
 
 from medrobust.evaluation.predict import Answers
-from medrobust.metric.interval import bootstrap, proportion
+from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
 
 
 class Measured(NamedTuple):
@@ -71,17 +70,15 @@ def measure_classification(
     balanced = multiclass_accuracy(answer, labels, num_classes=classes + 1, average="none")
     present = np.unique(true)
     values["balanced_accuracy"] = balanced[torch.from_numpy(present)].double().mean().item()
-    intervals["balanced_accuracy"] = bootstrap(
-        lambda i: float(np.mean([(said[i] == c)[true[i] == c].mean() for c in np.unique(true[i])])),
-        len(true),
-        seed=seed,
+    intervals["balanced_accuracy"] = counted_bootstrap(
+        lambda counts: balanced_accuracy(said, true, counts), len(true), seed=seed
     )
     if len(present) == classes:
         auroc = multiclass_auroc(attacked.probability, labels, num_classes=classes)
         values["auroc"] = auroc.double().item()
         probability = attacked.probability.numpy()
-        intervals["auroc"] = bootstrap(
-            lambda i: macro_auroc(probability[i], true[i]), len(true), seed=seed
+        intervals["auroc"] = counted_bootstrap(
+            lambda counts: macro_auroc(probability, true, counts), len(true), seed=seed
         )
     if attacked.confidence is not None:
         rm = attacked.confidence.double().numpy()
@@ -94,19 +91,48 @@ def measure_classification(
     return Measured(values, intervals, after, before)
 
 
-def macro_auroc(probability: np.ndarray, true: np.ndarray) -> float:
-    """One-against-rest AUROC from ranks (Mann-Whitney), mean over the classes that are there.
+def balanced_accuracy(said: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Share of right answers per class, mean over the classes that are there.
+
+    Args:
+        said: (N,) answers.
+        true: (N,) classes.
+        counts: (R, N), how often each image counts.
+
+    Returns:
+        (R,) in [0, 1].
+    """
+    member = true[:, None] == np.unique(true)
+    there = counts @ member
+    right = counts @ (member & (said == true)[:, None])
+    return _mean_where(right, there, there > 0)
+
+
+def macro_auroc(probability: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """One-against-rest AUROC (Mann-Whitney: ties count half), mean over the classes there are.
 
     Args:
         probability: (N, K).
         true: (N,) classes.
+        counts: (R, N), how often each image counts.
 
     Returns:
-        In [0, 1]; NaN when fewer than two classes are present.
+        (R,) in [0, 1]; NaN where fewer than two classes are present.
     """
-    ranks = rankdata(probability, axis=0)
-    positive = true[:, None] == np.arange(probability.shape[1])
-    hits = positive.sum(0)
-    ok = (hits > 0) & (hits < len(true))
-    wins = (ranks * positive).sum(0) - hits * (hits + 1) / 2
-    return float((wins[ok] / (hits[ok] * (len(true) - hits[ok]))).mean()) if ok.any() else np.nan
+    wins, pairs = [], []
+    for label, score in enumerate(probability.T):
+        order = np.argsort(score, kind="stable")
+        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))  # of equal scores
+        here, weight = (true == label)[order], counts[:, order]
+        inside, outside = (np.add.reduceat(weight * part, starts, axis=1) for part in (here, ~here))
+        below = outside.cumsum(1) - outside / 2
+        wins.append((inside * below).sum(1))
+        pairs.append(inside.sum(1) * outside.sum(1))
+    return _mean_where(np.stack(wins, 1), np.stack(pairs, 1), np.stack(pairs, 1) > 0)
+
+
+def _mean_where(top: np.ndarray, bottom: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of `top / bottom` where it is defined, NaN where it never is."""
+    shares = np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=there)
+    count = there.sum(1)
+    return np.divide(shares.sum(1), count, out=np.full(len(top), np.nan), where=count > 0)

@@ -44,6 +44,37 @@ def bootstrap(
     """
     generator = np.random.default_rng(seed)
     values = np.array([statistic(generator.integers(0, n, n)) for _ in range(resamples)])
+    return _middle(values, level)
+
+
+def counted_bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    *,
+    seed: int,
+    resamples: int = 200,
+    level: float = 0.95,
+) -> list[float]:
+    """`bootstrap` with the same draws, all at once: for statistics that take weights.
+
+    Args:
+        statistic: from how often each image was drawn, float64 (resamples, n), to a number for
+            each resample (resamples,); NaN is left out.
+        n: number of images.
+        seed: of the resampling.
+        resamples: how many.
+        level: confidence.
+
+    Returns:
+        [low, high].
+    """
+    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    places = drawn + n * np.arange(resamples)[:, None]
+    counts = np.bincount(places.ravel(), minlength=resamples * n).reshape(resamples, n)
+    return _middle(statistic(counts.astype(np.float64)), level)
+
+
+def _middle(values: np.ndarray, level: float) -> list[float]:
     edge = (1 - level) / 2
     low, high = np.nanquantile(values, [edge, 1 - edge])
     return [float(low), float(high)]
