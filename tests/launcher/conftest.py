@@ -26,6 +26,7 @@ def app(cfg):
     folder = Path(job.runtime.output_dir)
     tries = folder / "tries"
     tries.write_text(str(int(tries.read_text()) + 1 if tries.exists() else 1))
+    (folder / "pid").write_text(str(os.getpid()))
     time.sleep(cfg.seconds)
     if cfg.attack == cfg.die and tries.read_text() in cfg.on:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,8 +108,28 @@ def test_the_users_threads_win(app: Path, launch: Launch) -> None:
     assert where(app)[0]["threads"] == "7"
 
 
+@BOTH
+def test_a_stopped_sweep_leaves_no_process(app: Path, launcher: tuple[str, ...]) -> None:
+    command = [sys.executable, "app.py", "-m", *launcher, "attack=a,b", "seconds=100"]
+    environment = {**os.environ, "TMPDIR": str(app / "tmp")}
+    with (app / "log").open("wb") as log:
+        sweep = subprocess.Popen(command, cwd=app, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while len(pids := [path.read_text() for path in app.glob("out/*/*/pid")]) < 2:
+            assert sweep.poll() is None, (app / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        sweep.send_signal(signal.SIGINT)
+        assert sweep.wait(timeout=60) != 0
+    deadline = time.monotonic() + 20
+    while any(Path("/proc", pid).exists() for pid in pids):
+        assert time.monotonic() < deadline, "a worker outlived its sweep"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
 def test_out_of_time_is_a_lost_job(launch: Launch) -> None:
-    limit = ("hydra.launcher.timeout_min=0.05", "hydra.launcher.signal_delay_s=1")
+    limit = ("hydra.launcher.timeout_min=0.3", "hydra.launcher.signal_delay_s=3")
     done = launch(*LOCAL, *limit, "attack=a", "seconds=60")
     assert done.returncode == 1
     assert "timed-out too many times" in done.stdout
