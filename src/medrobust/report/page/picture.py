@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Strips:
 
 
 def strips(path: Path) -> Strips | None:
-    """The sheet that lies beside a row, or None when there is none or it is damaged."""
+    """The sheet that lies beside a row, or None when there is none that can be read."""
     try:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.verify()
             (width, height), text = image.size, image.info.get("Description", "")
-    except (FileNotFoundError, UnidentifiedImageError, SyntaxError):
+    except (OSError, SyntaxError):  # what Pillow raises on damage
         return None
     uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return Strips(uri, width, height, tuple(str(text).split("\n")))
