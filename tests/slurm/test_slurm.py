@@ -54,7 +54,7 @@ class Sweep:
 
     def end(self) -> tuple[int, str]:
         """Exit status and what was printed."""
-        return self.process.wait(timeout=300), self.log.read_text()
+        return self.process.wait(timeout=600), self.log.read_text()
 
     def ask(self, *command: str) -> str:
         """What a Slurm program prints."""
@@ -86,7 +86,7 @@ class Sweep:
         self.until(lambda: self.restarts(job) == times and self.states()[job] == "PENDING")
         self.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
-    def until(self, found: Callable[[], Any], seconds: float = 150) -> Any:
+    def until(self, found: Callable[[], Any], seconds: float = 300) -> Any:
         """Wait for something true, and return it; the sweep must not end meanwhile."""
         deadline = time.monotonic() + seconds
         while not (value := found()):
