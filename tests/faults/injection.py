@@ -77,14 +77,14 @@ def watch(journal: Journal) -> None:
     Path.replace = rename  # type: ignore[method-assign]
 
 
-def fill_disk(name: str) -> None:
-    """From now on there is no room for files whose name ends so; half of each still fits."""
+def fill_disk(what: str) -> None:
+    """From now on there is no room for files of this kind; half of each still fits."""
     write = store._write
     sync = os.fsync
     state = {"full": False}
 
     def writing(path: Path, data: bytes) -> None:
-        state["full"] = path.name.endswith(name)
+        state["full"] = kind(path) == what
         write(path, data)
 
     def fsync(handle: int) -> None:

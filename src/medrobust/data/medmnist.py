@@ -80,7 +80,8 @@ class MedMNIST(MedicalDataModule):
             download=f"data.download=true, or: curl -L -o {self._official} '{self._url}'",
             layout=f"{self.file} (another name: data.file=NAME.npz data.md5=null)",
         )
-        super().__init__(root, manifests, name=name, size=size or source_px, **common)
+        side = source_px if size is None else size
+        super().__init__(root, manifests, name=name, size=side, **common)
 
     def prepare_data(self) -> None:
         """Draw the phantom, or fetch the official file where `download` is set."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.base import Attack, AttackError
+from medrobust.evaluation.blame import watching
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.memory import Batch, share_out
@@ -96,10 +97,14 @@ class _Craft:
 
         Raises:
             AttackError: the attack broke its contract; names the images.
+            FloatingPointError: NaN in a gradient; names the batch and its images.
         """
         x = batch.images
         try:
-            made, queries = self.attack.craft(self.surrogate, x, batch.labels, seeds=batch.seeds)
+            with watching(self.surrogate, batch.number, batch.ids):
+                made, queries = self.attack.craft(
+                    self.surrogate, x, batch.labels, seeds=batch.seeds
+                )
         except AttackError as error:
             raise AttackError(f"{error}; the batch holds {batch.ids}") from None
         if self.quantize:

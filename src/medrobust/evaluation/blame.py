@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
+from medrobust.attack.goal import Goal
 from medrobust.defense.base import Defense
 from medrobust.evaluation.memory import out_of_memory
 from medrobust.model.victim import Victim
+from medrobust.threat.surrogate import Gradient, Surrogate
 
 
 def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> None:
@@ -57,6 +60,41 @@ def naming(
         which = "images" if alone else "these images together, none alone"
         error.add_note(f"{type(defense).__name__} raised for {which}: {', '.join(alone or ids)}")
         raise
+
+
+@contextmanager
+def watching(surrogate: Surrogate, batch: int, ids: Sequence[str]) -> Iterator[None]:
+    """Refuse a batch in which any gradient held a NaN.
+
+    The sign of NaN is 0 in torch: an attack by signs would stand still and look merely weak.
+
+    Args:
+        surrogate: whose gradients are looked at inside the block, without waiting for the device.
+        batch: its number, from 0.
+        ids: its sample ids.
+
+    Raises:
+        FloatingPointError: after the block; names the batch and its images.
+    """
+    found: list[Tensor] = []
+    look = surrogate.value_and_grad
+
+    def watched(x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+        seen = look(x, goal, seeds=seeds)
+        found.append(seen.grad.isnan().any())
+        return seen
+
+    surrogate.value_and_grad = watched  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del surrogate.value_and_grad
+    if found and torch.stack(found).any():
+        steps = torch.stack(found).nonzero().flatten().tolist()
+        raise FloatingPointError(
+            f"the surrogate's gradients held NaN at looks {steps[:5]} of batch {batch}, "
+            f"which holds {', '.join(ids)}"
+        )
 
 
 def _raises(defense: Defense, victim: Victim, x: Tensor, seeds: Tensor) -> bool:

@@ -1,0 +1,125 @@
+"""A cell that cannot be computed says which images of which batch."""
+
+import pytest
+import torch
+from helpers import small_cnn
+from torch import Tensor, nn
+
+from medrobust.attack.base import AttackError
+from medrobust.attack.bim import BIM
+from medrobust.attack.fgsm import FGSM
+from medrobust.attack.none import NoAttack
+from medrobust.defense.base import Defense
+from medrobust.defense.none import NoDefense
+from medrobust.evaluation.adversarial import adversarial_set
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.predict import answers
+from medrobust.model.victim import Victim
+from medrobust.prediction import Prediction
+from medrobust.threat.oblivious import Oblivious
+
+CPU = torch.device("cpu")
+SETTINGS = {"seed": 0, "batch_size": 4, "device": CPU}
+
+
+class Odd(nn.Module):
+    """Mean of each colour as a logit; NaN, in value or in gradient, where the image is bright."""
+
+    def __init__(self, in_value: bool) -> None:
+        super().__init__()
+        self.in_value = in_value
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.mean(dim=(1, 2, 3)) > 0
+        zero = torch.where(bright, 0.0, 1.0)[:, None] * x.mean(dim=(2, 3)).abs()
+        # Where bright: sqrt(0) is 0, and its gradient 0 * infinity; or 0 / 0.
+        more = zero / zero if self.in_value else zero.sqrt()
+        return x.mean(dim=(2, 3)) + more
+
+
+def odd(in_value: bool) -> Victim:
+    network = Odd(in_value)
+    architecture = {"kind": "odd", "in_value": in_value}
+    return Victim(network, mean=[0.5] * 3, std=[0.5] * 3, architecture=architecture).freeze()
+
+
+@pytest.fixture
+def cache(tmp_path) -> TensorCache:
+    return TensorCache(tmp_path)
+
+
+@pytest.fixture
+def clean() -> ImageSet:
+    """Ten grey images, of which number 5 and 6 are bright."""
+    images = torch.full((10, 3, 8, 8), 0.25)
+    images[5:7] = 0.75
+    return ImageSet(images, torch.zeros(10, dtype=torch.int64), tuple(f"s/{i}" for i in range(10)))
+
+
+@pytest.mark.parametrize("in_value", [True, False], ids=["logits", "gradients"])
+def test_nan_of_the_surrogate_is_found_whatever_the_attack(cache, clean, in_value):
+    surrogate = Oblivious()(odd(in_value), NoDefense())
+    named = r"(logits|gradients) are NaN or infinite for 2 of 4 images of batch 1: s/5, s/6$"
+    with pytest.raises(FloatingPointError, match=named):
+        adversarial_set(surrogate, NoAttack(), clean, quantize=False, cache=cache, **SETTINGS)
+    # The attack meets it first. Whichever way it fails, the batch's images are named.
+    with pytest.raises((AttackError, FloatingPointError), match=r"batch.*s/4.*s/5.*s/6.*s/7"):
+        adversarial_set(surrogate, FGSM(0.1), clean, quantize=False, cache=cache, **SETTINGS)
+    assert cache.keys() == []
+
+
+def test_nan_gradients_on_the_way_are_found_though_the_end_is_sound(cache, clean):
+    """BIM leaves the clean point, meets NaN at its second look, and would stand still there."""
+
+    class Brief(Odd):
+        looks = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.clone()
+            if x.requires_grad:
+                type(self).looks += 1
+                if self.looks == 2:
+                    x.register_hook(lambda grad: grad * torch.nan)
+            return x.mean(dim=(2, 3))
+
+    kind = {"kind": "brief"}
+    half = [0.5] * 3
+    victim = Victim(Brief(False), mean=half, std=half, architecture=kind).freeze()
+    surrogate = Oblivious()(victim, NoDefense())
+    with pytest.raises(FloatingPointError, match=r"NaN at looks \[1\] of batch 0, which holds s/0"):
+        adversarial_set(
+            surrogate, BIM(0.1, steps=3), clean, quantize=False, cache=cache, **SETTINGS
+        )
+    assert cache.keys() == []
+    adversarial_set(surrogate, BIM(0.1, steps=3), clean, quantize=False, cache=cache, **SETTINGS)
+
+
+def test_nan_of_the_victim_names_batch_and_images(cache, clean):
+    with pytest.raises(FloatingPointError, match=r"2 of 4 images of batch 1: s/5, s/6$"):
+        answers(NoDefense(), odd(True), clean, cache=cache, **SETTINGS)
+    assert cache.keys() == []
+
+
+class Picky(Defense):
+    def __init__(self, alone: bool) -> None:
+        super().__init__()
+        self.alone = alone
+
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        if (x > 0.5).any() and (self.alone or len(x) > 1):
+            raise KeyError("too bright")
+        return Prediction(victim(x))
+
+
+@pytest.mark.parametrize(
+    ("alone", "note"),
+    [
+        (True, "Picky raised for images: s/5, s/6"),
+        (False, "Picky raised for these images together, none alone: s/4, s/5, s/6, s/7"),
+    ],
+)
+def test_a_defense_that_raises_names_its_images(cache, clean, alone, note):
+    with pytest.raises(KeyError, match="too bright") as caught:
+        answers(Picky(alone), small_cnn(), clean, cache=cache, **SETTINGS)
+    assert caught.value.__notes__ == [note]
