@@ -143,8 +143,10 @@ def test_the_matrix_sorts_by_keyboard(open_page: Open, path: Path) -> None:
     assert values == sorted(values)
     page.switch_to.active_element.send_keys(Keys.SPACE)
     assert page.execute_script(script, column) == sorted(values, reverse=True)
-    style = "const s = getComputedStyle(document.activeElement); return [s.outlineStyle, s.outlineWidth]"
-    assert page.execute_script(style) == ["solid", "3px"]  # the focus is seen
+    style = page.execute_script(
+        "const s = getComputedStyle(document.activeElement); return [s.outlineStyle, s.outlineWidth]"
+    )
+    assert style == ["solid", "3px"]  # the focus is seen
 
 
 def test_filters(open_page: Open, path: Path) -> None:
