@@ -79,12 +79,13 @@ def test_a_worker_killed_once_costs_nothing(app: Path, launch: Launch) -> None:
 
 @BOTH
 def test_a_job_that_raises_is_missing_in_the_table(
-    launch: Launch, launcher: tuple[str, ...]
+    app: Path, launch: Launch, launcher: tuple[str, ...]
 ) -> None:
     done = launch(*launcher, "attack=a,b,c", "throw=b")
     assert done.returncode == 1
     assert "job 1 is lost: OSError('no space left')" in done.stdout
     assert "3 jobs: 2 rows done" in done.stdout
+    assert "Traceback" in (latest(app) / "1" / "app.log").read_text()
 
 
 @BOTH

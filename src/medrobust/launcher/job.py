@@ -49,13 +49,16 @@ class Job:
             config.hydra.job.id = f"{config.hydra.job.name}_{self.number}"
             config.hydra.job.num = self.number
         HydraConfig.instance().set_config(config)
-        return run_job(
+        result = run_job(
             hydra_context=self.context,
             task_function=self.task,
             config=config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
+        if result.status == JobStatus.FAILED:  # on the way back the traceback would be lost
+            _log.error("job %d raised", self.number, exc_info=result._return_value)
+        return result
 
     def checkpoint(self) -> Any:
         """What submitit queues again after a preemption: the same job, since rows are its state."""
@@ -83,7 +86,7 @@ def settled(job: Job, result: JobReturn) -> JobReturn:
     """The result, or, when the task raised, that of a lost job."""
     if result.status == JobStatus.COMPLETED:
         return result
-    return lost(job, repr(result._return_value))
+    return lost(job, f"{result._return_value!r}; traceback: in the log of its folder")
 
 
 def lost(job: Job, why: object) -> JobReturn:
