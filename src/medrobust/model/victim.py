@@ -95,9 +95,10 @@ class Victim(nn.Module):
     def accelerate(self) -> "Victim":
         """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
 
-        `features` keeps to the plain network. Moving the victim drops the copy.
+        `features` keeps to the plain network. Moving the victim drops the copy; one that is there
+        is kept.
         """
-        self._fast = [accelerated(self.network)]
+        self._fast = self._fast or [accelerated(self.network)]
         return self
 
     def _apply(self, *args: Any, **kwargs: Any) -> "Victim":

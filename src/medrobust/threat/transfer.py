@@ -24,4 +24,6 @@ class Transfer(Threat):
                 "model@threat.surrogate_model=<model> or threat.surrogate_seed=<seed>, "
                 "or set threat=oblivious"
             )
-        return VictimSurrogate(self.surrogate.to(victim.mean.device).accelerate())
+        if self.surrogate.mean.device != victim.mean.device:  # moving drops the faster copy
+            self.surrogate.to(victim.mean.device)
+        return VictimSurrogate(self.surrogate.accelerate())
