@@ -89,7 +89,7 @@ def test_the_gallery_shows_the_cached_pixels(rows: RowStore, tmp_path: Path) -> 
     names = run("gallery")
     assert [name.partition(" ")[0] for name in names["sets"]] == ["fgsm", "fgsm", "pgd", "pgd"]
     assert [row.id for row in names["sheets"]] == ["pgd-2"]
-    shown = torch.as_tensor(names["grid"][1][0].images[0].get_array()[..., 0])
+    shown = torch.as_tensor(names["grid"][1][0].images[0].get_array())
     assert torch.equal(shown, (IMAGES[1, 0] + 2 / 255).clamp(0, 1))
     for path in (tmp_path / "cache").rglob("*.safetensors"):
         path.unlink()

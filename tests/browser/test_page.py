@@ -144,7 +144,7 @@ def test_the_matrix_sorts_by_keyboard(open_page: Open, path: Path) -> None:
     page.switch_to.active_element.send_keys(Keys.SPACE)
     assert page.execute_script(script, column) == sorted(values, reverse=True)
     style = page.execute_script(
-        "const s = getComputedStyle(document.activeElement); return [s.outlineStyle, s.outlineWidth]"
+        "const s = getComputedStyle(document.activeElement);return [s.outlineStyle, s.outlineWidth]"
     )
     assert style == ["solid", "3px"]  # the focus is seen
 
