@@ -50,13 +50,15 @@ def test_others_go_on_after_it(zygote: Zygote, outputs: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("attack.steps=0", ["attack.steps", "0", "expected"]),
+        pytest.param("attack.steps=0", ["attack.steps", "0", "expected"], marks=pytest.mark.slow),
         ("attack.eps=-1", ["attack.eps", "-1"]),
         ("batch_size=0", ["batch_size", "0"]),
-        ("precision=float17", ["precision", "float17", "float32"]),
-        ("trainer.accelerator=abacus", ["abacus"]),
+        pytest.param(
+            "precision=float17", ["precision", "float17", "float32"], marks=pytest.mark.slow
+        ),
+        pytest.param("trainer.accelerator=abacus", ["abacus"], marks=pytest.mark.slow),
         ("split=tset", ["tset"]),
-        ("data.size=0", ["data.size", "0", "expected"]),
+        pytest.param("data.size=0", ["data.size", "0", "expected"], marks=pytest.mark.slow),
     ],
 )
 def test_a_value_out_of_range_is_named_and_no_row_lost(

@@ -18,7 +18,15 @@ def spoil(path: Path, place: float) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("place", [0.0, 0.0005, 0.5, 1.0], ids=["length", "header", "body", "end"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(0.0, id="length", marks=pytest.mark.slow),
+        pytest.param(0.0005, id="header", marks=pytest.mark.slow),
+        pytest.param(0.5, id="body"),
+        pytest.param(1.0, id="end", marks=pytest.mark.slow),
+    ],
+)
 def test_a_flipped_byte_in_a_set_is_found_reported_and_remade(
     place: float,
     zygote: Zygote,
@@ -50,6 +58,7 @@ def test_a_flipped_byte_in_a_set_is_found_reported_and_remade(
     assert main(["verify", *shown]) == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_row_is_named_and_the_others_go_on(zygote: Zygote, outputs: Path) -> None:
     assert zygote.run(outputs, *MATRIX) == 0
     path = sorted((outputs / "rows").glob("*.json"))[0]
@@ -70,7 +79,10 @@ class Evil:
         return Path.mkdir, (self.target,)
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "pickle"])
+@pytest.mark.parametrize(
+    "how",
+    [*(pytest.param(how, marks=pytest.mark.slow) for how in ("flipped", "cut")), "pickle"],
+)
 def test_a_bad_checkpoint_is_refused_and_runs_nothing(
     how: str, zygote: Zygote, outputs: Path, tmp_path: Path
 ) -> None:

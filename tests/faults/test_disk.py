@@ -47,6 +47,7 @@ def test_a_disk_that_is_really_full(
     assert left(outputs).rows == whole.left.rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "status"), [("cache", "failed"), ("row", None)])
 def test_no_room_for(
     name: str, status: str | None, zygote: Zygote, outputs: Path, whole: Whole

@@ -17,7 +17,14 @@ from medrobust.result.lock import locked_now
 EVALUATE = Path(__file__).resolve().parents[2] / "evaluate.py"
 
 
-@pytest.mark.parametrize(("event", "count"), [("craft", 1), ("craft", 6), ("renamed row", 1)])
+@pytest.mark.parametrize(
+    ("event", "count"),
+    [
+        ("craft", 1),
+        pytest.param("craft", 6, marks=pytest.mark.slow),
+        pytest.param("renamed row", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_sigterm_stops_at_once_and_marks_nothing(
     event: str, count: int, zygote: Zygote, outputs: Path, whole: Whole
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from faults.conftest import Whole
 from faults.sweeps import MATRIX, Zygote, events, left, until
 
@@ -31,6 +32,7 @@ def test_they_share_the_work(zygote: Zygote, outputs: Path, whole: Whole) -> Non
     assert Counter("skipped" in mark for mark in marks) == {False: 4, True: 4}
 
 
+@pytest.mark.slow
 def test_the_second_says_whom_it_waits_for(zygote: Zygote, outputs: Path) -> None:
     cell = ["attack=pgd", "attack.steps=2", "batch_size=6"]
     first = zygote.start(outputs, *cell, slow=2.0)

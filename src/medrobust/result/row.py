@@ -37,8 +37,9 @@ class Row:
             abstention counts as its leading class.
         clean_confusion: the same on the clean images.
         classes: class names.
-        fingerprints: `victim`, `surrogate`, `attack`, `defense`, `data`, `adversarial_set`, and
-            `training_images` where the attack learned from them.
+        fingerprints: `victim`, `surrogate`, `attack`, `defense`, `images`, `data`, and
+            `training_images` where the attack learned from them; `adversarial_set`,
+            `clean_answers` and `answers` are keys of the cache.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
         created: ISO time, UTC.
