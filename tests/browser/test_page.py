@@ -192,6 +192,11 @@ def test_the_page_never_scrolls_sideways(open_page: Open, path: Path, width: int
         parseFloat(getComputedStyle(item).fontSize) < 11.9 && !item.closest('svg')).length"""
     )
     assert small == 0
+    heights = page.execute_script(
+        """return [...document.querySelectorAll('figure > svg text')].map(item =>
+        item.getBoundingClientRect().height)"""
+    )
+    assert min(heights) > 11
 
 
 def test_print(open_page: Open, path: Path) -> None:

@@ -10,7 +10,7 @@ from medrobust.report.page.cell import CellView
 from medrobust.result.row import CELL, Row
 
 _NORMS = {"linf": "L∞", "l2": "L2"}
-LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT = 46, 28, 12, 44, 560, 320
+LEFT, RIGHT, TOP, BOTTOM, WIDTH, HEIGHT = 58, 28, 12, 44, 560, 320
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Chart:
         """Budgets that are far enough apart for their labels."""
         kept: list[float] = []
         for eps in self.budgets:
-            if not kept or self.x(eps) - self.x(kept[-1]) > 44:
+            if not kept or self.x(eps) - self.x(kept[-1]) > 60:
                 kept.append(eps)
         return kept
 
