@@ -168,8 +168,7 @@ def adversarial_set(
         checks = craft_checks(
             surrogate, attack, clean, tensors["images"], seeds, batch_size, device
         )
-        whole = time.perf_counter() - start
-        return tensors, {"seconds": seconds, "checks": checks, "seconds_checked": whole}
+        return tensors, {"seconds": seconds, "checks": checks}
 
     entry, replayed = cache.get_or_make(key, make)
     if replayed:
