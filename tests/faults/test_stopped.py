@@ -52,8 +52,7 @@ def test_sigterm_stops_at_once_and_marks_nothing(
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    find_spec("hydra_plugins.hydra_joblib_launcher") is None,
-    reason="needs hydra-joblib-launcher: pip install hydra-joblib-launcher",
+    find_spec("joblib") is None, reason="needs joblib: pip install 'medrobust[launchers]'"
 )
 def test_a_worker_that_the_system_kills(zygote: Zygote, outputs: Path, whole: Whole) -> None:
     """As the kernel does when memory runs out: kill -9 one of joblib's workers, in a cell."""
@@ -72,9 +71,10 @@ def test_a_worker_that_the_system_kills(zygote: Zygote, outputs: Path, whole: Wh
     victim = worker_of(found[0], end)
     assert victim != sweep.pid
     os.kill(victim, signal.SIGKILL)
-    assert sweep.wait(timeout=150) != 0
+    status = sweep.wait(timeout=150)
+    assert "a worker was killed" in (outputs / "log").read_text()
     before = left(outputs)
-    assert len(before.rows) < 4
+    assert (len(before.rows) == 4) == (status == 0)  # the launcher tries a lost cell once more
     for row_id, row in before.rows.items():
         assert row == whole.left.rows[row_id]
     assert zygote.run(outputs, *MATRIX) == 0
