@@ -51,6 +51,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=2,batch_sched_delay=1
 KillWait=5
+MinJobAge=3600
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes}
 PartitionName=main Nodes={host} Default=YES PriorityTier=1 MaxTime=60 State=UP
 PartitionName=urgent Nodes={host} PriorityTier=10 MaxTime=60 State=UP
