@@ -111,7 +111,7 @@ def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
     assert {(row.cell["attack"], row.cell["defense"]) for row in found} == {
         (attack, defense) for attack in ("bim", "pgd") for defense in ("none", "jpeg", "medrdf")
     }
-    for name in ("table.csv", "table.md", "table.tex", "table.png"):
+    for name in ("table.csv", "table.md", "table.tex", "table.png", "report.html"):
         assert (first / name).stat().st_size > 0
     assert "PHANTOM" in (first / "table.md").read_text()
     assert {note["status"] for note in notes(first)} == {"done"}
