@@ -187,7 +187,7 @@ def first_run(
         model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
         for model in (victim, fast)
     ]
-    adversarial = entry.run(x, y)
+    adversarial = entry.run(x, y).detach()
     for handle in handles:
         handle.remove()
     plain = "medrobust" not in entry.library or "plain" in entry.library

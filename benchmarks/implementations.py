@@ -245,6 +245,8 @@ def _pyautoattack(victim: Victim, s: Settings) -> Iterator[Entry]:
             targets = min(9, classes - 1)
             attack.apgd_targeted.n_target_classes = targets
             attack.fab.n_target_classes = targets
+            # As its standard version has them; a custom one starts with five restarts.
+            attack.apgd.n_restarts = attack.apgd_targeted.n_restarts = attack.fab.n_restarts = 1
             if "fab-t" not in attacks:
                 attack.apgd.n_iter = attack.apgd_targeted.n_iter = s.steps
             if len(attacks) == 1:
