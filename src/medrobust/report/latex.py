@@ -1,7 +1,10 @@
 """A table as LaTeX."""
 
+import itertools
+from collections.abc import Iterator
+
 from medrobust.report.table import Cell, Table
-from medrobust.report.text import OUTSIDE, best, legend, parts, shown
+from medrobust.report.text import OUTSIDE, best, legend, opened, parts, side_labels, spans
 
 _ESCAPE = str.maketrans(
     {
@@ -38,13 +41,12 @@ _ESCAPE = str.maketrans(
 
 
 def render(table: Table) -> str:
-    """LaTeX text: a `table` float with booktabs rules; the best of each column is bold."""
-    side = [escape(axis) for axis in table.row_axes]
-    top = [
-        ", ".join(escape(level.label) for level in shown(heading, table.column_axes))
-        for heading in table.column_headings
-    ]
-    bold = best(table)
+    """LaTeX text: a `table` float with booktabs rules; the best of each column is bold.
+
+    Column axes stand one above the other, each label over the columns it spans. A row's label
+    that repeats the one above is blank, and a rule parts the outermost groups.
+    """
+    side, top = len(table.row_axes), len(table.column_headings)
     caption = f"{escape(table.title)}. {escape(table.caption)}"
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
@@ -52,15 +54,12 @@ def render(table: Table) -> str:
         "\\centering",
         f"\\caption{{{caption.rstrip('. ')}.}}",
         "\\resizebox{\\textwidth}{!}{%",
-        f"\\begin{{tabular}}{{{'l' * len(side)}{'r' * len(top)}}}",
+        f"\\begin{{tabular}}{{{'l' * side}{'r' * top}}}",
         "\\toprule",
-        _line([*side, *top]),
+        *_head(table),
         "\\midrule",
+        *_body(table),
     ]
-    for down, (heading, cells) in enumerate(zip(table.row_headings, table.cells, strict=True)):
-        labels = [escape(level.label) for level in shown(heading, table.row_axes)]
-        texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
-        lines.append(_line([*labels, *texts]))
     lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize"]
     below = [" ".join(escape(text) for text in legend(table))]
     below += [f"$^{{{mark}}}$ {escape(flag)}." for mark, flag in enumerate(table.flags, start=1)]
@@ -72,6 +71,34 @@ def render(table: Table) -> str:
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is."""
     return text.translate(_ESCAPE)
+
+
+def _head(table: Table) -> Iterator[str]:
+    """One line per column axis, with rules below all but the innermost."""
+    *outer, inner = spans(table)
+    for row in outer:
+        groups = [f"\\multicolumn{{{width}}}{{c}}{{{escape(label)}}}" for label, width in row]
+        yield _line([*("" for _ in table.row_axes), *groups])
+        ends = list(itertools.accumulate((width for _, width in row), initial=len(table.row_axes)))
+        yield " ".join(
+            f"\\cmidrule(lr){{{start + 1}-{end}}}" for start, end in itertools.pairwise(ends)
+        )
+    yield _line([*map(escape, table.row_axes), *(escape(label) for label, _ in inner)])
+
+
+def _body(table: Table) -> Iterator[str]:
+    r"""The rows; `\midrule` before a new outermost group, more space before an inner one."""
+    bold = best(table)
+    innermost = len(table.row_axes) - 1
+    starts = opened(table.row_headings, table.row_axes)
+    # Where every group is one row, rules would part each row from the next.
+    grouped = {depth for depth in range(innermost) if any(start > depth for start in starts)}
+    rows = zip(starts, side_labels(table), table.cells, strict=True)
+    for down, (start, labels, cells) in enumerate(rows):
+        if down and start in grouped:
+            yield "\\midrule" if start == 0 else "\\addlinespace"
+        texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
+        yield _line([*map(escape, labels), *texts])
 
 
 def _cell(table: Table, cell: Cell, bold: bool) -> str:

@@ -1,11 +1,15 @@
 """A table as Markdown."""
 
 from medrobust.report.table import Cell, Table
-from medrobust.report.text import best, legend, parts, shown, superscript
+from medrobust.report.text import best, legend, parts, shown, side_labels, superscript
 
 
 def render(table: Table) -> str:
-    """Markdown text: heading, table, legend and footnotes; the best of each column is bold."""
+    """Markdown text: heading, table, legend and footnotes; the best of each column is bold.
+
+    A row's label that repeats the one above is blank. Markdown has one line of headings, so a
+    column's names every level.
+    """
     side = [escape(axis) for axis in table.row_axes]
     top = [
         " · ".join(escape(level.label) for level in shown(heading, table.column_axes))
@@ -19,10 +23,9 @@ def render(table: Table) -> str:
         _line([*(":---" for _ in side), *("---:" for _ in top)]),
     ]
     bold = best(table)
-    for down, (heading, cells) in enumerate(zip(table.row_headings, table.cells, strict=True)):
-        labels = [escape(level.label) for level in shown(heading, table.row_axes)]
+    for down, (labels, cells) in enumerate(zip(side_labels(table), table.cells, strict=True)):
         texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
-        lines.append(_line([*labels, *texts]))
+        lines.append(_line([*map(escape, labels), *texts]))
     lines += ["", " ".join(escape(text) for text in legend(table))]
     for mark, flag in enumerate(table.flags, start=1):
         lines += ["", f"{superscript((mark,))} {escape(flag)}."]

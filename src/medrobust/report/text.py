@@ -1,5 +1,7 @@
 """Cells, headings and legend as text; every renderer prints these."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medrobust.report.label import Level
@@ -76,6 +78,45 @@ def superscript(marks: tuple[int, ...]) -> str:
 def shown(heading: Heading, axes: tuple[str, ...]) -> list[Level]:
     """The levels of a heading that the table prints."""
     return [level for level in heading if level.axis in axes]
+
+
+def opened(headings: Sequence[Heading], axes: tuple[str, ...]) -> list[int]:
+    """For each heading the outermost level where it leaves the one before; 0 for the first.
+
+    Levels further out than that repeat, and a table need not print them again.
+    """
+    places = [shown(heading, axes) for heading in headings]
+    starts = [0]
+    for before, place in itertools.pairwise(places):
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, place, strict=True))
+        starts.append(sum(1 for _ in same))
+    return starts
+
+
+def side_labels(table: Table) -> list[list[str]]:
+    """Labels of each row; one that repeats the row above is empty."""
+    starts = opened(table.row_headings, table.row_axes)
+    return [
+        [
+            level.label if depth >= start else ""
+            for depth, level in enumerate(shown(heading, table.row_axes))
+        ]
+        for heading, start in zip(table.row_headings, starts, strict=True)
+    ]
+
+
+def spans(table: Table) -> list[list[tuple[str, int]]]:
+    """Per column axis, outermost first: labels, and how many columns each spans."""
+    starts = opened(table.column_headings, table.column_axes)
+    rows: list[list[tuple[str, int]]] = [[] for _ in table.column_axes]
+    for heading, start in zip(table.column_headings, starts, strict=True):
+        for depth, level in enumerate(shown(heading, table.column_axes)):
+            if depth >= start:
+                rows[depth].append((level.label, 1))
+            else:
+                label, width = rows[depth][-1]
+                rows[depth][-1] = (label, width + 1)
+    return rows
 
 
 def legend(table: Table) -> list[str]:
