@@ -52,7 +52,8 @@ class TableConfig:
 
     Attributes:
         title: heading.
-        rows: axes down the side, outermost first; see `AXES`.
+        rows: axes down the side, outermost first; see `AXES`. Settings of attacks and defenses
+            (`attack.eps`, `defense.noise`) are axes too.
         columns: axes across the top.
         metric: key of `Row.metrics`.
         percent: print 100 times the value.
@@ -93,8 +94,12 @@ class TableConfig:
         """Raise `TableError` when an axis or another value is none of those known."""
         axes = (*self.rows, *self.columns)
         for axis in axes:
-            if axis not in AXES:
-                raise TableError(f"table axis {axis!r} is unknown; choose from {', '.join(AXES)}")
+            parent, _, name = axis.partition(".")
+            if axis not in AXES and not (parent in ("attack", "defense") and name):
+                raise TableError(
+                    f"table axis {axis!r} is unknown; choose from {', '.join(AXES)}, or a setting "
+                    "such as attack.eps or defense.noise"
+                )
         if not self.rows or not self.columns or len(set(axes)) != len(axes):
             raise TableError(
                 f"table.rows={list(self.rows)} and table.columns={list(self.columns)}: each needs "

@@ -1,15 +1,12 @@
 """What a table calls its lines: the choice, and the settings that tell it from its neighbours."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medrobust.number import NumberError, fraction
-from medrobust.report.config import AXES, TableError
+from medrobust.report.config import AXES
 from medrobust.result.row import Row
-
-OTHER = "config"
-"""Axis for what tells two rows apart when no named axis does (a split, quantisation, …)."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +14,7 @@ class Level:
     """One place on an axis.
 
     Attributes:
-        axis: one of `AXES`, or `OTHER`.
+        axis: one of `AXES`, a setting such as `attack.eps`, or `OTHER`.
         choice: name of the config choice.
         label: the choice, with the settings that differ among rows of this choice.
     """
@@ -25,41 +22,6 @@ class Level:
     axis: str
     choice: str
     label: str
-
-
-def levels(rows: Sequence[Row], axes: Sequence[str], merge: Iterable[str]) -> list[list[Level]]:
-    """The place of each row on each axis.
-
-    Args:
-        rows: of one table, in order.
-        axes: from `AXES`, without the axis `OTHER`.
-        merge: settings such as `defense.steps` that make no label.
-
-    Returns:
-        For each row its levels, one per axis; one more, on `OTHER`, when the axes do not tell
-        all rows apart.
-
-    Raises:
-        TableError: two rows have the same config.
-    """
-    columns = [_axis(rows, axis, set(merge)) for axis in axes]
-    places = [list(place) for place in zip(*columns, strict=True)]
-    groups: dict[tuple[Level, ...], list[int]] = {}
-    for number, place in enumerate(places):
-        groups.setdefault(tuple(place), []).append(number)
-    configs = [flatten(row.config) for row in rows]
-    keys: dict[str, None] = {}
-    for members in groups.values():
-        found = differing([configs[number] for number in members])
-        if len(members) > 1 and not found:
-            names = ", ".join(rows[number].id for number in members)
-            raise TableError(f"rows {names} have the same config; give the table one of them")
-        keys |= dict.fromkeys(found)
-    if keys:
-        for place, config in zip(places, configs, strict=True):
-            text = " ".join(_setting(key, config[key]) for key in keys if key in config)
-            place.append(Level(OTHER, text, text))
-    return places
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -118,7 +80,14 @@ def variant(row: Row, axis: str) -> Mapping[str, Any]:
     }
 
 
-def _axis(rows: Sequence[Row], axis: str, merge: set[str]) -> list[Level]:
+def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list[Level]:
+    """The place of each row on one of `AXES`.
+
+    Args:
+        rows: of one table.
+        axis: from `AXES`.
+        merge: settings such as `defense.steps` that make no label.
+    """
     if axis == "seed":
         return [Level(axis, str(row.seed), f"seed {row.seed}") for row in rows]
     choices = [row.cell.get(axis, "") for row in rows]
@@ -136,12 +105,13 @@ def _axis(rows: Sequence[Row], axis: str, merge: set[str]) -> list[Level]:
             ]
             for number in members:
                 own = settings[number]
-                said = [_setting(key, own[key]) for key in keys if key in own]
+                said = [setting(key, own[key]) for key in keys if key in own]
                 labels[number] = " ".join([labels[number], *said])
     return [Level(axis, *pair) for pair in zip(choices, labels, strict=True)]
 
 
-def _setting(key: str, value: Any) -> str:
+def setting(key: str, value: Any) -> str:
+    """A setting with its name: `eps=8/255`; of an object its class."""
     if key.rpartition(".")[2] == "class":
         name = str(value).rpartition(".")[2]
         owner = key.rpartition(".")[0].rpartition(".")[2]

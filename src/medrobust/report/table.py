@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from medrobust.report.config import ReferenceConfig, TableConfig, TableError
 from medrobust.report.crosscheck import crosschecks
 from medrobust.report.footnote import caption, notes
-from medrobust.report.label import Level, levels, varying
+from medrobust.report.label import Level, varying
 from medrobust.report.match import paper_value
+from medrobust.report.place import places
 from medrobust.report.reference import PaperValue
+from medrobust.report.setting import absent, hidden
 from medrobust.result.row import Row
 
 if TYPE_CHECKING:
@@ -125,7 +127,8 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     """Pivot rows.
 
     An axis that varies and is in neither `config.rows` nor `config.columns` goes before the rows'
-    axes, so that no row hides another.
+    axes, so that no row hides another. An attack or a defense that settings on the axes tell from
+    the others (`defense.noise`, `defense.denoiser`) needs no axis of its own.
 
     Args:
         rows: in the order of the sweep, which is the order of the table.
@@ -139,11 +142,11 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     rows = list({row.id: row for row in rows}.values())
     phantom = _checked(rows, config.metric)
     placed = (*config.rows, *config.columns)
-    row_axes = [*(axis for axis in varying(rows) if axis not in placed), *config.rows]
+    spare = [axis for axis in varying(rows) if axis not in placed]
+    row_axes = [*hidden(rows, placed, spare), *config.rows]
     axes = [*row_axes, *config.columns]
-    places = levels(rows, axes, config.merge)
     side, top = [], []
-    for place in places:
+    for place in places(rows, axes, config.merge, named=config.columns):
         side.append((*place[: len(row_axes)], *place[len(axes) :]))
         top.append(tuple(place[len(row_axes) : len(axes)]))
     checked = crosschecks(rows)
@@ -169,7 +172,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
         column_axes=_shown(across),
         cells=cells,
         flags=flags,
-        notes=tuple(notes(rows, config, reference, papers)),
+        notes=(*notes(rows, config, reference, papers), *absent(rows, placed)),
         phantom=phantom,
     )
 
