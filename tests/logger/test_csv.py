@@ -11,8 +11,8 @@ from medrobust.result.row import Row
 ROW = Row(
     id="abc",
     status="done",
-    cell={},
-    metrics={"clean/accuracy": 0.75, "pgd/accuracy": 0.25},
+    cell={"attack": "pgd"},
+    metrics={"clean_accuracy": 0.75, "accuracy": 0.25},
     checks={"linf_max": 0.03},
     seconds={"craft": 1.5},
     config={"attack": {"eps": "8/255"}},

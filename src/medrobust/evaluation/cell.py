@@ -21,6 +21,7 @@ from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.provenance import revision, versions
 from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
+from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.number import whole
 from medrobust.result.row import CELL, Row
 from medrobust.result.store import RowStore, write_atomically
@@ -75,12 +76,18 @@ def run_cell(config: DictConfig) -> float | None:
         )
         store.put(row)
         _note(folder, row, "failed", overrides, store)
+        try:
+            log_cell(instantiate(config.logger), row, {})
+        except Exception as unlogged:  # what failed first matters more
+            _log.error("not logged: %s: %s", type(unlogged).__name__, unlogged)
         if job.mode != RunMode.MULTIRUN:
             raise error from None
         _log.error("failed: %s: %s (row %s)", type(error).__name__, error, row.id[:12])
         return None
     store.path(failure_id).unlink(missing_ok=True)
     _note(folder, row, status, overrides, store)
+    if status == "skipped":  # so that the logger has every cell of the sweep
+        log_cell(instantiate(config.logger), row, kept_pictures(store.picture(row.id)))
     name = config.table.metric
     interval = row.intervals.get(name, [float("nan")] * 2)
     value = row.metrics.get(name)
@@ -178,13 +185,7 @@ def _row(
         # Before the row: a finished one has it.
         write_atomically(store.picture(row_id), sheet(pictures))
         store.put(row)
-    logger = instantiate(config.logger)
-    logger.log_row(row)
-    if row.confusion is not None:
-        logger.log_confusion(row.confusion, row.classes)
-    captions = [f"{name}: clean, adversarial, defended, difference" for name in pictures]
-    logger.log_images("strip", list(pictures.values()), captions)
-    logger.finish()
+    log_cell(instantiate(config.logger), row, pictures)
     return row, "done"
 
 

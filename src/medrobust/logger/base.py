@@ -17,16 +17,23 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 
 def summary_of(row: "Row") -> dict[str, float]:
-    """A row's numbers under flat names: `<condition>/<metric>`, where a row's metrics bear it.
+    """A row's numbers under flat names, `<condition>/<metric>`.
 
-    Metrics come as they are named in the row, checks as `check/<name>`, seconds as
-    `seconds/<name>`.
+    The condition of a metric is `clean` when it is of the clean images, else the attack, so that
+    runs grouped by defense make a line of the matrix: `clean/accuracy`, `pgd/accuracy`,
+    `pgd/attack_success_rate`. Checks are `check/<name>`, seconds `seconds/<name>`.
     """
+    attack = row.cell["attack"].replace("/", "_")  # a choice may lie in a folder of choices
     return {
-        **row.metrics,
+        **{_measured(name, attack): value for name, value in row.metrics.items()},
         **{f"check/{name}": value for name, value in row.checks.items()},
         **{f"seconds/{name}": value for name, value in row.seconds.items()},
     }
+
+
+def _measured(name: str, attack: str) -> str:
+    metric = name.removeprefix("clean_")
+    return f"{attack if metric == name else 'clean'}/{metric}"
 
 
 class CellLogger(Logger):

@@ -1,7 +1,8 @@
 """Logs to Weights & Biases, online or into a folder that `wandb sync` uploads later."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -85,12 +86,21 @@ class WandbLogger(LightningWandbLogger, CellLogger):
         }
         super().__init__(name=name, save_dir=folder, project=project, **settings)
         self._wandb_init.pop("anonymous", None)  # Lightning's; wandb warns that it has no effect
+        self._row: Row | None = None
 
     def log_row(self, row: "Row") -> None:
-        """Config as the run's config, numbers and identity as its summary."""
+        """Config and names as the run's config and tags, numbers and identity as its summary."""
+        self._row = row
         run = self.experiment
-        run.config.update({**row.config, "row": row.id}, allow_val_change=True)
-        run.summary.update({**summary_of(row), "status": row.status, "n": row.n})
+        run.tags = tuple(dict.fromkeys((*(run.tags or ()), *tags_of(row))))
+        names = {"row": row.id, "cell": row.cell, "overrides": row.overrides}
+        run.config.update({**row.config, **names}, allow_val_change=True)
+        about = {"status": row.status, "n": row.n, "phantom": row.phantom}
+        run.summary.update({**summary_of(row), **about})
+        if row.flags:
+            run.summary.update({"flags": "; ".join(row.flags)})
+        if row.error is not None:
+            run.summary.update({"error": row.error.rstrip().splitlines()[-1]})
 
     def log_matrix(self, name: str, matrix: "DataFrame") -> None:
         """Log a `wandb.Table`."""
@@ -100,7 +110,8 @@ class WandbLogger(LightningWandbLogger, CellLogger):
         columns: list[str | int] = [str(column) for column in frame.columns]
         # Through plain lists: wandb reads a pandas frame by dtypes that newer pandas renamed.
         data = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
-        self.experiment.log({name: wandb.Table(columns=columns, data=data)})
+        with _staged_in(self.save_dir):
+            self.experiment.log({name: wandb.Table(columns=columns, data=data)})
 
     def log_confusion(self, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
         """Log the counts as the table `confusion`."""
@@ -112,18 +123,54 @@ class WandbLogger(LightningWandbLogger, CellLogger):
     def log_images(
         self, name: str, images: Sequence[Picture], captions: Sequence[str] | None = None
     ) -> None:
-        """Log `wandb.Image`s."""
+        """Log a `wandb.Table`, one line per picture with the cell's names to filter by.
+
+        The same pictures go under `<name>/pictures`, as media: a panel can page through them.
+        """
         import wandb
 
         captions = [""] * len(images) if captions is None else captions
-        pairs = zip(images, captions, strict=True)
-        self.experiment.log({name: [wandb.Image(image, caption=text) for image, text in pairs]})
+        names = {} if self._row is None else self._row.cell
+        table = wandb.Table(columns=[*names, "caption", "picture"])
+        media = []
+        with _staged_in(self.save_dir):
+            for image, text in zip(images, captions, strict=True):
+                media.append(wandb.Image(image, caption=text))
+                table.add_data(*names.values(), text, wandb.Image(image))
+            self.experiment.log({name: table, f"{name}/pictures": media})
 
     def finish(self) -> None:
         """End the run, so that the next cell of a sweep begins its own."""
         if self._experiment is not None:
-            self._experiment.finish()
+            failed = self._row is not None and self._row.status == "failed"
+            self._experiment.finish(exit_code=int(failed))
             self._experiment = None
+            self._row = None
+
+
+@contextmanager
+def _staged_in(folder: str | None) -> Iterator[None]:
+    """Let wandb keep what is to upload of tables below the run's folder, not in the home folder.
+
+    An offline run is synced from there, maybe from another machine of the cluster.
+    """
+    key = "WANDB_DATA_DIR"
+    if folder is None or key in os.environ:
+        yield
+        return
+    os.environ[key] = str(Path(folder).resolve() / "wandb" / "data")
+    try:
+        yield
+    finally:
+        del os.environ[key]
+
+
+def tags_of(row: "Row") -> list[str]:
+    """Labels to search a cell by: `attack=pgd` …, and `phantom`, `flagged` or `failed`."""
+    names = [f"{axis}={name}" for axis, name in row.cell.items() if name]
+    marks = {"phantom": row.phantom, "flagged": row.flags, "failed": row.status == "failed"}
+    # wandb refuses longer ones; the config has the whole name.
+    return [tag[:64] for tag in (*names, *(mark for mark, holds in marks.items() if holds))]
 
 
 def logged_in(environment: Mapping[str, str]) -> bool:
