@@ -108,6 +108,17 @@ def test_rows_of_three_axes_are_grouped() -> None:
     assert rules == [(3, r"\addlinespace"), (7, r"\midrule"), (11, r"\addlinespace")]
 
 
+def test_rules_stand_around_groups_of_several_rows() -> None:
+    pairs = [("vgg16", "none"), ("resnet50", "none"), *(("resnet18", name) for name in DEFENSES)]
+    rows = [
+        make_row(number / 10, model=model, defense=defense)
+        for number, (model, defense) in enumerate(pairs)
+    ]
+    shown = build(rows, TableConfig(rows=("model", "defense")))
+    body = lines(latex.render(shown))[2:]
+    assert [at for at, line in enumerate(body) if line == r"\midrule"] == [2]
+
+
 def test_groups_of_one_row_have_no_rules() -> None:
     rows = [
         make_row(number / 10, model=model, defense=defense)

@@ -91,11 +91,11 @@ def _body(table: Table) -> Iterator[str]:
     bold = best(table)
     innermost = len(table.row_axes) - 1
     starts = opened(table.row_headings, table.row_axes)
-    # Where every group is one row, rules would part each row from the next.
-    grouped = {depth for depth in range(innermost) if any(start > depth for start in starts)}
     rows = zip(starts, side_labels(table), table.cells, strict=True)
     for down, (start, labels, cells) in enumerate(rows):
-        if down and start in grouped:
+        # Rules part groups, not rows: between two groups of one row there is none.
+        around = (*starts[down - 1 : down], *starts[down + 1 : down + 2])
+        if down and start < innermost and any(other > start for other in around):
             yield "\\midrule" if start == 0 else "\\addlinespace"
         texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
         yield _line([*map(escape, labels), *texts])
