@@ -1,14 +1,21 @@
 """Settings as axes of a table."""
 
+from pathlib import Path
+
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from medrobust.report import latex, markdown
 from medrobust.report.config import TableConfig, TableError
 from medrobust.report.table import Table, build
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def medrdf(noise: str, denoiser: str, accuracy: float | None = 0.5, **more: object) -> Row:
@@ -57,6 +64,28 @@ def test_rows_of_noise_and_denoiser_replace_the_choice() -> None:
     assert [line.split("|")[1].strip() for line in found[2:]] == [
         *("none", "median", "Gaussian", "", "Poisson", "")
     ]
+
+
+def test_medrdf_table3_is_laid_out_as_in_the_paper() -> None:
+    GlobalHydra.instance().clear()
+    rows = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        experiment = compose(
+            "evaluate", overrides=["experiment=medrdf/table3"], return_hydra_config=True
+        )
+        for defense in experiment.hydra.sweeper.params.defense.split(","):
+            config = compose("evaluate", overrides=[f"defense={defense}"])
+            filters = OmegaConf.to_container(config.defense, resolve=True)
+            rows.append(make_row(0.5, attack="none", defense=defense, filters=filters))
+    node = OmegaConf.to_container(experiment.table, resolve=True)
+    table = build(rows, TableConfig.parse(node))
+    filtered = ("NoDefense", "GaussianSmoothing", "Median")
+    noises = ("GaussianNoise", "SaltPepperNoise", "PoissonNoise")
+    assert side(table) == [
+        *([name, "–"] for name in ("none", "gaussian_smoothing", "median")),
+        *([noise, denoiser] for noise in noises for denoiser in filtered),
+    ]
+    assert all(cell.paper for line in table.cells for cell in line)
 
 
 def test_columns_of_attack_and_eps() -> None:

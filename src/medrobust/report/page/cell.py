@@ -10,6 +10,7 @@ from medrobust.report.failure import reason
 from medrobust.report.label import readable, variant
 from medrobust.report.page.confusion import Confusion, confusion
 from medrobust.report.page.picture import Strips, strips
+from medrobust.report.setting import ABSENT
 from medrobust.report.table import Cell, Table
 from medrobust.report.text import Parts, best, number, parts, shown
 from medrobust.result.row import Row
@@ -110,7 +111,11 @@ def views(table: Table, pictures: Mapping[str, Path]) -> list[list[CellView]]:
             colours = ("", "")
             if cell.value is not None:
                 colours = heat((cell.value - span[0]) / (span[1] - span[0]))
-            defense = next((level.label for level in levels if level.axis == "defense"), "")
+            defense = " ".join(
+                level.label
+                for level in levels
+                if level.axis.partition(".")[0] == "defense" and level.label != ABSENT
+            )
             line.append(
                 CellView(
                     number=place,
