@@ -261,6 +261,8 @@ def test_wandb_runs_of_a_sweep_share_a_group(
     assert len(files) == 3  # two cells and the matrix
     group = latest(root).name.encode()
     assert all(group in path.read_bytes() for path in files)
+    assert run("-m", "attack=none,fgsm", "logger=wandb") == 0  # all were there before
+    assert len(list(latest(root).rglob("*.wandb"))) == 3
 
 
 def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
