@@ -17,6 +17,13 @@ def _group() -> str | None:
     return Path(job.sweep.dir).name if job.mode == RunMode.MULTIRUN else None
 
 
+def _folder() -> str:
+    """The sweep's folder, and outside a sweep the job's own."""
+    job = HydraConfig.get()
+    sweep = job.mode == RunMode.MULTIRUN
+    return str(Path(job.sweep.dir if sweep else job.runtime.output_dir).resolve())
+
+
 def _label(*groups: str) -> str | None:
     """The job's choices of some groups, None where it has none of them."""
     choices = HydraConfig.get().runtime.choices
@@ -28,8 +35,10 @@ def register() -> None:
 
     `${medrobust.suffix:<bool>,<text>}`: the text when the condition holds, else nothing.
     `${medrobust.group:}`: name of the sweep that a job belongs to, else null.
+    `${medrobust.folder:}`: folder of the sweep that a job belongs to, else the job's own.
     `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
     """
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
     OmegaConf.register_new_resolver("medrobust.group", _group, replace=True)
+    OmegaConf.register_new_resolver("medrobust.folder", _folder, replace=True)
     OmegaConf.register_new_resolver("medrobust.label", _label, replace=True)

@@ -119,6 +119,7 @@ def test_an_offline_run_holds_everything_that_was_logged(offline: Path) -> None:
     assert summary["mdda_pgd/accuracy"] == 0.25
     assert summary["clean/accuracy"] == 0.75
     assert summary["seconds/craft"] == 1.5
+    assert history["mdda_pgd/accuracy"] == 0.25  # drawn without being asked for
     assert (summary["n"], summary["status"]) == (12, "done")
     assert history["train/loss"] == 2.5
 

@@ -95,8 +95,10 @@ class WandbLogger(LightningWandbLogger, CellLogger):
         run.tags = tuple(dict.fromkeys((*(run.tags or ()), *tags_of(row))))
         names = {"row": row.id, "cell": row.cell, "overrides": row.overrides}
         run.config.update({**row.config, **names}, allow_val_change=True)
-        about = {"status": row.status, "n": row.n, "phantom": row.phantom}
-        run.summary.update({**summary_of(row), **about})
+        numbers = summary_of(row)
+        if numbers:
+            run.log(numbers)  # into the summary too; panels draw by themselves only what is logged
+        run.summary.update({"status": row.status, "n": row.n, "phantom": row.phantom})
         if row.flags:
             run.summary.update({"flags": "; ".join(row.flags)})
         if row.error is not None:
