@@ -35,7 +35,9 @@ def test_a_missing_choice_is_found_before_the_first_job() -> None:
             if "attack=nothing" in sweep_overrides:
                 raise ValueError("no such attack")
 
-    sweeper = BasicSweeper(max_batch_size=None)
+    # Hydra loads its plugins anew for every application, and its constructor names the latest.
+    sweeper = BasicSweeper.__new__(BasicSweeper)
+    sweeper.max_batch_size = None
     sweeper.config = OmegaConf.create({})
     sweeper.hydra_context = None
     sweeper.config_loader = Loader()  # type: ignore[attr-defined]
