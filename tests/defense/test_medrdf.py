@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import LinearNetwork, linear_victim, small_cnn
+from helpers import LinearNetwork, small_cnn
 from scipy.stats import binomtest, norm
 from torch import nn
 
