@@ -1,5 +1,6 @@
 """A training split in memory, for what learns from one, and a defense that is all noise."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from torch import Tensor
@@ -13,12 +14,16 @@ from medrobust.rng import normal
 
 class Entry(NamedTuple):
     id: str
+    label: int | None
 
 
 class ToyDataset:
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
-        self.entries = [Entry(f"toy/train/{i}") for i in range(len(images))]
+        self.entries = [
+            Entry(f"toy/train/{i}", int(label) if label.ndim == 0 else None)
+            for i, label in enumerate(labels)
+        ]
 
     def keep(self, index: Tensor) -> None:
         """Only these samples, under their old names."""
@@ -40,8 +45,15 @@ class ToyData:
     name = "toy"
     task = "classification"
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, digest: str = "toy") -> None:
         self.train = ToyDataset(images, labels)
+        self.manifest = SimpleNamespace(digest=digest)
+
+    def prepare_data(self) -> None:
+        """Nothing to fetch."""
+
+    def setup(self, stage: str) -> None:
+        """Nothing to list."""
 
     def dataset(self, split: str) -> ToyDataset:
         assert split == "train"

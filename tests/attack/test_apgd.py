@@ -112,7 +112,7 @@ def test_default_first_step_is_twice_the_radius() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"norm": "l1"}, r"attack\.norm='l1', expected one of linf, l2"),
+        ({"norm": "l1"}, r"attack\.norm='l1', expected linf or l2"),
         ({"rho": 1.5}, r"attack\.rho="),
         ({"momentum": 0}, r"attack\.momentum="),
         ({"eps": 2.0}, r"attack\.eps="),

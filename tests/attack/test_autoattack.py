@@ -175,7 +175,7 @@ def test_batch_changes_no_bit(row_surrogate: VictimSurrogate, size: int) -> None
     ("settings", "message"),
     [
         ({"version": "fast"}, r"attack\.version='fast', expected one of standard, plus, rand"),
-        ({"norm": "l1"}, r"attack\.norm='l1', expected one of linf, l2"),
+        ({"norm": "l1"}, r"attack\.norm='l1', expected linf or l2"),
         ({"target": NextClass()}, r"attack\.target=NextClass: AutoAttack leads away"),
         ({"eps": 0}, r"attack\.eps="),
         ({"steps": 0}, r"attack\.steps="),

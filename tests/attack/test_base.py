@@ -3,8 +3,14 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.fgsm import FGSM
 from medrobust.attack.goal import Goal
+from medrobust.attack.pgd import PGD
+from medrobust.attack.pgd_l2 import PGDL2
+from medrobust.defense.median import Median
+from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
+from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 
@@ -113,3 +119,25 @@ def test_distance_against_numpy() -> None:
         distance(x, other, "l2").numpy(), (difference**2).sum(1) ** 0.5, rtol=1e-12, atol=0
     )
     torch.testing.assert_close(distance(x, other, "linf").numpy(), abs(difference).max(1))
+
+
+def test_a_gradient_attack_on_a_black_box_is_refused(
+    victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
+) -> None:
+    surrogate = BlackBox()(victim, Median())
+    with pytest.raises(AttackError, match="FGSM needs gradients and QuerySurrogate gives none"):
+        FGSM(2 / 255)(surrogate, images, labels, seeds=seeds)
+
+
+def test_an_attack_for_labels_refuses_masks(pixel_surrogate: Surrogate) -> None:
+    class Labels(PGD):
+        dense = False
+
+    x, y = torch.rand(2, 3, 6, 6), torch.zeros(2, 6, 6, dtype=torch.int64)
+    with pytest.raises(AttackError, match="one label per image, this task has masks"):
+        Labels(2 / 255, steps=1)(pixel_surrogate, x, y, seeds=torch.arange(2))
+
+
+def test_norm_is_part_of_what_an_attack_is() -> None:
+    assert PGD(2 / 255, steps=1).settings["norm"] == "linf"
+    assert PGDL2(0.5, steps=1).settings["norm"] == "l2"

@@ -244,7 +244,7 @@ def test_config() -> None:
 def test_bad_input(pixel_surrogate: VictimSurrogate) -> None:
     with pytest.raises(ValueError, match=r"attack\.target=NextClass: DeepFool .* no target"):
         DeepFool(target=NextClass())
-    with pytest.raises(ValueError, match=r"attack\.norm='l1': expected l2 or linf"):
+    with pytest.raises(ValueError, match=r"attack\.norm='l1', expected linf or l2"):
         DeepFool(norm="l1")
     for bad in ({"steps": 0}, {"candidates": 1}, {"overshoot": -0.1}, {"eps": 2.0, "norm": "linf"}):
         with pytest.raises(ValueError, match=rf"attack\.{next(iter(bad))}="):

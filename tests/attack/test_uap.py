@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
-from toy_data import Data
+from toys import ToyData
 
 from medrobust.attack.base import AttackError, distance
 from medrobust.attack.target import FixedClass
@@ -24,7 +24,7 @@ TRAINED = 120  # images of 200; the rest are attacked
 
 @pytest.fixture(scope="module")
 def data(images: Tensor, labels: Tensor) -> Any:
-    return Data(images[:TRAINED], labels[:TRAINED])
+    return ToyData(images[:TRAINED], labels[:TRAINED])
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def test_stronger_than_deepfool_in_turns(
     """
     art = pytest.importorskip("art.attacks.evasion")
     estimators = pytest.importorskip("art.estimators.classification")
-    x = torch.stack([sample.image for sample in data.samples[:20]])
-    labels = torch.stack([sample.label for sample in data.samples[:20]])
+    x = torch.stack([sample.image for sample in list(data.train)[:20]])
+    labels = torch.stack([sample.label for sample in list(data.train)[:20]])
     classifier = estimators.PyTorchClassifier(
         copy.deepcopy(victim),
         nn.CrossEntropyLoss(),
@@ -109,7 +109,7 @@ def test_stronger_than_deepfool_in_turns(
     y = held_out[1]
     theirs = fooled(victim, (held_out[0] + torch.as_tensor(peer.noise)).clamp(0, 1), y)
     attack = UAP(EPS, epochs=5, batch=20)
-    attack.fit(surrogate, Data(x, labels))
+    attack.fit(surrogate, ToyData(x, labels))
     ours = fooled(victim, attack(surrogate, *held_out[:2], seeds=held_out[2]), y)
     assert 0.05 < theirs < ours
 
@@ -179,7 +179,7 @@ def test_linear_model_has_a_closed_form(count: int) -> None:
     x[..., 0] = 0.0
     victim = Victim(Linear(weight), mean=[0.5], std=[1.0], architecture={}).freeze()
     attack = UAP(EPS, epochs=1, batch=20, restarts=1, clip=None)
-    attack.fit(VictimSurrogate(victim), Data(x, torch.zeros(count, dtype=torch.int64)))
+    attack.fit(VictimSurrogate(victim), ToyData(x, torch.zeros(count, dtype=torch.int64)))
     torch.testing.assert_close(delta(attack), EPS * weight[0].sign())
 
 
@@ -199,7 +199,7 @@ def test_masks(pixel_surrogate: VictimSurrogate) -> None:
     victim = pixel_surrogate.victim
     y = victim(x).argmax(1)
     attack = UAP(2 * EPS, epochs=3, batch=8, restarts=1)
-    attack.fit(pixel_surrogate, Data(x[:30], y[:30]))
+    attack.fit(pixel_surrogate, ToyData(x[:30], y[:30]))
     found = attack(pixel_surrogate, x[30:], y[30:], seeds=torch.arange(10))
     noise = 2 * EPS * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(1)).sign()
     random = fooled(victim, (x[30:] + noise).clamp(0, 1), y[30:])

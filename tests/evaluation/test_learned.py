@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import small_cnn
 from torch import Tensor
-from toy_data import Data
+from toys import ToyData
 
 from medrobust.attack.base import AttackError
 from medrobust.attack.pgd import PGD
@@ -68,10 +68,10 @@ def test_cache_tells_training_data_apart(tmp_path: Path) -> None:
             data=data,
         )
 
-    first = craft(Data(images[:60], labels[:60], "a"), attack)
-    replayed = craft(Data(images[:60], labels[:60], "a"), UAP(8 / 255, epochs=1, restarts=1))
-    other = craft(Data(images[60:120], labels[60:120], "b"), attack)
-    fewer = craft(Data(images[:40], labels[:40], "a"), attack)  # data.limit_train
+    first = craft(ToyData(images[:60], labels[:60], "a"), attack)
+    replayed = craft(ToyData(images[:60], labels[:60], "a"), UAP(8 / 255, epochs=1, restarts=1))
+    other = craft(ToyData(images[60:120], labels[60:120], "b"), attack)
+    fewer = craft(ToyData(images[:40], labels[:40], "a"), attack)  # data.limit_train
     assert not fewer.replayed
     assert (first.replayed, replayed.replayed, other.replayed) == (False, True, False)
     assert torch.equal(first.images.images, replayed.images.images)
@@ -81,7 +81,7 @@ def test_cache_tells_training_data_apart(tmp_path: Path) -> None:
 
 
 def test_images_are_capped_and_drawn_by_class() -> None:
-    data: Any = Data(*toys(120))
+    data: Any = ToyData(*toys(120))
     part = load(data, "train", most=30, seed=4)
     assert len(part) == 30
     assert part.labels.bincount().tolist() == [10, 10, 10]

@@ -8,7 +8,7 @@ from medrobust.report.failure import reason
 def trace(error: Exception) -> str:
     try:
         raise error
-    except Exception:
+    except type(error):
         return traceback.format_exc()
 
 

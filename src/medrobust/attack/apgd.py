@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.ball import Ball, L2Ball, LinfBall
+from medrobust.attack.base import known_norm
 from medrobust.attack.best import Best
 from medrobust.attack.goal import Goal
 from medrobust.attack.iterated import Iterated
@@ -227,14 +228,3 @@ def checkpoints(steps: int) -> dict[int, int]:
         window = max(window - shrink, least)
         at += window
     return windows
-
-
-def known_norm(norm: str) -> str:
-    """`norm`, if there is a ball of it.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if norm not in NORMS:
-        raise ValueError(f"attack.norm={norm!r}, expected one of {', '.join(NORMS)}")
-    return norm

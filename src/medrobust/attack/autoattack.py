@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from medrobust.attack.apgd import known_norm
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
-from medrobust.attack.base import Attack, Crafted
+from medrobust.attack.base import Attack, Crafted, known_norm
 from medrobust.attack.fab import FAB
 from medrobust.attack.fab_t import FABT
 from medrobust.attack.goal import Goal

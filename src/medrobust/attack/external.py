@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.attack.ball import rounded_toward
-from medrobust.attack.base import Attack, AttackError
+from medrobust.attack.base import Attack, AttackError, known_norm
 from medrobust.attack.goal import Goal
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -50,9 +50,7 @@ class External(Attack):
         eps: float | str | None = None,
         norm: str = "linf",
     ) -> None:
-        if norm not in ("linf", "l2"):
-            raise ValueError(f"attack.norm={norm!r}, expected linf or l2")
-        self.norm = norm
+        self.norm = known_norm(norm)
         super().__init__(eps)
         self.call = imported(call) if isinstance(call, str) else call
         self.arguments = {name: _number(value) for name, value in (arguments or {}).items()}

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.ball import norm as norm_of
+from medrobust.attack.base import known_norm
 from medrobust.attack.closest import Closest
 from medrobust.attack.goal import Goal
 from medrobust.attack.minimum_norm import (
@@ -12,7 +13,6 @@ from medrobust.attack.minimum_norm import (
     farthest,
     feasible,
     judged,
-    known_norm,
 )
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.step import unit_l2

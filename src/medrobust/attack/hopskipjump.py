@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medrobust import rng
 from medrobust.attack.ball import Ball, L2Ball, LinfBall, norm
-from medrobust.attack.base import distance
+from medrobust.attack.base import distance, known_norm
 from medrobust.attack.best import Best
 from medrobust.attack.query import Oracle, QueryAttack
 from medrobust.attack.scales import random_cells
@@ -65,9 +65,7 @@ class HopSkipJump(QueryAttack):
         target: Target | None = None,
         success: Success | None = None,
     ) -> None:
-        if norm not in BALLS:
-            raise ValueError(f"attack.norm={norm!r}, expected one of {', '.join(BALLS)}")
-        self.norm = norm
+        self.norm = known_norm(norm)
         super().__init__(eps, queries=queries, chunk=chunk, target=target, success=success)
         self.starts = whole(starts, "attack.starts", low=1)
         self.gamma = fraction(gamma, "attack.gamma", high=1e6, above=True)

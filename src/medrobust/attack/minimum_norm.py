@@ -108,14 +108,3 @@ def feasible(direction: Tensor, point: Tensor) -> Tensor:
         min=torch.where(point <= 0, 0.0, -torch.inf).to(direction.dtype),
         max=torch.where(point >= 1, 0.0, torch.inf).to(direction.dtype),
     )
-
-
-def known_norm(name: str) -> str:
-    """`name`, if it is a norm that distances are measured in.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if name not in ("l2", "linf"):
-        raise ValueError(f"attack.norm={name!r}: expected l2 or linf")
-    return name

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from medrobust.attack.base import known_norm
 from medrobust.attack.best import Best
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
@@ -55,9 +56,7 @@ class Square(QueryAttack):
         target: Target | None = None,
         success: Success | None = None,
     ) -> None:
-        if norm not in self.patches:
-            raise ValueError(f"attack.norm={norm!r}, expected linf or l2")
-        self.norm = norm
+        self.norm = known_norm(norm)
         super().__init__(
             eps,
             queries=queries,

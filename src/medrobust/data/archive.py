@@ -45,6 +45,7 @@ def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
             return _move_in(
                 archive, folder, names, size, lambda at: opened_tar.extractall(at, filter="data")
             )
+    # zipfile raises NotImplementedError for a compression or version that it cannot read.
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
         raise DataError(
             f"{archive}: not a zip or tar, or damaged ({error}); nothing was unpacked, fetch it "
