@@ -18,6 +18,7 @@ from medrobust.evaluation import parts
 from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
+from medrobust.evaluation.maps import MapsRequest
 from medrobust.evaluation.provenance import revision, versions
 from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
@@ -134,13 +135,16 @@ def _row(
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
     row_id = digest([FORMAT, cell, fingerprints, {key: config[key] for key in _KEYS}])
+    maps = MapsRequest.parse(config.maps)
+    if maps is not None:
+        maps.check(victim, clean)
     known = _known(store, row_id, config.rerun)
-    if known is not None:
+    if known is not None and (maps is None or maps.met_by(store.maps(row_id))):
         return known, "skipped"
     cache = TensorCache(config.paths.cache)
     with cache.in_use(), store.lock(row_id):
         known = _known(store, row_id, config.rerun)  # another sweep did it meanwhile
-        if known is not None:
+        if known is not None and (maps is None or maps.met_by(store.maps(row_id))):
             return known, "skipped"
         result = evaluate(
             victim=victim,
@@ -157,6 +161,16 @@ def _row(
             shards=shards,
             data=data,
         )
+        if maps is not None:  # before the row: a finished one has them
+            made = maps.record(
+                *(victim, defense, clean, result.attacked.images, result.before, result.after),
+                classes=data.classes,
+                seed=config.seed,
+                device=device,
+            )
+            made.write(store.maps(row_id))
+        if known is not None:  # it lacked only the maps; its answers came from the cache
+            return known, "skipped"
         row = Row(
             id=row_id,
             status="done",

@@ -10,7 +10,7 @@ from medrobust.defense.base import Defense
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.predict import answers
+from medrobust.evaluation.predict import Answers, answers
 from medrobust.evaluation.progress import bar
 from medrobust.evaluation.strength import flags
 from medrobust.metric.classification import Measured, measure_classification
@@ -29,6 +29,8 @@ class Result:
     Attributes:
         measured: metrics and intervals.
         attacked: the adversarial set.
+        before: the deployed system's answers to the clean images.
+        after: its answers to the adversarial set.
         checks: attack-strength measurements.
         flags: failed ones, in plain words.
         seconds: `craft`, `defend` and `per_image` (of the defended answer).
@@ -37,6 +39,8 @@ class Result:
 
     measured: Measured
     attacked: AdversarialSet
+    before: Answers
+    after: Answers
     checks: dict[str, float]
     flags: list[str]
     seconds: dict[str, float]
@@ -114,6 +118,8 @@ def evaluate(
     return Result(
         measured=measured,
         attacked=attacked,
+        before=before,
+        after=after,
         checks=attacked.checks,
         flags=flags(attacked.checks, attack),
         seconds={

@@ -73,6 +73,10 @@ class RowStore:
         """Where the strips of a row's images lie, if it has any; see `evaluation.strip.sheet`."""
         return self.folder / f"{row_id}.png"
 
+    def maps(self, row_id: str) -> Path:
+        """Where the maps of a row's images lie, if it has any; see `result.maps`."""
+        return self.folder / f"{row_id}.maps.npz"
+
     def lock(self, row_id: str) -> AbstractContextManager[None]:
         """Hold while a row is computed: of two sweeps, one waits and then finds it done."""
         return locked(self.folder / ".locks" / f"{row_id}.lock", f"row {row_id[:12]}")

@@ -1,0 +1,124 @@
+"""What a few images of a cell look like inside the network, for figures."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.result.store import write_atomically
+
+FORMAT = 1
+SIDES = ("clean", "adversarial")
+_MAPS = ("victim", "defended")
+
+
+class MapsError(ValueError):
+    """A file of maps that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The same images, clean or adversarial, and what was made of them.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        victim_label: the bare victim's answer, int64 (N,).
+        defended_label: the deployed system's answer, int64 (N,).
+        confidence: its own confidence, such as the robust metric, float (N,); NaN without one.
+        abstain: whether it declined to answer, bool (N,).
+        victim: tap -> the bare victim's map, float32 (N, h, w), mean over the channels.
+        defended: tap -> the same of the defended victim, mean over its copies of an image too.
+    """
+
+    images: NDArray[np.uint8]
+    victim_label: NDArray[np.int64]
+    defended_label: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    abstain: NDArray[np.bool_]
+    victim: Mapping[str, NDArray[np.float32]]
+    defended: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Some images of a cell.
+
+    Attributes:
+        ids: N sample ids.
+        labels: the true classes, int64 (N,).
+        classes: names of the K classes.
+        taps: names of the recorded layers; see `Victim.taps`.
+        wanted: images that were asked for; a smaller set has fewer.
+        clean: the clean images.
+        adversarial: the same images, attacked.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    taps: tuple[str, ...]
+    wanted: int
+    clean: Side
+    adversarial: Side
+
+    def write(self, path: Path) -> None:
+        """Write a compressed NumPy archive, whole or not at all; the same maps, the same bytes."""
+        arrays: dict[str, NDArray] = {
+            "format": np.array(FORMAT),
+            "ids": np.array(self.ids, dtype=str),
+            "labels": self.labels,
+            "classes": np.array(self.classes, dtype=str),
+            "taps": np.array(self.taps, dtype=str),
+            "wanted": np.array(self.wanted),
+        }
+        for name in SIDES:
+            side: Side = getattr(self, name)
+            for item in fields(Side):
+                value = getattr(side, item.name)
+                if item.name in _MAPS:
+                    arrays |= {f"{name}.{item.name}.{tap}": value[tap] for tap in self.taps}
+                else:
+                    arrays[f"{name}.{item.name}"] = value
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)
+        write_atomically(path, file.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> "Maps | None":
+        """What `write` left, or None when there is no such file.
+
+        Raises:
+            MapsError: the file is damaged, or of another format.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise MapsError(f"{path} is damaged ({error}); delete it and run again") from None
+        if int(arrays.get("format", -1)) != FORMAT:
+            raise MapsError(f"{path} holds no maps of format {FORMAT}; delete it and run again")
+        taps = tuple(map(str, arrays["taps"]))
+        sides = []
+        for name in SIDES:
+            values = {
+                item.name: {tap: arrays[f"{name}.{item.name}.{tap}"] for tap in taps}
+                if item.name in _MAPS
+                else arrays[f"{name}.{item.name}"]
+                for item in fields(Side)
+            }
+            sides.append(Side(**values))
+        return cls(
+            ids=tuple(map(str, arrays["ids"])),
+            labels=arrays["labels"],
+            classes=tuple(map(str, arrays["classes"])),
+            taps=taps,
+            wanted=int(arrays["wanted"]),
+            clean=sides[0],
+            adversarial=sides[1],
+        )

@@ -1,0 +1,185 @@
+"""Maps of what the bare and the defended network look at."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import small_cnn
+
+from medrobust.attack.pgd import PGD
+from medrobust.defense.jpeg import JPEG
+from medrobust.defense.median import Median
+from medrobust.defense.medrdf import MedRDF
+from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.none import NoDefense
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.evaluate import Result, evaluate
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.maps import MapsRequest, bare_maps, defended_maps
+from medrobust.evaluation.stream import defender_seeds
+from medrobust.result.maps import Maps, MapsError
+from medrobust.rng import fold_in
+from medrobust.threat.oblivious import Oblivious
+
+CPU = torch.device("cpu")
+TAPS = ("1", "3")  # the two ReLU layers
+IDS = tuple(f"set/{i}" for i in range(9))
+IMAGES = torch.rand(9, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+
+
+def cell(tmp_path, defense) -> tuple[ImageSet, Result]:
+    victim = small_cnn()
+    clean = ImageSet(IMAGES, victim(IMAGES).argmax(1), IDS)
+    result = evaluate(
+        victim=victim,
+        defense=defense,
+        surrogate=Oblivious()(victim, defense),
+        attack=PGD(eps="16/255", steps=3),
+        clean=clean,
+        classes=4,
+        seed=0,
+        quantize=False,
+        batch_size=4,
+        device=CPU,
+        cache=TensorCache(tmp_path / "cache"),
+    )
+    return clean, result
+
+
+def record(tmp_path, defense, taps=TAPS, images=4) -> Maps:
+    clean, result = cell(tmp_path, defense)
+    return MapsRequest(taps, images).record(
+        *(small_cnn(), defense, clean, result.attacked.images, result.before, result.after),
+        classes=["a", "b", "c", "d"],
+        seed=0,
+        device=CPU,
+    )
+
+
+def test_no_defense_has_the_victims_maps(tmp_path):
+    maps = record(tmp_path, NoDefense())
+    for side in (maps.clean, maps.adversarial):
+        for tap in TAPS:
+            assert side.victim[tap].any()
+            np.testing.assert_allclose(side.defended[tap], side.victim[tap], atol=1e-6)
+        assert np.array_equal(side.victim_label, side.defended_label)
+        assert np.isnan(side.confidence).all()
+    assert not np.array_equal(maps.clean.images, maps.adversarial.images)
+    assert maps.clean.victim["1"].shape == (4, 8, 12)
+    assert maps.clean.victim["3"].shape == (4, 4, 6)
+
+
+def test_a_victims_map_is_the_mean_over_the_channels():
+    maps = bare_maps(small_cnn(), IMAGES, TAPS)
+    network = small_cnn().network
+    seen = network[1](network[0]((IMAGES - 0.5) / 0.25))
+    np.testing.assert_allclose(maps["1"], seen.mean(1).detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_purifiers_map_is_that_of_the_purified_image():
+    seeds = defender_seeds(0, IDS)
+    found = defended_maps(small_cnn(), JPEG(30), IMAGES, TAPS, seeds=seeds)
+    expected = bare_maps(small_cnn(), JPEG(30).purify(IMAGES, seeds=seeds), TAPS)
+    for tap in TAPS:
+        np.testing.assert_allclose(found[tap], expected[tap], atol=1e-6)
+        assert not np.allclose(found[tap], bare_maps(small_cnn(), IMAGES, TAPS)[tap])
+
+
+def test_a_votes_map_is_the_mean_over_its_copies():
+    vote = MedRDF(GaussianNoise(0.2), Median(), n=13, chunk=5)
+    seeds = defender_seeds(0, IDS)
+    found = defended_maps(small_cnn(), vote, IMAGES, TAPS, seeds=seeds)
+    mean = {tap: np.zeros_like(found[tap], dtype=np.float64) for tap in TAPS}
+    for number in range(13):  # copy by copy, all images at once
+        copies = vote.sample(IMAGES, seeds=fold_in(seeds, number))
+        for tap, part in bare_maps(small_cnn(), copies, TAPS).items():
+            mean[tap] += part / 13
+    for tap in TAPS:
+        np.testing.assert_allclose(found[tap], mean[tap], rtol=1e-4, atol=1e-6)
+        assert not np.allclose(found[tap], bare_maps(small_cnn(), IMAGES, TAPS)[tap], atol=1e-3)
+
+
+def test_labels_and_confidence_are_the_rows_own(tmp_path):
+    vote = MedRDF(GaussianNoise(0.3), Median(), n=15)
+    maps = record(tmp_path, vote)
+    _, result = cell(tmp_path, vote)
+    places = [IDS.index(name) for name in maps.ids]
+    assert places == [0, 2, 5, 8]  # spread over the set
+    for side, answers in ((maps.clean, result.before), (maps.adversarial, result.after)):
+        assert np.array_equal(side.defended_label, answers.label[places])
+        assert np.array_equal(side.confidence, answers.confidence[places])
+        assert np.array_equal(side.abstain, answers.abstain[places])
+    expected = np.round(IMAGES[2].numpy() * np.float32(255)).transpose(1, 2, 0)
+    assert np.array_equal(maps.clean.images[1], expected)
+
+
+def test_the_victim_is_left_as_it_was():
+    victim = small_cnn().accelerate()
+    before = victim(IMAGES)
+    defended_maps(victim, NoDefense(), IMAGES, TAPS, seeds=defender_seeds(0, IDS))
+    assert not victim._forward_hooks
+    assert not any(module._forward_hooks for module in victim.network.modules())
+    assert torch.equal(victim(IMAGES), before)
+
+
+def test_written_and_read_back(tmp_path):
+    maps = record(tmp_path, MedRDF(GaussianNoise(0.1), Median(), n=5))
+    path = tmp_path / "a.maps.npz"
+    maps.write(path)
+    first = path.read_bytes()
+    maps.write(path)
+    assert path.read_bytes() == first
+    again = Maps.read(path)
+    assert again is not None
+    assert (again.ids, again.classes, again.taps) == (maps.ids, maps.classes, maps.taps)
+    for name in ("images", "victim_label", "confidence", "abstain"):
+        np.testing.assert_array_equal(
+            getattr(again.adversarial, name), getattr(maps.adversarial, name)
+        )
+    np.testing.assert_array_equal(again.clean.defended["3"], maps.clean.defended["3"])
+
+
+def test_what_is_wanted_is_compared_with_what_is_there(tmp_path):
+    path = tmp_path / "a.maps.npz"
+    assert not MapsRequest(TAPS, 4).met_by(path)
+    record(tmp_path, NoDefense()).write(path)
+    assert MapsRequest(TAPS, 4).met_by(path)
+    assert not MapsRequest(TAPS, 5).met_by(path)
+    assert not MapsRequest(("1",), 4).met_by(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert not MapsRequest(TAPS, 4).met_by(path)
+    with pytest.raises(MapsError, match=r"a\.maps\.npz is damaged.*delete it"):
+        Maps.read(path)
+    assert Maps.read(tmp_path / "none") is None
+
+
+def test_more_images_than_there_are(tmp_path):
+    maps = record(tmp_path, NoDefense(), taps=(), images=100)
+    assert maps.ids == IDS
+    assert maps.clean.victim == {}
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ([], r"maps=\[\]; expected null or"),
+        ({"taps": ["a"]}, r"expected null or \{taps"),
+        ({"taps": "layer1", "images": 2}, r"maps\.taps='layer1'; expected a list"),
+        ({"taps": [], "images": 0}, r"maps\.images=0"),
+    ],
+)
+def test_bad_requests(node, message):
+    with pytest.raises(ValueError, match=message):
+        MapsRequest.parse(node)
+    assert MapsRequest.parse(None) is None
+
+
+def test_what_cannot_be_recorded_is_refused(tmp_path):
+    victim = small_cnn()
+    clean = ImageSet(IMAGES, torch.zeros(9, dtype=torch.long), IDS)
+    with pytest.raises(ValueError, match=r"maps\.taps=\['head'\]: the victim has only \['0'"):
+        MapsRequest(("head",), 1).check(victim, clean)
+    masks = ImageSet(IMAGES, torch.zeros(9, 8, 12, dtype=torch.long), IDS)
+    with pytest.raises(ValueError, match="not of segmenters"):
+        MapsRequest((), 1).check(victim, masks)
+    with pytest.raises(ValueError, match=r"'6' gives \(9, 4\), expected maps"):
+        bare_maps(victim, IMAGES, ["6"])
