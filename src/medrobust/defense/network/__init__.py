@@ -1,0 +1,1 @@
+"""Networks inside learned defenses."""
