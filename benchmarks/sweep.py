@@ -7,8 +7,10 @@ A matrix crafts a set per attack, not one per cell, and its cells share data, vi
 
 Phantom DermaMNIST, a ResNet-18 after one epoch. The runs that it is set against are not made: each
 is counted with its craft and its answers alone, without starting Python or loading anything.
-Overhead is what the sweep took besides crafting (and its checks) and answering: composing configs,
-metrics, rows, pictures, the table. On a busy machine look at the CPU's column.
+Overhead is what the sweep took besides crafting (and its checks) and answering. Some of it comes
+once per process (imports, data, victim, the first look at each, the table at the end), the rest
+with every cell (composing its config, metrics, row, pictures): the median over the cells after the
+first. On a busy machine look at the CPU's column.
 """
 
 import argparse
@@ -49,6 +51,7 @@ def main() -> None:
         axes = [f"attack={words.attacks}", f"defense={words.defenses}"]
         profile = cProfile.Profile(time.process_time)
         cell.TensorCache = Timed  # type: ignore[misc]
+        cell.run_cell = noted(cell.run_cell)
         start = clocks()
         if words.profile:
             profile.enable()
@@ -104,6 +107,27 @@ class Timed(TensorCache):
         return super().get_or_make(key, timed)
 
 
+BEGINNINGS: list[tuple[np.ndarray, np.ndarray]] = []
+"""When each cell began, and the seconds of crafting and answering until then."""
+
+
+def noted(run_cell: Callable[..., Any]) -> Callable[..., Any]:
+    """`run_cell` that notes when it begins."""
+
+    def run(config: Any) -> Any:
+        BEGINNINGS.append((clocks(), sum(Timed.seconds.values(), np.zeros(2))))
+        return run_cell(config)
+
+    return run
+
+
+def per_cell() -> np.ndarray:
+    """Overhead from one cell's beginning to the next, the first cell's left out: the median."""
+    whole, work = (np.diff(np.stack(part), axis=0) for part in zip(*BEGINNINGS, strict=True))
+    middle: np.ndarray = np.median((whole - work)[1:], axis=0)
+    return middle
+
+
 def show(root: Path, spent: np.ndarray) -> None:
     """Print what was spent, and what separate runs would have spent."""
     rows = RowStore(root / "outputs/rows").rows()
@@ -120,7 +144,8 @@ def show(root: Path, spent: np.ndarray) -> None:
         "the sweep, start to table": spent,
         "separate runs: crafts and answers": alone,
         "matrix / separate runs": spent / alone,
-        "overhead per cell": (spent - crafts - answers) / len(rows),
+        "overhead, each cell": per_cell(),
+        "overhead, the whole sweep": spent - crafts - answers,
     }
     print(f"{'seconds':36s}{'wall':>10s}{'CPU':>10s}")
     for name, (wall, cpu) in lines.items():
