@@ -33,11 +33,11 @@ class Interrupted(Standard):
 
     batches = 6  # of four per epoch: in the middle of the second
 
-    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         if self.batches == 0:
             raise PowerCutError
         self.batches -= 1
-        return super().loss(victim, x, y)
+        return super().loss(victim, x, y, seeds=seeds)
 
 
 class Recorder(Standard):
@@ -47,10 +47,10 @@ class Recorder(Standard):
         super().__init__()
         self.seen: list[Tensor] = []
 
-    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         assert victim.training
         self.seen.append(x)
-        return super().loss(victim, x, y)
+        return super().loss(victim, x, y, seeds=seeds)
 
 
 def test_a_classifier_learns_and_says_where_it_comes_from(run: Train, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from medrobust.model.victim import Victim
 from medrobust.settings import Configured
 
 if TYPE_CHECKING:
+    from medrobust.attack.base import Attack
     from medrobust.data.base import MedicalDataModule
 
 
@@ -22,6 +23,11 @@ class Objective(Configured, nn.Module, ABC):
         name: name in paths and tables.
     """
 
+    validation: "Attack | None" = None
+    """What validation images must stand: the best epoch is that of the highest score under it.
+    None: on clean images. An objective that trades clean accuracy for robustness needs one, or the
+    least robust epoch would be chosen."""
+
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
@@ -34,11 +40,12 @@ class Objective(Configured, nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         """Loss of a batch, a scalar.
 
         Args:
             victim: what is trained.
             x: images (N, C, H, W) in [0, 1].
             y: classes (N,), or (N, H, W) per pixel, int64.
+            seeds: int64 (N,), of the run's seed, each sample's id and the epoch.
         """

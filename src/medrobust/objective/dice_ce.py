@@ -54,7 +54,7 @@ class DiceCE(Objective):
                 f"set objective=standard"
             )
 
-    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         """Weighted sum of both, a scalar."""
         logits = victim(x)
         dice = self.dice(logits, y)

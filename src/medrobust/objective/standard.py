@@ -67,6 +67,6 @@ class Standard(Objective):
                 counts += torch.bincount(mask, minlength=data.num_classes)
         self.weight = balanced_weights(counts)
 
-    def loss(self, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         """Mean cross-entropy; with weights the weighted mean Σ w l / Σ w."""
         return cross_entropy(victim(x), y, weight=self.weight, label_smoothing=self.label_smoothing)

@@ -12,7 +12,7 @@ class ClassifierModule(TrainingModule):
     Balanced accuracy is the mean recall of the classes; AUROC is one-vs-rest, mean of the classes.
     """
 
-    score = "val/accuracy"
+    scored = "accuracy"
 
     def metrics(self, num_classes: int) -> MetricCollection:
         """Accuracy, balanced accuracy and AUROC of logits (N, K) and classes (N,)."""

@@ -17,6 +17,8 @@ from medrobust.data.base import MedicalDataModule, Sample
 from medrobust.fingerprint import digest
 from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
+from medrobust.rng import fold_in, sample_seeds
+from medrobust.threat.surrogate import VictimSurrogate
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
@@ -27,11 +29,16 @@ class RecipeError(ValueError):
 
 
 class TrainingModule(pl.LightningModule):
-    """Training loop of a victim; a task adds its metrics.
+    """Training loop of a victim; a task adds its metrics, and names the one that scores an epoch.
+
+    With an objective that has a validation attack, the score is measured under it, as
+    `val/robust_<metric>`, beside the clean metrics.
 
     Every epoch draws its random numbers from (seed, epoch), so that a resumed training goes on
-    exactly as one that was never interrupted. With `data.workers` > 0 and an augmentation, the
-    loader's processes have random numbers of their own, and only they differ then.
+    exactly as one that was never interrupted. The objective's own numbers come from (seed, sample,
+    epoch), those of the validation attack from (seed, sample). With `data.workers` > 0 and an
+    augmentation, the loader's processes have random numbers of their own, and only they differ
+    then.
 
     Args:
         victim: what is trained.
@@ -43,7 +50,7 @@ class TrainingModule(pl.LightningModule):
         recipe: resolved training config; a checkpoint of another recipe is refused.
     """
 
-    score: ClassVar[str]  # validation score that the best epoch has the highest of
+    scored: ClassVar[str]  # metric that the best epoch has the highest of
 
     def __init__(
         self,
@@ -68,6 +75,19 @@ class TrainingModule(pl.LightningModule):
         metrics = self.metrics(data.num_classes)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
+        robust = (
+            {f"robust_{self.scored}": metrics[self.scored]}
+            if objective.validation is not None
+            else {}
+        )
+        self.val_robust = MetricCollection(robust).clone(prefix="val/")
+        self.test_robust = MetricCollection(robust).clone(prefix="test/")
+
+    @property
+    def score(self) -> str:
+        """Validation score that the best epoch has the highest of."""
+        clean = self.objective.validation is None
+        return f"val/{self.scored}" if clean else f"val/robust_{self.scored}"
 
     @abstractmethod
     def metrics(self, num_classes: int) -> MetricCollection:
@@ -75,7 +95,8 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """Loss of a batch."""
-        loss = self.objective.loss(self.victim, batch.image, batch.label)
+        seeds = fold_in(self._seeds(batch), self.current_epoch)
+        loss = self.objective.loss(self.victim, batch.image, batch.label, seeds=seeds)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"training loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}; "
@@ -87,15 +108,27 @@ class TrainingModule(pl.LightningModule):
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Measure a batch of the validation split."""
-        self._measure(batch, self.val_metrics, prog_bar=True)
+        self._measure(batch, self.val_metrics, self.val_robust, prog_bar=True)
 
     def test_step(self, batch: Sample, batch_idx: int) -> None:
         """Measure a batch of the test split."""
-        self._measure(batch, self.test_metrics, prog_bar=False)
+        self._measure(batch, self.test_metrics, self.test_robust, prog_bar=False)
 
-    def _measure(self, batch: Sample, metrics: MetricCollection, *, prog_bar: bool) -> None:
-        metrics.update(self.victim(batch.image), batch.label)
-        self.log_dict(metrics, on_epoch=True, prog_bar=prog_bar, batch_size=len(batch.image))
+    def _measure(
+        self, batch: Sample, clean: MetricCollection, robust: MetricCollection, *, prog_bar: bool
+    ) -> None:
+        x, y = batch.image, batch.label
+        clean.update(self.victim(x), y)
+        self.log_dict(clean, on_epoch=True, prog_bar=prog_bar, batch_size=len(x))
+        if self.objective.validation is not None:
+            surrogate = VictimSurrogate(self.victim)
+            attacked = self.objective.validation(surrogate, x, y, seeds=self._seeds(batch))
+            robust.update(self.victim(attacked), y)
+            self.log_dict(robust, on_epoch=True, prog_bar=prog_bar, batch_size=len(x))
+
+    def _seeds(self, batch: Sample) -> Tensor:
+        # After collation the id is a sequence of them.
+        return sample_seeds(self._seed, batch.id, batch.image.device)
 
     def configure_optimizers(self) -> Any:
         """Optimizer, and scheduler per epoch."""

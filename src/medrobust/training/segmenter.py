@@ -36,7 +36,7 @@ class Foreground(WrapperMetric):
 class SegmenterModule(TrainingModule):
     """Chooses the epoch of the highest Dice over all foreground pixels of the split."""
 
-    score = "val/dice"
+    scored = "dice"
 
     def metrics(self, num_classes: int) -> MetricCollection:
         """Dice (which is F1 over pixels) and Jaccard of the foreground classes."""
