@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from medrobust.report import figure, latex, markdown, tidy
+from medrobust.report import heatmap, latex, markdown, tidy
 from medrobust.report.config import TableConfig
 from medrobust.report.table import Table, build
 from medrobust.report.terminal import show
@@ -122,12 +122,12 @@ def test_csv_has_one_line_per_cell() -> None:
 
 
 def test_picture_is_drawn_and_marked_on_phantoms() -> None:
-    plain, marked = figure.render(table()), figure.render(table(phantom=True))
+    plain, marked = heatmap.render(table()), heatmap.render(table(phantom=True))
     for data in (plain, marked):
         picture = imread(io.BytesIO(data))
         assert picture.shape[0] > 800
         assert picture.shape[1] > 1200
-    assert figure.render(table()) == plain
+    assert heatmap.render(table()) == plain
     assert marked != plain
 
 

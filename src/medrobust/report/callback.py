@@ -12,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
+    from medrobust.report.figure.draw import Drawn
     from medrobust.report.table import Table
 
 
@@ -39,7 +40,8 @@ class TableCallback(Callback):
 
     def _start(self, config: DictConfig) -> int:
         from medrobust.report.config import TableConfig
-        from medrobust.report.sweep import Plan, forget
+        from medrobust.report.figure.draw import parse
+        from medrobust.report.sweep import Plan, forget, plain_figure
         from medrobust.report.write import check_formats
 
         check_formats(self.formats or ())
@@ -49,12 +51,16 @@ class TableCallback(Callback):
             raise TypeError(f"`table` in the config is {table!r}, expected a mapping")
         plain = {str(key): value for key, value in table.items()}
         TableConfig.parse(plain)
+        figure = plain_figure(config)
+        parse(figure)
         folder = Path(config.hydra.sweep.dir)
         forget(folder)
-        Plan(plain, planned_jobs(config), shlex.join(["python", *sys.argv])).write(folder)
+        command = shlex.join(["python", *sys.argv])
+        Plan(plain, planned_jobs(config), command, figure).write(folder)
         return 0
 
     def _end(self, config: DictConfig) -> int:
+        from medrobust.report.figure.draw import draw
         from medrobust.report.sweep import collect
         from medrobust.report.table import build
         from medrobust.report.write import FORMATS, report
@@ -63,7 +69,7 @@ class TableCallback(Callback):
         sweep = collect(config.hydra.sweep.dir)
         status = report(sweep, formats=formats)
         if sweep.rows:
-            _log_matrix(config, build(sweep.rows, sweep.config))
+            _log_matrix(config, build(sweep.rows, sweep.config), draw(sweep)[0])
         return status
 
 
@@ -95,8 +101,8 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
     return [list(job) for job in itertools.product(*choices.values())]
 
 
-def _log_matrix(config: DictConfig, table: "Table") -> None:
-    """Give the whole matrix to the cells' logger, as one more run of the sweep's group."""
+def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") -> None:
+    """Give matrix and figures to the cells' logger, as one more run of the sweep's group."""
     from hydra.utils import instantiate
 
     folder = Path(config.hydra.sweep.dir)
@@ -107,6 +113,14 @@ def _log_matrix(config: DictConfig, table: "Table") -> None:
     ours = {"folder": str(folder / "matrix"), "group": folder.name, "name": "matrix"}
     logger = instantiate(node | {key: value for key, value in ours.items() if key in node})
     logger.log_matrix("matrix", table.frame())
+    if drawn:
+        import io
+
+        import numpy as np
+        from PIL import Image
+
+        pictures = [np.asarray(Image.open(io.BytesIO(one.png)).convert("RGB")) for one in drawn]
+        logger.log_images("figure", pictures, [f"{one.name}: {one.caption}" for one in drawn])
     logger.finish()
 
 

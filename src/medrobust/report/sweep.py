@@ -4,12 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medrobust.report.config import TableConfig
 from medrobust.report.failure import reason
+from medrobust.report.figure.base import Figure
 from medrobust.result.row import Row, RowError
 from medrobust.result.store import RowStore, write_atomically
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig, ListConfig
 
 PLAN, MARK = "sweep.json", "cell.json"
 
@@ -26,11 +30,13 @@ class Plan:
         table: plain data of the `table` node.
         jobs: each job's overrides, or None when the sweeper decides as it goes.
         command: command line that runs what is failed or missing.
+        figure: plain data of the `figure` node.
     """
 
     table: dict[str, Any]
     jobs: list[list[str]] | None
     command: str
+    figure: Any = None
 
     def write(self, folder: Path) -> None:
         """Save it as `sweep.json` in the sweep folder."""
@@ -50,6 +56,7 @@ class Sweep:
         jobs: number of jobs planned, or found.
         skipped: jobs whose row was there already.
         pictures: row id -> where strips of its images lie, if it has any.
+        figures: to draw from the rows.
     """
 
     folder: Path
@@ -60,6 +67,7 @@ class Sweep:
     jobs: int
     skipped: int
     pictures: Mapping[str, Path]
+    figures: tuple[Figure, ...] = ()
 
 
 def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
@@ -72,7 +80,10 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
     Raises:
         SweepError: no such folder, no job in it, or a damaged plan.
         TableError: the table's config is wrong.
+        FigureError: a figure's config is wrong.
     """
+    from medrobust.report.figure.draw import parse
+
     folder = Path(folder)
     if not folder.is_dir():
         raise SweepError(f"{folder} is no folder; name the one that evaluate.py -m wrote")
@@ -118,6 +129,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
         jobs=len(numbers),
         skipped=skipped,
         pictures=pictures,
+        figures=parse(plan.figure),
     )
 
 
@@ -144,7 +156,15 @@ def _plan(folder: Path) -> Plan:
     plain = OmegaConf.to_container(table, resolve=True) if table is not None else {}
     if not isinstance(plain, dict):
         raise SweepError(f"{configs[0]}: `table` is {plain!r}, expected a mapping")
-    return Plan({str(key): value for key, value in plain.items()}, None, "")
+    return Plan({str(key): value for key, value in plain.items()}, None, "", plain_figure(config))
+
+
+def plain_figure(config: "DictConfig | ListConfig") -> Any:
+    """The `figure` node of a config as plain data, None when there is none."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.select(config, "figure")
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _mark(path: Path) -> Mapping[str, Any]:

@@ -3,13 +3,18 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medrobust.report.sweep import Sweep
 from medrobust.report.table import Table, build, remeasured
 from medrobust.result.store import write_atomically
 
-_MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "figure"}
+if TYPE_CHECKING:
+    from medrobust.report.figure.draw import Drawn
+
+_MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "heatmap"}
 
 TABLES = tuple(_MODULES)
 """File formats of a table, which becomes `table.<format>`."""
@@ -50,13 +55,16 @@ def check_formats(formats: Sequence[str], known: Sequence[str] = FORMATS) -> Non
         raise ValueError(f"formats {odd} are unknown; choose from {', '.join(known)}")
 
 
-def write_page(sweep: Sweep, table: Table, folder: str | Path) -> Path:
+def write_page(
+    sweep: Sweep, table: Table, folder: str | Path, drawn: "Sequence[Drawn]" = ()
+) -> Path:
     """Write the sweep's page, whole or not at all.
 
     Args:
         sweep: what was collected.
         table: what was made of its rows.
         folder: made when absent.
+        drawn: the sweep's figures.
 
     Returns:
         The file `report.html`.
@@ -64,7 +72,7 @@ def write_page(sweep: Sweep, table: Table, folder: str | Path) -> Path:
     from medrobust.report.page.render import render
 
     path = Path(folder) / "report.html"
-    write_atomically(path, render(sweep, table).encode())
+    write_atomically(path, render(sweep, table, drawn).encode())
     return path
 
 
@@ -81,17 +89,18 @@ def report(
     Args:
         sweep: what was collected.
         out: folder for the files; default the sweep's.
-        formats: files to write.
+        formats: files to write; figures are drawn when the page is among them, or any picture.
         show: print the table.
         metric: instead of the table's own.
 
     Returns:
-        Exit status: 0 when every job has its row, 1 when one failed or is missing.
+        Exit status: 0 when every job has its row and every figure its rows, else 1.
 
     Raises:
         TableError: the rows do not fit the table's config.
         PaperError: the paper prints several different numbers for a cell.
     """
+    problems = list(sweep.problems)
     if sweep.rows:
         config = remeasured(sweep.config, metric) if metric else sweep.config
         table = build(sweep.rows, config)
@@ -101,8 +110,16 @@ def report(
             print_table(table)
         folder = out or sweep.folder
         paths = write(table, folder, [kind for kind in formats if kind != "html"])
-        if "html" in formats:
-            paths.append(write_page(sweep, table, folder))
+        if "html" in formats or "png" in formats:
+            from medrobust.report.figure.draw import FOLDER, draw
+
+            drawn, undrawn = draw(sweep)
+            problems += undrawn
+            paths += [path for one in drawn for path in one.write(Path(folder) / FOLDER)]
+            if "html" in formats:
+                paths.append(
+                    write_page(replace(sweep, problems=tuple(problems)), table, folder, drawn)
+                )
         for path in paths:
             print(f"wrote {path}")
     done = sum(row.status == "done" for row in sweep.rows)
@@ -110,10 +127,12 @@ def report(
         f"{sweep.jobs} jobs: {done} rows done ({sweep.skipped} were there before), "
         f"{len(sweep.problems)} failed or missing"
     )
-    if not sweep.problems:
+    if not problems:
         return 0 if sweep.rows else _nothing(sweep)
-    for problem in sweep.problems:
+    for problem in problems:
         print(f"✗ {problem}", file=sys.stderr)
+    if not sweep.problems:
+        return 1
     again = f": {sweep.command}" if sweep.command else ""
     print(f"The same command runs only what is failed or missing{again}", file=sys.stderr)
     return 1

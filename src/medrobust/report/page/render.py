@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,10 @@ from medrobust.report.text import legend, number
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from medrobust.report.figure.draw import Drawn
 
-def render(sweep: Sweep, table: Table) -> str:
+
+def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
     """HTML of a sweep: one file, which asks for nothing from anywhere.
 
     All text of rows is escaped; should an escape ever fail, the page's security policy still runs
@@ -31,6 +34,7 @@ def render(sweep: Sweep, table: Table) -> str:
     Args:
         sweep: what was collected.
         table: what was made of its rows.
+        drawn: the sweep's figures.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -44,7 +48,7 @@ def render(sweep: Sweep, table: Table) -> str:
     environment.filters["breakable"] = _breakable
     lines = views(table, sweep.pictures)
     cells = [view for line in lines for view in line]
-    drawn = charts(cells, table.metric)
+    curves = charts(cells, table.metric)
     script = _asset("page.js")
     return environment.get_template("page.html").render(
         table=table,
@@ -53,7 +57,8 @@ def render(sweep: Sweep, table: Table) -> str:
         cells=cells,
         metrics=metrics(cells, table.metric),
         axes=_axes(cells, table),
-        charts=drawn,
+        charts=curves,
+        figures=[(one, base64.b64encode(one.png).decode()) for one in drawn],
         facts=card(sweep.rows),
         legend=legend(table),
         flagged=[(flag, meaning(flag)) for flag in table.flags],
