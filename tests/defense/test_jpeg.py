@@ -40,6 +40,20 @@ def test_jpeg_keeps_grey_images_grey_and_worsens_with_lower_quality(images):
     assert errors[0] < errors[1] < errors[2]
 
 
+def test_threads_change_nothing(images):
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(JPEG(60).purify(images, seeds=SEEDS))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+    alone = torch.cat([JPEG(60).purify(image[None], seeds=SEEDS) for image in images])
+    assert torch.equal(found[0], alone)
+
+
 def test_bad_input_is_refused(images):
     with pytest.raises(NumberError, match=r"defense\.quality=0"):
         JPEG(0)
