@@ -10,8 +10,8 @@ from medrobust.model.checkpoint import read_meta
 from medrobust.model.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 from medrobust.objective.standard import Standard
-from medrobust.training.module import RecipeError
-from medrobust.training.train import EmptyTrainingError, VictimExistsError
+from medrobust.training.run import AlreadyTrainedError, EmptyTrainingError
+from medrobust.training.seeded import RecipeError
 
 Train = Callable[..., Any]
 
@@ -149,9 +149,9 @@ def test_another_training_does_not_replace_a_victim_unasked(
 ) -> None:
     run()
     old = fingerprint(tmp_path / "victim.ckpt")
-    with pytest.raises(VictimExistsError, match=r"model\.name: tiny -> other\n.*overwrite=true"):
+    with pytest.raises(AlreadyTrainedError, match=r"model\.name: tiny -> other\n.*overwrite=true"):
         run(recipe={"model": {"name": "other"}})
-    with pytest.raises(VictimExistsError, match="data_digest: 000"):
+    with pytest.raises(AlreadyTrainedError, match="data_digest: 000"):
         run(data=other_data)
     assert fingerprint(tmp_path / "victim.ckpt") == old
     run(recipe={"model": {"name": "other"}}, seed=3, overwrite=True)

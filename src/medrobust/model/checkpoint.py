@@ -1,76 +1,37 @@
 """Victims on disk: architecture, weights, and where they come from. Nothing in it is code."""
 
 import importlib
-import io
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from medrobust.fingerprint import digest
+from medrobust.checkpoint import (
+    CheckpointError,
+    MissingCheckpointError,
+    TrainingMeta,
+    read,
+    save,
+)
 from medrobust.model.victim import Victim
-from medrobust.result.store import write_atomically
 
-FORMAT = 1
 _BUILDER = re.compile(r"medrobust\.model\.[a-z0-9_]+\.build")
 
 
-class VictimError(RuntimeError):
+class VictimError(CheckpointError):
     """A victim's checkpoint is damaged, foreign, or not the one that was asked for."""
 
 
-class MissingVictimError(FileNotFoundError):
-    """There is no trained victim at a path.
+class MissingVictimError(MissingCheckpointError):
+    """There is no trained victim at a path."""
 
-    Args:
-        path: where it was looked for.
-        train_command: what makes it.
-    """
-
-    def __init__(self, path: Path, train_command: str) -> None:
-        super().__init__(f"no trained victim at {path}; train it with\n  {train_command}")
-        self.path = path
-        self.train_command = train_command
+    what = "victim"
 
 
 @dataclass(frozen=True)
-class VictimMeta:
-    """Where a victim comes from; plain data.
-
-    Attributes:
-        data: name of the dataset.
-        data_key: name of its view in paths.
-        data_digest: digest of its manifest.
-        phantom: trained on a procedural stand-in.
-        task: `classification` or `segmentation`.
-        classes: class names, in the order of the logits.
-        seed: seed of the training.
-        epochs: epochs that were run.
-        best_epoch: epoch of the weights, from 0.
-        scores: `val/accuracy`, `test/accuracy`, … of these weights.
-        seconds: training time, without the final scores.
-        recipe: resolved training config; equal recipes on equal data need no second training.
-        versions: library versions.
-        created: ISO time, UTC.
-    """
-
-    data: str
-    data_key: str
-    data_digest: str
-    phantom: bool
-    task: str
-    classes: list[str]
-    seed: int
-    epochs: int
-    best_epoch: int
-    scores: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    recipe: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    created: str = ""
+class VictimMeta(TrainingMeta):
+    """Where a victim comes from; plain data."""
 
 
 class TrainedVictim(Victim):
@@ -104,16 +65,13 @@ def save_victim(path: str | Path, victim: Victim, meta: VictimMeta) -> None:
         VictimError: the architecture could not be built again.
     """
     _builder(victim.architecture, str(path))
-    state = {name: tensor.detach().cpu() for name, tensor in victim.state_dict().items()}
-    content: dict[str, Any] = {
-        "format": FORMAT,
-        "architecture": victim.architecture,
-        "fingerprint": victim.fingerprint,
-        "meta": asdict(meta),
-    }
-    buffer = io.BytesIO()
-    torch.save({**content, "digest": digest(content), "state_dict": state}, buffer)
-    write_atomically(Path(path), buffer.getvalue())
+    save(
+        path,
+        victim.state_dict(),
+        fingerprint=victim.fingerprint,
+        meta=meta,
+        architecture=victim.architecture,
+    )
 
 
 def read_meta(path: str | Path) -> VictimMeta:
@@ -179,27 +137,7 @@ def load_victim(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except Exception as error:  # a damaged archive or pickle can raise almost anything
-        reason = next(iter(str(error).splitlines()), "empty")
-        raise VictimError(
-            f"{path} is not a victim's checkpoint, or is damaged, or holds code "
-            f"({type(error).__name__}: {reason}); delete it and train again"
-        ) from error
-    parts = ("format", "architecture", "fingerprint", "meta", "state_dict", "digest")
-    if not isinstance(content, dict) or set(content) != set(parts):
-        raise VictimError(f"{path} is not a victim's checkpoint, expected the parts {parts}")
-    if content["format"] != FORMAT:
-        raise VictimError(f"{path} has format {content['format']}, expected {FORMAT}; train again")
-    plain = {key: content[key] for key in parts[:4]}
-    if content["digest"] != digest(plain):
-        raise VictimError(f"{path} was changed after it was written; delete it and train again")
-    if set(content["meta"]) != {item.name for item in fields(VictimMeta)}:
-        raise VictimError(f"{path} has missing or unknown meta fields; delete it and train again")
-    return content
+    return read(path, what="victim", parts=("architecture",), meta=VictimMeta, error=VictimError)
 
 
 def _builder(architecture: Mapping[str, Any], source: str) -> Any:

@@ -1,0 +1,140 @@
+"""What was trained, on disk: plain data, weights, where they come from. Nothing in it is code."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medrobust.fingerprint import digest
+from medrobust.result.store import write_atomically
+
+FORMAT = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is damaged, foreign, or not the one that was asked for."""
+
+
+class MissingCheckpointError(FileNotFoundError):
+    """Nothing trained lies at a path.
+
+    Args:
+        path: where it was looked for.
+        train_command: what makes it.
+    """
+
+    what = "checkpoint"
+
+    def __init__(self, path: Path, train_command: str) -> None:
+        super().__init__(f"no trained {self.what} at {path}; train it with\n  {train_command}")
+        self.path = path
+        self.train_command = train_command
+
+
+@dataclass(frozen=True)
+class TrainingMeta:
+    """Where trained weights come from; plain data.
+
+    Attributes:
+        data: name of the dataset.
+        data_key: name of its view in paths.
+        data_digest: digest of its manifest.
+        phantom: trained on a procedural stand-in.
+        task: `classification` or `segmentation`.
+        classes: class names, in the order of the logits.
+        seed: seed of the training.
+        epochs: epochs that were run.
+        best_epoch: epoch of the weights, from 0.
+        scores: `val/accuracy`, `test/accuracy`, … of these weights.
+        seconds: training time, without the final scores.
+        recipe: resolved training config; equal recipes on equal data need no second training.
+        versions: library versions.
+        created: ISO time, UTC.
+    """
+
+    data: str
+    data_key: str
+    data_digest: str
+    phantom: bool
+    task: str
+    classes: list[str]
+    seed: int
+    epochs: int
+    best_epoch: int
+    scores: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+
+def save(
+    path: str | Path,
+    state: Mapping[str, Tensor],
+    *,
+    fingerprint: str,
+    meta: TrainingMeta,
+    **parts: Mapping[str, Any],
+) -> None:
+    """Write weights, whole or not at all.
+
+    Args:
+        path: file to write.
+        state: the weights.
+        fingerprint: told again from the weights when they are loaded.
+        meta: where they come from.
+        parts: what else is needed to build what they belong to; plain data.
+    """
+    content = {"format": FORMAT, "fingerprint": fingerprint, "meta": asdict(meta), **parts}
+    weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
+    buffer = io.BytesIO()
+    torch.save({**content, "digest": digest(content), "state_dict": weights}, buffer)
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def read(
+    path: Path,
+    *,
+    what: str,
+    parts: Sequence[str],
+    meta: type[TrainingMeta],
+    error: type[CheckpointError],
+) -> dict[str, Any]:
+    """What `save` wrote. No code in the file is run, whoever wrote it.
+
+    Args:
+        path: file to read.
+        what: whose checkpoint it should be, for messages.
+        parts: the parts beside the weights' own.
+        meta: the kind of its `meta`.
+        error: raised when it is not what it should be.
+
+    Raises:
+        CheckpointError: `error`: not such a checkpoint, damaged, or changed afterwards.
+        FileNotFoundError: no such file.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as caught:  # a damaged archive or pickle can raise almost anything
+        reason = next(iter(str(caught).splitlines()), "empty")
+        raise error(
+            f"{path} is not a {what}'s checkpoint, or is damaged, or holds code "
+            f"({type(caught).__name__}: {reason}); delete it and train again"
+        ) from caught
+    plain = ("format", "fingerprint", "meta", *parts)
+    expected = (*plain, "state_dict", "digest")
+    if not isinstance(content, dict) or set(content) != set(expected):
+        raise error(f"{path} is not a {what}'s checkpoint, expected the parts {expected}")
+    if content["format"] != FORMAT:
+        raise error(f"{path} has format {content['format']}, expected {FORMAT}; train again")
+    if content["digest"] != digest({key: content[key] for key in plain}):
+        raise error(f"{path} was changed after it was written; delete it and train again")
+    if set(content["meta"]) != {item.name for item in fields(meta)}:
+        raise error(f"{path} has missing or unknown meta fields; delete it and train again")
+    return content

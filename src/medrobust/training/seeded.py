@@ -1,0 +1,148 @@
+"""What every training shares: batches by seed and epoch, a clock, and resuming."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+
+from medrobust.data.base import MedicalDataModule, Sample
+from medrobust.fingerprint import digest
+from medrobust.rng import sample_seeds
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+class RecipeError(ValueError):
+    """A training checkpoint belongs to another recipe."""
+
+
+class SeededModule(pl.LightningModule):
+    """Training loop whose every epoch draws its random numbers from (seed, epoch).
+
+    So a resumed training goes on exactly as one that was never interrupted. With `data.workers`
+    above 0 and an augmentation, the loader's processes have random numbers of their own, and only
+    they differ then.
+
+    Args:
+        data: train, val and test batches.
+        optimizer: parameters -> optimizer.
+        scheduler: optimizer -> scheduler, stepped once per epoch; None for a constant rate.
+        seed: the run's seed.
+        recipe: resolved training config; a checkpoint of another recipe is refused.
+    """
+
+    scored: ClassVar[str]  # metric that chooses the best epoch
+    mode: ClassVar[Literal["max", "min"]] = "max"  # which of its values is the best
+
+    def __init__(
+        self,
+        data: MedicalDataModule,
+        *,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler | None,
+        seed: int,
+        recipe: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self._data = data
+        self._make_optimizer, self._make_scheduler = optimizer, scheduler
+        self._seed = seed
+        self._recipe = digest(dict(recipe))
+        self._seconds_before = 0.0
+        self._began = time.perf_counter()
+
+    @property
+    def score(self) -> str:
+        """Validation score that chooses the best epoch."""
+        return f"val/{self.scored}"
+
+    @abstractmethod
+    def trained(self) -> Iterable[nn.Parameter]:
+        """The weights that the optimizer gets."""
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer, and scheduler per epoch."""
+        optimizer = self._make_optimizer(self.trained())
+        if self._make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
+
+    def note_loss(self, loss: Tensor, batch: Sample, batch_idx: int) -> Tensor:
+        """Log the training loss of a batch; gives it back.
+
+        Raises:
+            FloatingPointError: it is not finite.
+        """
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"training loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_idx}; "
+                f"lower optimizer.lr, or set trainer.precision=32-true"
+            )
+        size = len(batch.image)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+        return loss
+
+    # Batches, in an order that depends on seed and epoch only --------------------------------
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled training batches; Lightning asks once, before the first or resumed epoch."""
+        self._reseed(self.current_epoch)
+        return self._data.train_dataloader()
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Validation batches."""
+        return self._data.val_dataloader()
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Test batches."""
+        return self._data.test_dataloader()
+
+    def on_train_epoch_end(self) -> None:
+        """Seed the next epoch."""
+        epoch_seed = self._reseed(self.current_epoch + 1)
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, DataLoader) and loader.generator is not None:
+            loader.generator.manual_seed(epoch_seed)
+
+    def seeds(self, batch: Sample) -> Tensor:
+        """Seed of each sample, from the run's seed and its id: int64 (N,)."""
+        # After collation the id is a sequence of them.
+        return sample_seeds(self._seed, batch.id, batch.image.device)
+
+    def _reseed(self, epoch: int) -> int:
+        epoch_seed = int(digest([self._seed, epoch])[:15], 16)
+        torch.manual_seed(epoch_seed)
+        return epoch_seed
+
+    # Resuming --------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in training, that before an interruption included."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the recipe and the time."""
+        checkpoint["recipe"] = self._recipe
+        checkpoint["seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another recipe's checkpoint."""
+        if checkpoint.get("recipe") != self._recipe:
+            raise RecipeError(
+                "the training checkpoint belongs to another recipe or data; resume with the config "
+                "that it was begun with, or start over with resume=null"
+            )
+        self._seconds_before = checkpoint["seconds"]
