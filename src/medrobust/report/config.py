@@ -29,7 +29,7 @@ class ReferenceConfig:
 
     Each mapping goes from a choice of ours (`medrdf/pgd_20`) to what the paper's CSV calls it
     (`{attack: pgd, steps: 20}`). Any column in `QUERY` may be set by any mapping; later axes win.
-    A token may take a value from our settings: `N={steps}`.
+    A token may take a value from our settings: `N={steps}`, `sigma={noise.sigma}`.
 
     Attributes:
         paper: one of `reference.papers()`.
@@ -148,7 +148,10 @@ def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
                         f"{where}: {paper} {table} has no {name} {columns[name]!r}, only {names}"
                     )
             mappings.setdefault(axis, {})[str(choice)] = dict(columns)
-    notes = _texts("table.reference.notes", node.get("notes") or ())
+    notes = node.get("notes") or ()
+    if isinstance(notes, Mapping):  # its keys let composed configs add notes to each other's
+        notes = [note for note in notes.values() if note is not None]
+    notes = _texts("table.reference.notes", notes)
     return ReferenceConfig(paper, table, metric, mappings, notes)
 
 

@@ -1,5 +1,6 @@
 """Which number of a paper belongs beside a row."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,8 @@ def unlike(row: Row, value: PaperValue) -> list[str]:
 
 def _filled(tokens: Any, settings: Mapping[str, Any], choice: str) -> list[str]:
     try:
-        return [str(token).format_map(settings) for token in tokens]
+        # Not str.format, to which the dot of a nested setting is an attribute.
+        return [re.sub(r"{(.*?)}", lambda name: str(settings[name[1]]), str(t)) for t in tokens]
     except KeyError as error:
         raise TableError(
             f"table.reference: a token of {choice} asks for the setting {error}, which it does "
