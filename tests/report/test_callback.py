@@ -62,6 +62,11 @@ hydra:
   callbacks:
     table: {_target_: medrobust.report.callback.TableCallback, formats: [csv, md, tex]}
 """
+BLOCKS = """
+  sweeper:
+    params: {attack: "none,pgd", defense: none}
+    blocks: [{attack: "pgd,bim", defense: "none,median"}]
+"""
 SWEEP = ("-m", "attack=none,pgd,bim", "defense=none,median")
 
 
@@ -157,6 +162,28 @@ def test_an_earlier_sweep_in_the_same_folder_does_not_count(app: Path) -> None:
     result = run(app, "-m", "attack=none,pgd")
     assert result.returncode == 0
     assert "2 jobs: 2 rows done" in result.stdout
+
+
+def test_blocks_of_the_sweeper_are_planned_and_run(app: Path) -> None:
+    (app / "hydra" / "sweeper").mkdir(parents=True)
+    matrix = Path(__file__).parents[2] / "conf/hydra/sweeper/matrix.yaml"
+    (app / "hydra" / "sweeper" / "matrix.yaml").write_text(matrix.read_text())
+    config = "defaults: [override hydra/sweeper: matrix, _self_]\n" + CONFIG + BLOCKS
+    (app / "config.yaml").write_text(config)
+    result = run(app, "-m")
+    assert result.returncode == 0, result.stderr
+    assert "5 jobs: 5 rows done" in result.stdout
+    plan = json.loads((app / "out" / "sweep.json").read_text())
+    assert plan["jobs"][-1] == ["attack=bim", "defense=median"]
+    result = run(app, "-m", "attack=none,bim", "die=bim")
+    assert result.returncode < 0
+    assert main([str(app / "out"), "--rows", str(app / "rows")]) == 1
+    planned = json.loads((app / "out" / "sweep.json").read_text())["jobs"]
+    assert [job[:2] for job in planned] == [
+        ["attack=none", "defense=none"],
+        ["attack=bim", "defense=none"],
+        ["attack=bim", "defense=median"],
+    ]
 
 
 def test_importing_the_callback_is_cheap() -> None:

@@ -1,6 +1,5 @@
 """Hydra callback: a sweep ends with its table and an honest exit status."""
 
-import itertools
 import shlex
 import sys
 import traceback
@@ -74,7 +73,7 @@ class TableCallback(Callback):
 
 
 def planned_jobs(config: DictConfig) -> list[list[str]] | None:
-    """Each job's overrides, as Hydra's basic sweeper will run them.
+    """Each job's overrides, as Hydra's basic sweeper or ours will run them.
 
     Args:
         config: the composed config of the sweep, with its `hydra` node.
@@ -87,18 +86,13 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    params = config.hydra.sweeper.params or {}
-    given = [*(f"{key}={value}" for key, value in params.items()), *config.hydra.overrides.task]
+    from hydra_plugins.medrobust_sweeper.product import jobs
+
+    node = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    assert isinstance(node, dict)
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    choices: dict[str, list[str]] = {}
-    for override in parser.parse_overrides(given):
-        key = override.get_key_element()
-        if override.is_sweep_override():
-            values: list[Any] = list(override.sweep_string_iterator())
-        else:
-            values = [override.get_value_element_as_str()]
-        choices[key] = [f"{key}={value}" for value in values]
-    return [list(job) for job in itertools.product(*choices.values())]
+    arguments = list(config.hydra.overrides.task)
+    return jobs(node.get("params"), node.get("blocks"), arguments, parser)
 
 
 def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") -> None:

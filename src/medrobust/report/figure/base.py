@@ -129,11 +129,11 @@ def several(where: str, value: Any) -> tuple[str, ...]:
 
 
 def canvas(width: float, height: float) -> "Canvas":
-    """An empty white matplotlib figure, sizes in inches, that no window ever shows."""
+    """An empty white matplotlib figure, sizes in inches; its parts make room for each other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    made = Canvas(figsize=(width, height), dpi=150, facecolor="white")
+    made = Canvas(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     FigureCanvasAgg(made)
     return made
 

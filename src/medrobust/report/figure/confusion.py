@@ -88,7 +88,6 @@ class Confusion(Figure):
             _panel(axes, rows[number], labels[number], classes, left, bottom)
         made.supylabel("true class", fontsize=9)
         made.supxlabel("predicted class", fontsize=9)
-        made.tight_layout(pad=0.5)
         name = f"{self.name}_{_file(said)}" if several else self.name
         caption = f"Confusion under {said}: percent of each true class, by defense. "
         return Drawing(name, caption + f"n = {rows[0].n}.", made)

@@ -194,7 +194,6 @@ class Curve(Figure):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
         heading(made, self.title or apart, any(row.phantom for row in rows))
-        made.tight_layout()
         said = f"{mean[:1].upper()}{mean[1:]} against {name}, over {', '.join(attacks)}."
         caption = said + " Bars: 95 % intervals (of a mean, the mean of its parts' ends)."
         return Drawing("_".join(filter(None, (self.name, apart.replace(", ", "_")))), caption, made)

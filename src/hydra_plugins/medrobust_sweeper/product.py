@@ -1,0 +1,88 @@
+"""The jobs of a sweep: one product of choices, and further ones beside it.
+
+Hydra imports this file whenever it starts, so nothing heavy is imported at its top.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import HydraException
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+Choices = dict[str, list[str]]
+"""Key of a config -> the choices it takes, as written."""
+
+
+def jobs(
+    params: Mapping[str, Any] | None,
+    blocks: Iterable[Mapping[str, Any]] | None,
+    arguments: Sequence[str],
+    parser: "OverridesParser",
+) -> list[list[str]]:
+    """Every job's overrides, in order, each job once.
+
+    The first product is that of `params`; each block is a product of its own, of `params` with the
+    block's choices in place of theirs. What the command line says of a key
+
+    - narrows each product to those of its choices that are named, when all that is named is known
+      to some product; a product without any of them has no jobs. `threat=adaptive` runs the
+      adaptive block alone, `defense=median` its line in every block;
+    - else replaces the key's choices in every product, as Hydra does: `eps=4/255`;
+    - is added to every product that does not sweep the key.
+
+    Args:
+        params: `hydra.sweeper.params`.
+        blocks: `hydra.sweeper.blocks`.
+        arguments: overrides of the command line.
+        parser: Hydra's.
+
+    Raises:
+        HydraException: a block is no mapping, a choice is an interval, or no job is left.
+    """
+    base = _choices([f"{key}={value}" for key, value in (params or {}).items()], parser)
+    products = [base]
+    for number, block in enumerate(blocks or ()):
+        if not isinstance(block, Mapping) or not block:
+            raise HydraException(
+                f"hydra.sweeper.blocks[{number}] is {block!r}, expected a mapping such as "
+                "{threat: adaptive, attack: 'pgd,autoattack'}"
+            )
+        own = _choices([f"{key}={value}" for key, value in block.items()], parser)
+        products.append({**base, **own})
+    for key, given in _choices(arguments, parser).items():
+        known = {choice for product in products for choice in product.get(key, ())}
+        narrows = len(products) > 1 and known.issuperset(given)
+        products = [
+            {
+                **product,
+                key: [choice for choice in given if choice in product[key]]
+                if narrows and key in product
+                else given,
+            }
+            for product in products
+        ]
+    made = [list(job) for product in products for job in itertools.product(*product.values())]
+    if not made:
+        raise HydraException(
+            f"no job is left: no product of hydra.sweeper has all of {' '.join(arguments)}"
+        )
+    return list({frozenset(job): job for job in reversed(made)}.values())[::-1]
+
+
+def _choices(overrides: Sequence[str], parser: "OverridesParser") -> Choices:
+    found: Choices = {}
+    for override in parser.parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values: list[Any] = [override.get_value_element_as_str()]
+        elif override.is_discrete_sweep():
+            values = list(override.sweep_string_iterator())
+        else:
+            raise HydraException(
+                f"{override.input_line}: this sweeper takes choices and ranges, no intervals"
+            )
+        found[key] = [f"{key}={value}" for value in values]
+    return found
