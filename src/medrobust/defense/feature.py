@@ -1,0 +1,131 @@
+"""Where the features of a feature-distance attack come from: a frozen network, up to a tap."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from medrobust.model.checkpoint import load_victim
+from medrobust.model.pretrained import timm_network
+from medrobust.model.victim import Victim
+from medrobust.settings import Configured
+
+
+class Features(Configured, ABC):
+    """A network and the name of the module whose output counts.
+
+    Args:
+        tap: one of the network's `taps`.
+    """
+
+    def __init__(self, tap: str) -> None:
+        self.tap = tap
+
+    @abstractmethod
+    def network(self) -> Victim:
+        """The frozen network; read from disk, so called in training alone."""
+
+    def extractor(self) -> "UpTo":
+        """Images (N, C, H, W) in [0, 1] -> the tap's output (N, ...)."""
+        return UpTo(self.network(), self.tap)
+
+
+class OfVictim(Features):
+    """Features of a network that was trained on the same data.
+
+    Args:
+        path: its checkpoint.
+        tap: see `Features`.
+        train_command: command that makes it, for the error when it is not there.
+    """
+
+    unscientific = ("path", "train_command")
+
+    def __init__(self, path: str, tap: str, train_command: str) -> None:
+        super().__init__(tap)
+        self.path, self.train_command = path, train_command
+
+    def network(self) -> Victim:
+        """The checkpoint's network.
+
+        Raises:
+            MissingVictimError: not trained yet; prints the command.
+            VictimError: damaged.
+        """
+        return load_victim(self.path, train_command=self.train_command)
+
+
+class OfImageNet(Features):
+    """Features of a timm network with ImageNet weights, downloaded once.
+
+    Args:
+        model: timm's name of it.
+        tap: see `Features`.
+    """
+
+    def __init__(self, model: str, tap: str) -> None:
+        super().__init__(tap)
+        self.model = model
+
+    def network(self) -> Victim:
+        """The pretrained network, with its own normalisation.
+
+        Raises:
+            PretrainedError: the weights are neither in the cache nor can be downloaded.
+        """
+        net = timm_network(self.model, pretrained=True)
+        config = net.pretrained_cfg
+        architecture = {"model": self.model}
+        return Victim(
+            net, mean=config["mean"], std=config["std"], architecture=architecture
+        ).freeze()
+
+
+class UpTo(nn.Module):
+    """A frozen victim's network, stopped as soon as the tap has answered.
+
+    Args:
+        victim: frozen.
+        tap: name of a module that runs once and gives one tensor.
+
+    Raises:
+        KeyError: the network has no module of that name.
+    """
+
+    def __init__(self, victim: Victim, tap: str) -> None:
+        super().__init__()
+        modules = dict(victim.network.named_modules())
+        if not tap or tap not in modules:
+            raise KeyError(f"features.tap={tap!r}: the network has the taps {victim.taps}")
+        self.victim = victim.freeze()
+        modules[tap].register_forward_hook(_stop)
+
+    def train(self, mode: bool = True) -> "UpTo":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> (N, ...).
+
+        Raises:
+            TypeError: the tap's output is not one tensor.
+            RuntimeError: the tap's module was not run.
+        """
+        try:
+            self.victim.network(self.victim.normalise(x))
+        except _Reached as reached:
+            if not isinstance(reached.output, Tensor):
+                raise TypeError(
+                    f"features.tap gives a {type(reached.output).__name__}; tap a part of it"
+                ) from None
+            return reached.output
+        raise RuntimeError("the network answered without running features.tap")
+
+
+class _Reached(Exception):  # noqa: N818  (no error: it ends the forward pass)
+    def __init__(self, output: object) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _stop(module: nn.Module, inputs: object, output: object) -> None:
+    raise _Reached(output)
