@@ -1,0 +1,71 @@
+"""What objectives of robust training share: craft, then minimise on what was crafted."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor
+
+from medrobust.attack.base import Attack
+from medrobust.attack.pgd import PGD
+from medrobust.model.victim import Victim
+from medrobust.number import fraction, whole
+from medrobust.objective.base import Objective
+from medrobust.objective.inner import standing_still
+from medrobust.threat.surrogate import VictimSurrogate
+
+Network = Callable[[Tensor], Tensor]
+
+
+class RobustObjective(Objective):
+    """A min-max objective: an inner attack makes x', an outer loss of x and x' is minimised.
+
+    The inner attack is that of the benchmark, on the bare victim in evaluation mode. It returns,
+    per image, the point of the highest loss of those that it stepped to; the papers take the last.
+
+    Args:
+        name: name in paths and tables.
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        step_size: of the inner attack, in pixel units.
+        steps: of the inner attack, >= 1.
+        val_steps: steps of the PGD that validation images must stand, in the same ball.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        eps: float | str,
+        step_size: float | str,
+        steps: int,
+        val_steps: int,
+    ) -> None:
+        super().__init__(name)
+        eps = fraction(eps, "objective.eps", above=True)
+        step_size = fraction(step_size, "objective.step_size", above=True)
+        steps = whole(steps, "objective.steps", low=1)
+        self.inner = self.inner_attack(eps, step_size, steps)
+        self.validation = PGD(eps, steps=whole(val_steps, "objective.val_steps", low=1))
+
+    @abstractmethod
+    def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
+        """What makes x' from x."""
+
+    @abstractmethod
+    def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        """The loss to minimise, a scalar.
+
+        Args:
+            network: the victim in training mode, or the same with other weights.
+            x: clean images (N, C, H, W) in [0, 1].
+            adversarial: what the inner attack made of them.
+            y: classes (N,), or (N, H, W) per pixel, int64.
+        """
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
+        """Adversarial images of a batch, without gradient; the victim is left as it was."""
+        with standing_still(victim):
+            return self.inner(VictimSurrogate(victim), x, y, seeds=seeds)
+
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
+        """The outer loss on freshly crafted images."""
+        return self.outer(victim, x, self.craft(victim, x, y, seeds=seeds), y)

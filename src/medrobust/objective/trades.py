@@ -1,0 +1,51 @@
+"""TRADES: accuracy on clean images traded against answers that stay the same."""
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from medrobust.attack.base import Attack
+from medrobust.number import fraction
+from medrobust.objective.inner import Divergence, Highest, NearPGD, divergence
+from medrobust.objective.robust import Network, RobustObjective
+
+
+class TRADES(RobustObjective):
+    """CE(f(x), y) + β KL(p(x) ‖ p(x')), where x' maximises the divergence.
+
+    Zhang et al. 2019, "Theoretically Principled Trade-off between Robustness and Accuracy"
+    (their 1/λ is β). The attack starts at x + 0.001 N(0, I); clean and adversarial images go
+    through the network apart, so each batch has its own batch-norm statistics, as in their code.
+
+    Args:
+        name: name in paths and tables.
+        beta: weight of the divergence, >= 0; 0 is standard training.
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        step_size: of the inner attack, in pixel units.
+        steps: of the inner attack, >= 1.
+        val_steps: steps of the PGD that chooses the best epoch, >= 1.
+    """
+
+    def __init__(
+        self,
+        name: str = "trades",
+        *,
+        beta: float = 6.0,
+        eps: float | str = "8/255",
+        step_size: float | str = "2/255",
+        steps: int = 10,
+        val_steps: int = 10,
+    ) -> None:
+        super().__init__(name, eps=eps, step_size=step_size, steps=steps, val_steps=val_steps)
+        self.beta = fraction(beta, "objective.beta", high=1000.0)
+
+    def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
+        """PGD on the divergence, from beside x."""
+        return NearPGD(
+            eps, step_size=step_size, steps=steps, objective=Divergence(), success=Highest()
+        )
+
+    def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        """Clean cross-entropy plus β times the mean divergence; gradients flow through both."""
+        clean, attacked = network(x), network(adversarial)
+        moved = divergence(clean.log_softmax(1), attacked.log_softmax(1)).mean()
+        return cross_entropy(clean, y) + self.beta * moved
