@@ -1,0 +1,183 @@
+"""Total-variation denoising of batches: anisotropic ROF by split Bregman, with its exact gradient.
+
+Split Bregman (Goldstein and Osher 2009; Getreuer 2012) solves a linear system in every iteration.
+Here, as usual, that solve is one sweep, but a damped Jacobi sweep instead of Gauss-Seidel: no pixel
+waits for another, and the auxiliary variables drop out. What is left is two in-place updates,
+
+    p <- clip(p + σ D ū, -1, 1)                     the Bregman variable b, times the penalty σ
+    u <- (u + τγ f - τ Dᵀp) / (1 + τγ),  ū <- u + θ (u - u_before),
+
+the linearised split Bregman iteration, equal to the primal-dual method (Esser 2009; Chambolle and
+Pock 2011, Algorithm 2, whose growing penalty σ = 1/(6τ), τ <- θτ, θ = (1 + 2γτ)^-½ is used). The
+damping τσ = 1/6 is the largest that is safe, 4/3 of 1/‖D‖² = 1/8 (He, Ma and Yuan 2020).
+
+About 200/γ iterations come within 1 % of the least energy of noisy images in [0, 1].
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from medrobust.number import fraction, whole
+
+_CACHE = {"cpu": 2**18}
+"""Pixels that one chunk iterates over: on a CPU about as many as stay in its second-level cache."""
+_CHUNK = 2**24
+
+
+class _Step(NamedTuple):
+    """One iteration's numbers: penalty, weight of `f`, weight of Dᵀp, extrapolation."""
+
+    sigma: float
+    data: float
+    dual: float
+    theta: float
+
+
+def rof(f: Tensor, gamma: float, iterations: int) -> Tensor:
+    """Minimise Σ |u[i+1,j] - u[i,j]| + |u[i,j+1] - u[i,j]| + γ/2 (u[i,j] - f[i,j])² (MDDA, Eq. 13).
+
+    Differences across the edge are none (free boundary), channels are separate. Each map's result
+    is independent of the others. The gradient is that of the iterations, exactly: the backward
+    pass runs them again and keeps one bit of state per difference and iteration, in a byte, for
+    one chunk at a time.
+
+    Args:
+        f: maps (..., H, W), float32 or float64, of any range.
+        gamma: weight of fidelity; 2 γ' for images in units of which γ' is the weight doubled.
+        iterations: fixed, so that an image's result does not depend on its batch.
+
+    Raises:
+        NumberError: `gamma` is not positive or `iterations` is below 1.
+        TypeError: another dtype.
+    """
+    fraction(gamma, "gamma", high=1e6, above=True)
+    whole(iterations, "iterations", low=1)
+    if f.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"total variation of {f.dtype}; expected float32 or float64 maps")
+    return _ROF.apply(f, gamma, iterations)
+
+
+def energy(u: Tensor, f: Tensor, gamma: float) -> Tensor:
+    """Eq. 13's sum for each map (..., H, W) -> (...)."""
+    across = (u[..., :, 1:] - u[..., :, :-1]).abs().sum((-2, -1))
+    down = (u[..., 1:, :] - u[..., :-1, :]).abs().sum((-2, -1))
+    return across + down + gamma / 2 * (u - f).square().sum((-2, -1))
+
+
+class _ROF(torch.autograd.Function):
+    """Forward in place without a graph; backward is the adjoint recursion."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, gamma: float, iterations: int) -> Tensor:
+        ctx.save_for_backward(f)
+        ctx.settings = gamma, iterations
+        out = torch.empty_like(f, memory_format=torch.contiguous_format)
+        steps = _schedule(gamma, iterations)
+        for part in _chunks(f):
+            _maps(out)[part] = _solve(_maps(f)[part], steps)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (f,) = ctx.saved_tensors
+        out = torch.empty_like(f, memory_format=torch.contiguous_format)
+        steps = _schedule(*ctx.settings)
+        for part in _chunks(f):
+            clipped: list[tuple[Tensor, Tensor]] = []
+            _solve(_maps(f)[part], steps, clipped)
+            _maps(out)[part] = _adjoint(_maps(grads[0])[part], steps, clipped)
+        return out, None, None
+
+
+def _maps(x: Tensor) -> Tensor:
+    """(..., H, W) -> (M, H, W)."""
+    return x.reshape(-1, *x.shape[-2:])
+
+
+def _chunks(f: Tensor) -> Iterator[slice]:
+    """Maps that are iterated together."""
+    height, width = f.shape[-2:]
+    most = max(1, _CACHE.get(f.device.type, _CHUNK) // (height * width))
+    for start in range(0, f.numel() // (height * width), most):
+        yield slice(start, start + most)
+
+
+def _schedule(gamma: float, iterations: int) -> list[_Step]:
+    steps, tau = [], 0.5 / gamma
+    for _ in range(iterations):
+        pull = tau * gamma
+        theta = (1 + 2 * pull) ** -0.5
+        steps.append(_Step(1 / (6 * tau), pull / (1 + pull), tau / (1 + pull), theta))
+        tau *= theta
+    return steps
+
+
+class _Duals:
+    """The two fields p on the differences of (M, H, W) maps, as flat lists.
+
+    A list's neighbour to the right is the next number, the one below is `width` numbers on, so
+    that every operation runs over contiguous memory; differences that would leave a map are zero.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.across, self.down = torch.zeros_like(like), torch.zeros_like(like)
+        self.width = like.shape[-1]
+        self.pairs = ((self.across.view(-1), 1), (self.down.view(-1), self.width))
+
+    def inside(self) -> None:
+        """Zero on the differences that leave a map."""
+        self.across[..., -1] = 0
+        self.down[..., -1, :] = 0
+
+    def add_difference(self, u: Tensor, scale: float) -> None:
+        """p += scale · D u."""
+        u = u.view(-1)
+        for p, shift in self.pairs:
+            p[:-shift].add_(u[shift:], alpha=scale).sub_(u[:-shift], alpha=scale)
+        self.inside()
+
+    def add_adjoint_to(self, u: Tensor, scale: float) -> None:
+        """u += scale · Dᵀp."""
+        u = u.view(-1)
+        for p, shift in self.pairs:
+            u.sub_(p, alpha=scale)
+            u[shift:].add_(p[:-shift], alpha=scale)
+
+
+def _solve(
+    f: Tensor, steps: list[_Step], clipped: list[tuple[Tensor, Tensor]] | None = None
+) -> Tensor:
+    """Iterate on (M, H, W); `clipped` gathers where |p| = 1, per iteration."""
+    f = f.contiguous()
+    u, ahead, new, p = f.clone(), f.clone(), torch.empty_like(f), _Duals(f)
+    for step in steps:
+        p.add_difference(ahead, step.sigma)
+        for field in (p.across, p.down):
+            field.clamp_(-1, 1)
+        if clipped is not None:
+            clipped.append((p.across.abs() == 1, p.down.abs() == 1))
+        torch.lerp(u, f, step.data, out=new)
+        p.add_adjoint_to(new, -step.dual)
+        torch.lerp(u, new, 1 + step.theta, out=ahead)
+        u, new = new, u
+    return u
+
+
+def _adjoint(grad: Tensor, steps: list[_Step], clipped: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Gradient of `f` from that of the last `u`, the iterations backwards; empties `clipped`."""
+    grad_u, p = grad.clone(memory_format=torch.contiguous_format), _Duals(grad)
+    grad_ahead, grad_f = torch.zeros_like(grad_u), torch.zeros_like(grad_u)
+    for step in reversed(steps):
+        grad_u.add_(grad_ahead, alpha=1 + step.theta)  # of `new`
+        p.add_difference(grad_u, -step.dual)
+        for field, stopped in zip((p.across, p.down), clipped.pop(), strict=True):
+            field.masked_fill_(stopped, 0)
+        grad_f.add_(grad_u, alpha=step.data)
+        grad_u.mul_(1 - step.data).sub_(grad_ahead, alpha=step.theta)  # of `u`
+        grad_ahead.zero_()
+        p.add_adjoint_to(grad_ahead, step.sigma)
+    return grad_f.add_(grad_u).add_(grad_ahead)
