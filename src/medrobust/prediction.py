@@ -15,6 +15,7 @@ class Prediction:
         score: (N,) higher = more adversarial; detectors only.
         confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
         abstain: (N,) bool, True where the defense refuses to answer.
+        details: further numbers (N,) that the defense gives of each image, by name.
         features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
     """
 
@@ -22,6 +23,7 @@ class Prediction:
     score: Tensor | None = None
     confidence: Tensor | None = None
     abstain: Tensor | None = None
+    details: Mapping[str, Tensor] = field(default_factory=dict)
     features: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property

@@ -1,6 +1,7 @@
 """The frame of every defense, and its three kinds."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from medrobust.number import whole
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 from medrobust.settings import Configured
+
+_CACHED = 2**20
+"""Bytes of copies that are drawn at once on a CPU: noise and filters then stay in its cache."""
 
 
 class Defense(Configured, nn.Module, ABC):
@@ -113,25 +117,61 @@ class Smoother(Defense):
 
     @torch.no_grad()
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """Counts the votes of `n` copies; images × copies fill the victim's batches."""
+        """Counts the votes of the copies; images × copies fill the victim's batches."""
         if len(x) == 0:
             raise ValueError("a vote over an empty batch has no classes; give at least one image")
-        total = len(x) * self.n
-        image = torch.arange(len(x), device=x.device).repeat_interleave(self.n)
-        copy = torch.arange(self.n, device=x.device).repeat(len(x))
+        return self.decide(self.count(x, victim, seeds=seeds))
+
+    def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
+        """Votes (N, K) of all `n` copies, int64."""
         counts: Tensor | None = None
-        for start in range(0, total, self.chunk):
-            part = slice(start, start + self.chunk)
-            copies = self.sample(x[image[part]], seeds=fold_in(seeds[image[part]], copy[part]))
-            logits = victim(copies)
-            if logits.ndim != 2:
-                raise ValueError(f"{type(self).__name__} votes on classes, not on masks")
+        for image, logits in self.ballots(x, victim, seeds=seeds, first=0, last=self.n):
             if counts is None:
                 counts = torch.zeros(len(x), logits.shape[1], dtype=torch.int64, device=x.device)
-            ones = torch.ones_like(image[part])
-            counts.index_put_((image[part], logits.argmax(1)), ones, accumulate=True)
+            ones = torch.ones_like(image)
+            counts.index_put_((image, logits.argmax(1)), ones, accumulate=True)
         assert counts is not None
-        return self.decide(counts)
+        return counts
+
+    def ballots(
+        self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The victim's answers to copies `first` to `last` of every image, image by image.
+
+        Copy i is drawn from `fold_in(seeds, i)`, whatever else is drawn with it.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            victim: frozen classifier.
+            seeds: int64 (N,).
+            first: number of the first copy.
+            last: one past the last.
+
+        Yields:
+            for at most `chunk` copies each: which image (M,), and logits (M, K).
+        """
+        total = len(x) * (last - first)
+        for start in range(0, total, self.chunk):
+            place = torch.arange(start, min(start + self.chunk, total), device=x.device)
+            image, copy = place // (last - first), first + place % (last - first)
+            logits = victim(self._copies(x, image, fold_in(seeds[image], copy)))
+            if logits.ndim != 2:
+                raise ValueError(f"{type(self).__name__} votes on classes, not on masks")
+            yield image, logits
+
+    def _copies(self, x: Tensor, image: Tensor, seeds: Tensor) -> Tensor:
+        """One copy of `x[image]` for each seed, a few at a time on a CPU."""
+        if x.device.type != "cpu":
+            return self.sample(x[image], seeds=seeds)
+        at_once = max(8, _CACHED // (x[0].numel() * x.element_size()))
+        copies: Tensor | None = None
+        for at in range(0, len(image), at_once):
+            part = self.sample(x[image[at : at + at_once]], seeds=seeds[at : at + at_once])
+            if copies is None:
+                copies = part.new_empty(len(image), *part.shape[1:])
+            copies[at : at + at_once] = part
+        assert copies is not None
+        return copies
 
 
 class Detector(Defense):

@@ -7,14 +7,6 @@ from torch.nn import functional as F
 from medrobust.defense.base import Purifier
 from medrobust.number import whole
 
-# Median of nine by 19 exchanges (Devillard 1998 after Paeth 1990): each pair is sorted in place,
-# and the median ends in place 4. Exchanges are whole-batch minima and maxima, several times
-# faster than sorting windows, and autograd goes through them exactly.
-_EXCHANGES = (
-    (1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3),
-    (5, 8), (4, 7), (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2),
-)  # fmt: skip
-
 
 class Median(Purifier):
     """Median over a square window, per channel, edges mirrored (Xu, Evans and Qi 2018).
@@ -37,18 +29,37 @@ class Median(Purifier):
                 f"defense.window={self.window} does not fit images of {tuple(x.shape[2:])} pixels"
             )
         padded = F.pad(x, (half, half, half, half), mode="reflect")
-        height, width = x.shape[2:]
-        if self.window > 3:
-            windows = padded.unfold(2, self.window, 1).unfold(3, self.window, 1)
-            return windows.flatten(4).median(dim=4).values
-        values = [
-            padded[:, :, row : row + height, column : column + width]
-            for row in range(3)
-            for column in range(3)
-        ]
-        for low, high in _EXCHANGES:
-            values[low], values[high] = (
-                torch.minimum(values[low], values[high]),
-                torch.maximum(values[low], values[high]),
-            )
-        return values[4]
+        if self.window == 3:
+            return _median_of_nine(padded)
+        windows = padded.unfold(2, self.window, 1).unfold(3, self.window, 1)
+        return windows.flatten(4).median(dim=4).values
+
+
+def _median_of_nine(padded: Tensor) -> Tensor:
+    """3×3 medians of (N, C, H + 2, W + 2), as (N, C, H, W); autograd goes through exactly.
+
+    Each column of three is sorted once and shared by the three windows that it is in; the median
+    of nine is the median of the largest low, the middle mid and the smallest high (Smith 1996):
+    18 minima and maxima of the whole batch. They run over the flat memory, where a neighbour is
+    an offset; what straddles two rows is computed too, and dropped.
+    """
+    height, width = padded.shape[2:]
+    flat = padded.reshape(-1)
+    low, mid, high = _sort(*(flat[i * width : flat.numel() - (2 - i) * width] for i in range(3)))
+    largest = torch.maximum(torch.maximum(low[:-2], low[1:-1]), low[2:])
+    smallest = torch.minimum(torch.minimum(high[:-2], high[1:-1]), high[2:])
+    middle = _middle(mid[:-2], mid[1:-1], mid[2:])
+    found = F.pad(_middle(largest, middle, smallest), (0, 2 * width + 2))
+    return found.view(padded.shape)[:, :, : height - 2, : width - 2]
+
+
+def _sort(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Smallest, middle and largest of three, place by place."""
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    rest = torch.minimum(high, c)
+    return torch.minimum(low, rest), torch.maximum(low, rest), torch.maximum(high, c)
+
+
+def _middle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Median of three, place by place."""
+    return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))

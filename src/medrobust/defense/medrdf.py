@@ -1,23 +1,59 @@
 """MedRDF: noisy copies, a denoiser, a vote, a test that abstains, and a robust metric."""
 
+import math
+
 import torch
 from scipy.special import betainc
 from torch import Tensor
 
 from medrobust.defense.base import Purifier, Smoother
+from medrobust.defense.betting import lead_bounds, log_capital
 from medrobust.defense.noise import Noise
+from medrobust.defense.sequential import count_until_decided
+from medrobust.metric.robust_metric import default_threshold
+from medrobust.model.victim import Victim
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
+
+ESTIMATORS = ("fixed", "sequential")
+STOPS = ("label", "label_and_rm")
+
+EARLY = 0.01
+"""Share of α that sequential decisions before the last copy may spend. The final test keeps the
+rest, so that images that need all copies are decided as the fixed vote decides them."""
 
 
 class MedRDF(Smoother):
     """Majority vote over noisy, denoised copies (MedRDF, Eq. 3, 5 and 9, and Algorithm 1).
 
+    The fixed estimator draws n copies of every image. The sequential one looks at growing numbers
+    of the same copies, in the same order, and stops an image as soon as it is decided, at most
+    after n. Both give a wrong class with probability at most α:
+
+    - before the last copy a class is given when the capital of bets on its lead over each other
+      class exceeds K / (0.01 α) (`betting`, at any look). A wrong class must have done so against
+      the true one, K - 1 pairs with chance 0.01 α / K each: below 0.01 α in all.
+    - after all n copies the paper's binomial test decides, at level 0.99 α instead of α. It errs
+      with probability at most 0.99 α (Eq. 6 to 8), stopped images or not.
+
+    RM's interval holds at whatever moment it is read: both bounds are right with probability 1 - α,
+    by K pairs at α / (2 K) each. (The lower bound errs for one of the K - 1 pairs wrong class,
+    true class, or for the true class and its true runner-up; the upper bound for one of the K - 1
+    pairs true class, other class.)
+
+    A stopped image's RM is the estimate from the votes that it got. With `decide="label"` these are
+    enough for the class, not for RM, whose estimate is then rough and tends to be too high. With
+    `label_and_rm` the image goes on until RM's interval lies on one side of the threshold too.
+
     Args:
         noise: how copies are made.
         denoiser: a purifier applied to each copy.
-        n: copies per image.
+        n: copies per image; the sequential estimator's most.
+        estimator: `fixed` or `sequential`.
+        decide: what stops the sequential estimator: `label` or `label_and_rm`.
         alpha: level of the two-sided binomial test; above it the defense abstains.
+        rm_threshold: RM from which an answer is called robust, in [0, K); None: ⌊K / 2⌋, the
+            smallest whole RM with more than half of the votes (`default_threshold`).
         chunk: copies that pass the victim at once; changes no result.
     """
 
@@ -27,32 +63,100 @@ class MedRDF(Smoother):
         denoiser: Purifier,
         n: int = 10_000,
         *,
+        estimator: str = "fixed",
+        decide: str = "label_and_rm",
         alpha: float = 0.001,
+        rm_threshold: float | None = None,
         chunk: int = 512,
     ) -> None:
         super().__init__(n, chunk=chunk)
         self.noise = noise
         self.denoiser = denoiser
+        self.sequential = _one_of(ESTIMATORS, estimator, "defense.estimator") == "sequential"
+        self.needs_rm = _one_of(STOPS, decide, "defense.decide") == "label_and_rm"
         self.alpha = fraction(alpha, "defense.alpha", above=True)
+        self.rm_threshold = None
+        if rm_threshold is not None:
+            self.rm_threshold = fraction(rm_threshold, "defense.rm_threshold", high=1000)
 
     def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """D(x + η): one noisy copy of each image, denoised."""
         return self.denoiser.purify(self.noise(x, seeds=seeds), seeds=seeds)
 
-    def decide(self, counts: Tensor) -> Prediction:
-        """Top class, abstention and RM = K (n_A - n_B) / n, in [0, K].
+    def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
+        """Votes (N, K), int64: of all n copies, or of as many as the image needed."""
+        if not self.sequential:
+            return super().count(x, victim, seeds=seeds)
+        return count_until_decided(self, x, victim, seeds=seeds, decided=self.decided)
 
-        `logits` are the logarithms of the vote shares, smoothed by half a vote.
+    def threshold(self, classes: int) -> float:
+        """RM from which an answer is called robust.
+
+        Raises:
+            ValueError: the victim has one class, or RM cannot exceed the threshold.
         """
-        classes = counts.shape[1]
         if classes < 2:
             raise ValueError("MedRDF compares the two leading classes; the victim has one")
-        top = counts.topk(2, dim=1).values
+        if self.rm_threshold is None:
+            return default_threshold(classes)
+        if self.rm_threshold >= classes:
+            raise ValueError(
+                f"defense.rm_threshold={self.rm_threshold:g} cannot be exceeded with {classes} "
+                f"classes; expected less than {classes}, or null for {default_threshold(classes)}"
+            )
+        return self.rm_threshold
+
+    def decided(self, counts: Tensor) -> Tensor:
+        """Whether the sequential estimator stops at these votes (N, K); bool (N,)."""
+        classes = counts.shape[1]
+        wanted = self.threshold(classes) / classes
+        first, second, other = _leaders(counts)
+        known = log_capital(first, second, other, 0.0) >= math.log(classes / (EARLY * self.alpha))
+        if self.needs_rm:
+            needed = math.log(2 * classes / self.alpha)
+            above = log_capital(first, second, other, wanted) >= needed
+            known &= above | (log_capital(second, first, other, -wanted) >= needed)
+        return known
+
+    def decide(self, counts: Tensor) -> Prediction:
+        """Top class, abstention and RM = K (n_A - n_B) / n, in [0, K] (Eq. 9).
+
+        `logits` are the logarithms of the vote shares, smoothed by half a vote. `details` holds,
+        per image: `rm_low` and `rm_high`, RM's interval; `rm_robust`, an answer is given and RM
+        reaches the threshold; `rm_settled`, the interval lies on one side of it; `copies`.
+        """
+        classes = counts.shape[1]
+        threshold = self.threshold(classes)
+        first, second, other = _leaders(counts)
+        drawn = counts.sum(1)
+        rm = classes * (first - second) / drawn
+        level = self.alpha * (1 - EARLY) if self.sequential else self.alpha
+        abstain = (drawn == self.n) & (p_value(first, second) > level)
+        bounds = classes * lead_bounds(first, second, other, self.alpha / (2 * classes))
         return Prediction(
-            logits=torch.log((counts + 0.5) / (self.n + 0.5 * classes)),
-            confidence=classes * (top[:, 0] - top[:, 1]) / self.n,
-            abstain=p_value(top[:, 0], top[:, 1]) > self.alpha,
+            logits=torch.log((counts + 0.5) / (drawn + 0.5 * classes)[:, None]),
+            confidence=rm,
+            abstain=abstain,
+            details={
+                "rm_low": bounds[:, 0],
+                "rm_high": bounds[:, 1],
+                "rm_robust": (rm >= threshold) & ~abstain,
+                "rm_settled": (bounds[:, 0] >= threshold) | (bounds[:, 1] < threshold),
+                "copies": drawn,
+            },
         )
+
+
+def _one_of(known: tuple[str, ...], value: str, name: str) -> str:
+    if value not in known:
+        raise ValueError(f"{name}={value}, expected {' or '.join(known)}")
+    return value
+
+
+def _leaders(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Votes for the leading class, for the runner-up and for all others, (N,) each."""
+    top = counts.topk(2, dim=1).values
+    return top[:, 0], top[:, 1], counts.sum(1) - top.sum(1)
 
 
 def p_value(first: Tensor, second: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """What the deployed system answers to a set of images."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
 
 FORMAT = 1
+_DETAIL = "details."
 
 
 class Answers(NamedTuple):
@@ -35,6 +37,7 @@ class Answers(NamedTuple):
         abstain: bool (N,) or None.
         seconds: time the predictions took, also when replayed.
         key: of the cache, what they were computed from.
+        details: what else the defense gives of each image, (N,) by name.
     """
 
     label: Tensor
@@ -44,6 +47,7 @@ class Answers(NamedTuple):
     abstain: Tensor | None
     seconds: float
     key: str = ""
+    details: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
@@ -55,6 +59,8 @@ def _fields(prediction: Prediction) -> dict[str, Tensor]:
         value = getattr(prediction, name)
         if value is not None:
             fields[name] = value if value.dtype == torch.bool else value.float()
+    for name, value in prediction.details.items():
+        fields[_DETAIL + name] = value if value.dtype == torch.bool else value.float()
     return fields
 
 
@@ -142,4 +148,9 @@ def answers(
         found.get("abstain"),
         entry.meta["seconds"],
         key,
+        {
+            name.removeprefix(_DETAIL): value
+            for name, value in found.items()
+            if name.startswith(_DETAIL)
+        },
     )

@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import (
 
 from medrobust.evaluation.predict import Answers
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
+from medrobust.metric.robust_metric import robust_shares
 
 
 class Measured(NamedTuple):
@@ -38,7 +39,8 @@ def measure_classification(
 
     An abstention is counted as an error in `accuracy`, since the clinic gets no diagnosis:
     `accuracy_vote` takes the leading class all the same, and `accuracy_answered` is over the
-    answered images only.
+    answered images only. What the defense gives of each image (`details`) is averaged over the
+    images, under its own name.
 
     Args:
         labels: true classes (N,).
@@ -60,6 +62,8 @@ def measure_classification(
         shares |= {"abstention_rate": silent, "accuracy_vote": vote}
         if not silent.all():
             shares["accuracy_answered"] = vote[~silent]
+    if "rm_robust" in attacked.details:
+        shares |= robust_shares(right, attacked.details["rm_robust"])
     values, intervals = {}, {}
     for name, hits in shares.items():
         values[name], intervals[name] = proportion(hits)
@@ -80,10 +84,16 @@ def measure_classification(
         intervals["auroc"] = counted_bootstrap(
             lambda counts: macro_auroc(probability, true, counts), len(true), seed=seed
         )
-    if attacked.confidence is not None:
-        rm = attacked.confidence.double().numpy()
-        values["robust_metric"] = float(rm.mean())
-        intervals["robust_metric"] = bootstrap(lambda i: rm[i].mean(), len(rm), seed=seed)
+    means = {} if attacked.confidence is None else {"robust_metric": attacked.confidence}
+    for name, value in (means | dict(attacked.details)).items():
+        if value.dtype == torch.bool:
+            values[name], intervals[name] = proportion(value)
+            continue
+        numbers = value.double().numpy()
+        values[name] = float(numbers.mean())
+        intervals[name] = bootstrap(lambda i, a=numbers: a[i].mean(), len(numbers), seed=seed)  # type: ignore[misc]
+    if "copies" in attacked.details:
+        values["copies_median"] = float(attacked.details["copies"].double().quantile(0.5))
     after, before = (
         multiclass_confusion_matrix(answers.label, labels, num_classes=classes).tolist()
         for answers in (attacked, clean)
