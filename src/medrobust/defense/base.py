@@ -61,6 +61,10 @@ class Purifier(Defense):
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1]."""
 
+    def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """`purify`, bit for bit, with the derivative that an attacker takes; by default its own."""
+        return self.purify(x, seeds=seeds)
+
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """The victim's answer to the purified image."""
         return Prediction(victim(self.purify(x, seeds=seeds)))
@@ -76,11 +80,15 @@ class StraightThroughPurifier(Purifier):
     This is BPDA (Athalye, Carlini and Wagner 2018): the forward pass is the real purifier.
     """
 
+    def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """`purify`, bit for bit, with the identity as its derivative."""
+        with torch.no_grad():
+            purified = self.purify(x.detach(), seeds=seeds)
+        return purified + (x - x.detach())  # adds zero
+
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """The deployed forward pass with the identity as its derivative."""
-        with torch.no_grad():
-            change = self.purify(x.detach(), seeds=seeds) - x.detach()
-        return Prediction(victim(x + change))
+        return Prediction(victim(self.differentiable(x, seeds=seeds)))
 
 
 class Smoother(Defense):
@@ -124,8 +132,12 @@ class Smoother(Defense):
 
     def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
         """Votes (N, K) of all `n` copies, int64."""
+        return self.tally(x, victim, seeds=seeds, first=0, last=self.n)
+
+    def tally(self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int) -> Tensor:
+        """Votes (N, K) of copies `first` to `last`, int64; see `ballots`."""
         counts: Tensor | None = None
-        for image, logits in self.ballots(x, victim, seeds=seeds, first=0, last=self.n):
+        for image, logits in self.ballots(x, victim, seeds=seeds, first=first, last=last):
             if counts is None:
                 counts = torch.zeros(len(x), logits.shape[1], dtype=torch.int64, device=x.device)
             ones = torch.ones_like(image)

@@ -81,7 +81,7 @@ class MedRDF(Smoother):
 
     def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """D(x + η): one noisy copy of each image, denoised."""
-        return self.denoiser.purify(self.noise(x, seeds=seeds), seeds=seeds)
+        return self.denoiser.differentiable(self.noise(x, seeds=seeds), seeds=seeds)
 
     def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
         """Votes (N, K), int64: of all n copies, or of as many as the image needed."""
