@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import (
 )
 
 from medrobust.evaluation.predict import Answers
+from medrobust.metric.certified import certified_shares
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
 from medrobust.metric.robust_metric import robust_shares
 
@@ -64,6 +65,8 @@ def measure_classification(
             shares["accuracy_answered"] = vote[~silent]
     if "rm_robust" in attacked.details:
         shares |= robust_shares(right, attacked.details["rm_robust"])
+    if "certified_radius" in clean.details:
+        shares |= certified_shares(right_before, clean.details["certified_radius"])
     values, intervals = {}, {}
     for name, hits in shares.items():
         values[name], intervals[name] = proportion(hits)
