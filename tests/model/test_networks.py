@@ -23,7 +23,7 @@ def build(name: str, num_classes: int = 5, **changes: object) -> Victim:
 
 
 def test_every_config_is_tested() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {*CLASSIFIERS, "unet"}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {*CLASSIFIERS, "unet", "ag_sononet16"}
 
 
 @pytest.mark.parametrize("small_stem", [False, True])

@@ -1,4 +1,4 @@
-"""What all objectives of robust training do alike: craft, leave the victim alone, repeat exactly."""
+"""What objectives of robust training share: they craft, leave the victim alone, and repeat."""
 
 from collections.abc import Callable
 from typing import Any
