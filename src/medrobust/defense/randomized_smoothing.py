@@ -1,0 +1,119 @@
+"""Randomized smoothing: a vote under Gaussian noise, with a certified L2 radius."""
+
+from dataclasses import replace
+
+import torch
+from scipy.special import betaincinv, ndtri
+from torch import Tensor
+
+from medrobust.defense.base import Purifier, Smoother
+from medrobust.defense.medrdf import p_value
+from medrobust.model.victim import Victim
+from medrobust.number import fraction, whole
+from medrobust.prediction import Prediction
+from medrobust.rng import fold_in, normal
+
+
+class RandomizedSmoothing(Smoother):
+    """The class that the victim gives most often to x + N(0, sigma²), and how far that holds.
+
+    Cohen, Rosenfeld and Kolter 2019, "Certified Adversarial Robustness via Randomized Smoothing".
+    Both of its algorithms run on the same n copies. PREDICT answers: the leading class, or an
+    abstention where the two-sided binomial test of it against the runner-up exceeds alpha. CERTIFY
+    gives the radius sigma * Phi⁻¹(p): n0 further copies choose a class, of whose share p is the
+    Clopper-Pearson lower bound at level alpha; 0 where p <= 1/2 or nothing is answered. A radius
+    above 0 belongs to the answer, since more than half of the n votes are for it. Each algorithm
+    errs with probability at most alpha.
+
+    The noise is in pixel units of [0, 1] images and enters before normalisation. Noisy values are
+    not clipped: only so is the noise Gaussian, which the certificate needs. With a denoiser the
+    base classifier is the victim behind it (Salman et al. 2020, denoised smoothing): its clipping
+    to [0, 1], which purifiers expect, is part of that classifier, and the certificate stays valid,
+    also where the denoiser itself is random.
+
+    Args:
+        sigma: standard deviation of the noise, in [0, 1] units.
+        n: copies per image that are counted.
+        n0: further copies that choose the class to certify.
+        alpha: level of the test and of the bound.
+        denoiser: purifier applied to each copy, or None.
+        chunk: copies that pass the victim at once; changes no result.
+    """
+
+    def __init__(
+        self,
+        sigma: float | str = 0.25,
+        n: int = 10_000,
+        *,
+        n0: int = 100,
+        alpha: float = 0.001,
+        denoiser: Purifier | None = None,
+        chunk: int = 512,
+    ) -> None:
+        super().__init__(n, chunk=chunk)
+        self.sigma = fraction(sigma, "defense.sigma", high=10, above=True)
+        self.n0 = whole(n0, "defense.n0", low=1)
+        self.alpha = fraction(alpha, "defense.alpha", above=True)
+        self.denoiser = denoiser
+
+    def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """A copy with noise: denoised where there is a denoiser, else not in [0, 1]."""
+        noisy = x + self.sigma * normal(seeds, x.shape[1:]).to(x.dtype)
+        if self.denoiser is None:
+            return noisy
+        return self.denoiser.differentiable(noisy.clamp(0, 1), seeds=fold_in(seeds, 0))
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """One copy, clipped to be shown."""
+        return self.sample(x, seeds=seeds).clamp(0, 1)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """PREDICT's answer, with CERTIFY's radius in `details["certified_radius"]`."""
+        last = self.n + self.n0
+        chosen = self.tally(x, victim, seeds=seeds, first=self.n, last=last).argmax(1)
+        counts = self.count(x, victim, seeds=seeds)
+        answer = self.decide(counts)
+        radius = self.radius(counts.gather(1, chosen[:, None])[:, 0])
+        return replace(
+            answer, details={"certified_radius": radius.masked_fill(answer.abstain, 0.0)}
+        )
+
+    def decide(self, counts: Tensor) -> Prediction:
+        """The leading class, or an abstention; `logits` as MedRDF's, half a vote added to each."""
+        top = counts.topk(2, dim=1).values
+        return Prediction(
+            torch.log((counts + 0.5) / (self.n + 0.5 * counts.shape[1])),
+            abstain=p_value(top[:, 0], top[:, 1]) > self.alpha,
+        )
+
+    def radius(self, votes: Tensor) -> Tensor:
+        """Certified L2 radius, from the votes for the chosen class.
+
+        Args:
+            votes: of n copies, int64 (N,).
+
+        Returns:
+            float64 (N,), in pixel units of [0, 1] images; 0 where nothing is certified.
+        """
+        share = lower_bound(votes, self.n, self.alpha)
+        distance = torch.from_numpy(ndtri(share.cpu().numpy())).to(share)
+        return torch.where(share > 0.5, self.sigma * distance, 0.0)
+
+
+def lower_bound(hits: Tensor, n: int, alpha: float) -> Tensor:
+    """Clopper-Pearson bound: the true share is above it with probability at least 1 - alpha.
+
+    Args:
+        hits: successes (N,), 0 to `n`.
+        n: trials.
+        alpha: level, one-sided.
+
+    Returns:
+        float64 (N,) in [0, 1).
+    """
+    found = hits.cpu().double().numpy()
+    # The alpha quantile of Beta(hits, n - hits + 1); no success, no bound.
+    share = betaincinv(found.clip(min=1), n - found + 1, alpha)
+    share[found == 0] = 0.0
+    return torch.from_numpy(share).to(hits.device)
