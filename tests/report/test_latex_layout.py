@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust.report import latex, markdown
+from medrobust.report.block import blocks
 from medrobust.report.config import TableConfig
 from medrobust.report.table import Table, build
 from tests.report.conftest import make_row
@@ -158,9 +159,17 @@ def test_any_sweep_is_a_sound_table(places: set[tuple], axes: list[str], cut: in
         for model, threat, attack, defense in sorted(places)
     ]
     shown = build(rows, TableConfig(rows=tuple(axes[:cut]), columns=tuple(axes[cut:])))
-    text = latex.render(shown)
-    check(text)
-    # Filling blanks from above gives back every heading.
+    whole = latex.render(shown)
+    for block in blocks(shown):
+        text = latex.render(block)
+        check(text)
+        assert all(line in whole for line in lines(text))
+        assert block.heading in whole
+        check_headings(block, text)
+
+
+def check_headings(shown: Table, text: str) -> None:
+    """Filling blanks from above gives back every heading."""
     side = len(shown.row_axes)
     body = lines(text)[2 * len(shown.column_axes) :]
     above: list[str] = []

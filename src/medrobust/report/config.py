@@ -37,6 +37,7 @@ class ReferenceConfig:
         metric: the paper's metric.
         mappings: axis -> choice -> columns.
         notes: footnotes: open choices, and how ours were made.
+        metrics: names of ours -> those of the paper, for columns of several metrics.
     """
 
     paper: str
@@ -44,6 +45,24 @@ class ReferenceConfig:
     metric: str
     mappings: dict[str, Mapped] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    metrics: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeanConfig:
+    """A column with the mean of a line's cells; shown only where all of them are there.
+
+    Attributes:
+        over: choices of the innermost column axis.
+        label: heading of the column.
+        attack: what the paper's CSV calls the attack of its own mean.
+        metric: the metric of that; default the table's with `_mean`.
+    """
+
+    over: tuple[str, ...]
+    label: str = "mean"
+    attack: str = "average"
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,12 @@ class TableConfig:
         percent: print 100 times the value.
         best: which value of a column is printed bold: `high`, `low` or `none`.
         merge: settings (`defense.steps`) that differ but do not make a line of their own.
+        spread: row axes that are settings (`attack.eps`); a row without the setting (clean images)
+            stands in each line that is the same but for it.
+        metrics: several metrics, which become the innermost column axis; empty = `metric` alone.
+        mean: a column of means, or None.
+        extra: columns from the line's cell of clean images: `seconds_per_image`,
+            `training_hours`, or a metric.
         reference: the paper's table, or None.
     """
 
@@ -69,6 +94,10 @@ class TableConfig:
     percent: bool = True
     best: str = "high"
     merge: tuple[str, ...] = ()
+    spread: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    mean: MeanConfig | None = None
+    extra: tuple[str, ...] = ()
     reference: ReferenceConfig | None = None
 
     @classmethod
@@ -80,15 +109,18 @@ class TableConfig:
         """
         _known("table", node, [item.name for item in fields(cls)])
         given = {key: value for key, value in node.items() if value is not None}
-        for key in ("rows", "columns", "merge"):
+        for key in ("rows", "columns", "merge", "spread", "metrics", "extra"):
             if key in given:
                 given[key] = _texts(f"table.{key}", given[key])
+        if "mean" in given:
+            given["mean"] = _mean(given["mean"])
         reference = given.pop("reference", None)
         config = cls(**given)
         config.check()
         if reference is None:
             return config
-        return cls(**given, reference=_reference(reference, config.metric))
+        metric = config.metrics[0] if config.metrics else config.metric
+        return cls(**given, reference=_reference(reference, metric))
 
     def check(self) -> None:
         """Raise `TableError` when an axis or another value is none of those known."""
@@ -100,13 +132,21 @@ class TableConfig:
                     f"table axis {axis!r} is unknown; choose from {', '.join(AXES)}, or a setting "
                     "such as attack.eps or defense.noise"
                 )
-        if not self.rows or not self.columns or len(set(axes)) != len(axes):
+        top = self.columns or self.metrics
+        if not self.rows or not top or len(set(axes)) != len(axes):
             raise TableError(
                 f"table.rows={list(self.rows)} and table.columns={list(self.columns)}: each needs "
                 "an axis, and no axis may stand twice"
             )
         if self.best not in ("high", "low", "none"):
             raise TableError(f"table.best={self.best!r}; expected high, low or none")
+        if self.mean and (self.metrics or not self.columns):
+            raise TableError("table.mean averages over a column axis; it needs one, and one metric")
+        for key in self.spread:
+            if key not in self.rows or "." not in key:
+                raise TableError(
+                    f"table.spread: {key!r} is no setting such as attack.eps among table.rows"
+                )
         for key in self.merge:
             if key.split(".")[0] not in ("attack", "defense") or "." not in key:
                 raise TableError(f"table.merge: {key!r} is no setting such as defense.steps")
@@ -124,18 +164,20 @@ _MAPPINGS = {
 
 
 def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
-    _known("table.reference", node, ["paper", "table", "metric", "notes", *_MAPPINGS])
+    _known("table.reference", node, ["paper", "table", "metric", "metrics", "notes", *_MAPPINGS])
     paper, table = str(node.get("paper")), str(node.get("table"))
     metric = node.get("metric") or metric
     values = [value for value in papers.load(paper) if value.table == table]
     if not values:
         tables = dict.fromkeys(value.table for value in papers.load(paper))
         raise TableError(f"{paper} has no {table!r}; table.reference.table is one of {[*tables]}")
-    if metric not in {value.metric for value in values}:
-        names = sorted({value.metric for value in values})
-        raise TableError(
-            f"{paper} {table} prints no {metric!r}; table.reference.metric is one of {names}"
-        )
+    renamed = {str(ours): str(theirs) for ours, theirs in (node.get("metrics") or {}).items()}
+    for name in (metric, *renamed.values()):
+        if name not in {value.metric for value in values}:
+            names = sorted({value.metric for value in values})
+            raise TableError(
+                f"{paper} {table} prints no {name!r}; table.reference.metric is one of {names}"
+            )
     mappings: dict[str, Mapped] = {}
     for key, axis in _MAPPINGS.items():
         for choice, columns in (node.get(key) or {}).items():
@@ -152,7 +194,15 @@ def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
     if isinstance(notes, Mapping):  # its keys let composed configs add notes to each other's
         notes = [note for note in notes.values() if note is not None]
     notes = _texts("table.reference.notes", notes)
-    return ReferenceConfig(paper, table, metric, mappings, notes)
+    return ReferenceConfig(paper, table, metric, mappings, notes, renamed)
+
+
+def _mean(node: Any) -> MeanConfig:
+    _known("table.mean", node, [item.name for item in fields(MeanConfig)])
+    over = _texts("table.mean.over", node.get("over") or ())
+    if not over or len(set(over)) != len(over):
+        raise TableError(f"table.mean.over={list(over)}; expected choices of the column axis")
+    return MeanConfig(**{**node, "over": over})
 
 
 def _known(where: str, node: Any, names: Sequence[str]) -> None:

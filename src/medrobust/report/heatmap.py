@@ -1,9 +1,11 @@
 """A table as a picture: a heat map with the numbers in it."""
 
 import io
+import itertools
 import textwrap
 from typing import TYPE_CHECKING
 
+from medrobust.report.block import blocks
 from medrobust.report.colour import ink
 from medrobust.report.table import Table
 from medrobust.report.text import FAILED, OUTSIDE, legend, parts, shown, superscript
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CELL = (1.15, 0.52)  # inches
+_TITLE = 0.75  # inches
 _LINE = 0.147  # inches, of the footnotes
 _EMPTY = "#e8e8e8"
 
@@ -25,36 +28,34 @@ def render(table: Table) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    side = [
-        " · ".join(level.label for level in shown(heading, table.row_axes))
-        for heading in table.row_headings
-    ]
-    top = [
-        "\n".join(_broken(level.label) for level in shown(heading, table.column_axes))
-        for heading in table.column_headings
-    ]
-    tall, wide = len(side), len(top)
-    left = 0.3 + 0.083 * max(len(label) for label in side)
-    head = 0.95 + 0.17 * max(label.count("\n") + 1 for label in top)
+    parts_ = [_Part(block) for block in blocks(table)]
     width = max(
-        left + wide * _CELL[0] + 0.25, 0.115 * len(table.title) + 0.3, 0.075 * len(table.caption)
+        *(part.left + part.wide * _CELL[0] + 0.25 for part in parts_),
+        *(0.115 * len(table.title) + 0.3, 0.075 * len(table.caption)),
+        *(0.085 * len(part.table.heading) + 0.3 for part in parts_),
     )
     foot = _foot(table, width)
-    height = head + tall * _CELL[1] + 0.35 + _LINE * len(foot)
+    tops = list(itertools.accumulate((part.height for part in parts_), initial=_TITLE))
+    height = tops[-1] + 0.35 + _LINE * len(foot)
     figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.add_axes(
-        (
-            left / width,
-            1 - (head + tall * _CELL[1]) / height,
-            wide * _CELL[0] / width,
-            tall * _CELL[1] / height,
+    for part, top in zip(parts_, tops, strict=False):
+        bottom = top + part.height
+        axes = figure.add_axes(
+            (
+                part.left / width,
+                1 - bottom / height,
+                part.wide * _CELL[0] / width,
+                part.tall * _CELL[1] / height,
+            )
         )
-    )
-    _heat(table, axes)
-    axes.set_yticks(range(tall), side, fontsize=9)
-    axes.set_xticks(range(wide), top, fontsize=9)
-    axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0, pad=5)
+        _heat(part.table, axes)
+        axes.set_yticks(range(part.tall), part.side, fontsize=9)
+        axes.set_xticks(range(part.wide), part.top, fontsize=9)
+        axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0, pad=5)
+        if part.table.heading:
+            place = (0.12 / width, 1 - (top + 0.12) / height)
+            figure.text(*place, part.table.heading, fontsize=10, weight="bold", va="top")
     figure.text(
         *(0.12 / width, 1 - 0.14 / height),
         table.title,
@@ -76,13 +77,40 @@ def render(table: Table) -> bytes:
     return file.getvalue()
 
 
+class _Part:
+    """Measures of a block, in inches, and its labels."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.side = [
+            " · ".join(level.label for level in shown(heading, table.row_axes))
+            for heading in table.row_headings
+        ]
+        self.top = [
+            "\n".join(_broken(level.label) for level in shown(heading, table.column_axes))
+            for heading in table.column_headings
+        ]
+        self.tall, self.wide = len(self.side), len(self.top)
+        self.left = 0.3 + 0.083 * max(len(label) for label in self.side)
+        self.head = 0.2 + 0.17 * max(label.count("\n") + 1 for label in self.top)
+        self.head += 0.3 if table.heading else 0.0
+        self.height = self.head + self.tall * _CELL[1]
+
+
 def _heat(table: Table, axes: "Axes") -> None:
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
     values = np.array(
-        [[np.nan if cell.value is None else cell.value for cell in line] for line in table.cells],
+        [
+            # Seconds and counts are no shares, so that their colour would say nothing.
+            [
+                cell.value if cell.value is not None and cell.unit == "table" else np.nan
+                for cell in line
+            ]
+            for line in table.cells
+        ],
         dtype=float,
     )
     known = values[~np.isnan(values)]
@@ -97,7 +125,8 @@ def _heat(table: Table, axes: "Axes") -> None:
     for down, line in enumerate(table.cells):
         for across, cell in enumerate(line):
             text = parts(table, cell)
-            ground = _EMPTY if cell.value is None else colours(norm(cell.value))
+            share = cell.value if cell.unit == "table" else None
+            ground = _EMPTY if share is None else colours(norm(share))
             colour = "#a40000" if text.ours == FAILED else ink(ground)
             lift = 0.16 if text.paper else 0.0
             ours = text.ours + superscript(text.marks)

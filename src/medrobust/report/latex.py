@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
+from medrobust.report.block import blocks
 from medrobust.report.table import Cell, Table
 from medrobust.report.text import OUTSIDE, best, legend, opened, parts, side_labels, spans
 
@@ -44,23 +45,31 @@ def render(table: Table) -> str:
     """LaTeX text: a `table` float with booktabs rules; the best of each column is bold.
 
     Column axes stand one above the other, each label over the columns it spans. A row's label
-    that repeats the one above is blank, and a rule parts the outermost groups.
+    that repeats the one above is blank, and a rule parts the outermost groups. Blocks stand one
+    below the other, each under its heading.
     """
-    side, top = len(table.row_axes), len(table.column_headings)
     caption = f"{escape(table.title)}. {escape(table.caption)}"
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
         "\\begin{table}",
         "\\centering",
         f"\\caption{{{caption.rstrip('. ')}.}}",
-        "\\resizebox{\\textwidth}{!}{%",
-        f"\\begin{{tabular}}{{{'l' * side}{'r' * top}}}",
-        "\\toprule",
-        *_head(table),
-        "\\midrule",
-        *_body(table),
     ]
-    lines += ["\\bottomrule", "\\end{tabular}}", "\\par\\smallskip\\footnotesize"]
+    for number, block in enumerate(blocks(table)):
+        if block.heading:
+            gap = "\\par\\medskip " if number else ""
+            lines.append(f"{gap}{escape(block.heading)}\\par\\smallskip")
+        lines += [
+            "\\resizebox{\\textwidth}{!}{%",
+            f"\\begin{{tabular}}{{{'l' * len(block.row_axes)}{'r' * len(block.column_headings)}}}",
+            "\\toprule",
+            *_head(block),
+            "\\midrule",
+            *_body(block),
+            "\\bottomrule",
+            "\\end{tabular}}",
+        ]
+    lines.append("\\par\\smallskip\\footnotesize")
     below = [" ".join(escape(text) for text in legend(table))]
     below += [f"$^{{{mark}}}$ {escape(flag)}." for mark, flag in enumerate(table.flags, start=1)]
     below += [escape(note) for note in table.notes]

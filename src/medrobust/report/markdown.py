@@ -1,5 +1,6 @@
 """A table as Markdown."""
 
+from medrobust.report.block import blocks
 from medrobust.report.table import Cell, Table
 from medrobust.report.text import best, legend, parts, shown, side_labels, superscript
 
@@ -8,17 +9,30 @@ def render(table: Table) -> str:
     """Markdown text: heading, table, legend and footnotes; the best of each column is bold.
 
     A row's label that repeats the one above is blank. Markdown has one line of headings, so a
-    column's names every level.
+    column's names every level. Blocks stand one below the other.
     """
+    lines = [f"## {escape(table.title)}", ""]
+    if table.caption:
+        lines += [escape(table.caption), ""]
+    for number, block in enumerate(blocks(table)):
+        if block.heading:
+            lines += ["", f"### {escape(block.heading)}", ""][number == 0 :]
+        lines += _grid(block)
+    lines += ["", " ".join(escape(text) for text in legend(table))]
+    for mark, flag in enumerate(table.flags, start=1):
+        lines += ["", f"{superscript((mark,))} {escape(flag)}."]
+    for note in table.notes:
+        lines += ["", escape(note)]
+    return "\n".join(lines) + "\n"
+
+
+def _grid(table: Table) -> list[str]:
     side = [escape(axis) for axis in table.row_axes]
     top = [
         " · ".join(escape(level.label) for level in shown(heading, table.column_axes))
         for heading in table.column_headings
     ]
-    lines = [f"## {escape(table.title)}", ""]
-    if table.caption:
-        lines += [escape(table.caption), ""]
-    lines += [
+    lines = [
         _line([*side, *top]),
         _line([*(":---" for _ in side), *("---:" for _ in top)]),
     ]
@@ -26,12 +40,7 @@ def render(table: Table) -> str:
     for down, (labels, cells) in enumerate(zip(side_labels(table), table.cells, strict=True)):
         texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
         lines.append(_line([*map(escape, labels), *texts]))
-    lines += ["", " ".join(escape(text) for text in legend(table))]
-    for mark, flag in enumerate(table.flags, start=1):
-        lines += ["", f"{superscript((mark,))} {escape(flag)}."]
-    for note in table.notes:
-        lines += ["", escape(note)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def escape(text: str) -> str:

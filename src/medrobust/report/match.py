@@ -10,8 +10,16 @@ from medrobust.report.reference import PaperValue, lookup, token_values
 from medrobust.result.row import CELL, Row
 
 
-def paper_value(row: Row, reference: ReferenceConfig) -> PaperValue | None:
+def paper_value(
+    row: Row, reference: ReferenceConfig, metric: str | None = None, attack: str | None = None
+) -> PaperValue | None:
     """The paper's number for a row, or None.
+
+    Args:
+        row: a finished row.
+        reference: where the paper printed its numbers.
+        metric: the paper's metric; default the reference's.
+        attack: what the paper's CSV calls the attack, in place of the row's (`average`).
 
     Names default to ours without their folder (`medrdf/pgd_20` -> `pgd_20`), steps and budget to
     the row's own; the mappings of the reference override both.
@@ -20,7 +28,7 @@ def paper_value(row: Row, reference: ReferenceConfig) -> PaperValue | None:
         PaperError: several different numbers fit.
         TableError: a token asks for a setting that the row does not have.
     """
-    attack = flatten(row.attack_variant)
+    settings = flatten(row.attack_variant)
     defense = flatten(row.defense_variant)
     query: dict[str, Any] = {
         "dataset": row.cell.get("data", ""),
@@ -29,15 +37,18 @@ def paper_value(row: Row, reference: ReferenceConfig) -> PaperValue | None:
         "surrogate": row.cell.get("surrogate", ""),
         "attack": row.cell.get("attack", "").rpartition("/")[2],
         "defense": row.cell.get("defense", "").rpartition("/")[2],
-        "norm": attack.get("norm"),
-        "eps": attack.get("eps"),
-        "steps": attack.get("steps"),
+        "norm": settings.get("norm"),
+        "eps": settings.get("eps"),
+        "steps": settings.get("steps"),
     }
     for axis in CELL:
         query |= reference.mappings.get(axis, {}).get(row.cell.get(axis, ""), {})
-    query["attack_tokens"] = _filled(query.get("attack_tokens", ()), attack, row.cell["attack"])
+    tokens = query.get("attack_tokens", ())
+    query["attack_tokens"] = _filled(tokens, settings, row.cell["attack"])
     query["tokens"] = _filled(query.get("tokens", ()), defense, row.cell["defense"])
-    return lookup(reference.paper, reference.table, reference.metric, **query)
+    if attack is not None:  # of all attacks of this budget
+        query |= {"attack": attack, "attack_tokens": (), "norm": None, "steps": None}
+    return lookup(reference.paper, reference.table, metric or reference.metric, **query)
 
 
 def unlike(row: Row, value: PaperValue) -> list[str]:

@@ -1,11 +1,13 @@
 """Where each row of a table stands."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from medrobust.report.config import TableError
 from medrobust.report.label import Level, choice_levels, differing, flatten, setting
-from medrobust.report.setting import setting_levels
+from medrobust.report.setting import setting_levels, setting_value
 from medrobust.result.row import Row
+
+Place = tuple[Level, ...]
 
 OTHER = "config"
 """Axis for what tells two rows apart when no named axis does (a split, quantisation, …)."""
@@ -53,3 +55,41 @@ def places(
             text = " ".join(setting(key, config[key]) for key in keys if key in config)
             place.append(Level(OTHER, text, text))
     return found
+
+
+def spread(
+    rows: Sequence[Row], side: Sequence[Place], top: Sequence[Place], axes: Sequence[str]
+) -> Iterator[tuple[Row, Place, Place]]:
+    """Rows without a setting, put into each line that is the same but for it.
+
+    Clean images have no eps: with `axes=["attack.eps"]` they stand in the lines of 2/255 and of
+    6/255, if the same defense has such lines.
+
+    Args:
+        rows: of one table.
+        side: place of each row on the row axes.
+        top: place of each row on the column axes.
+        axes: row axes that are settings.
+
+    Yields:
+        Row, line and column, some rows several times.
+    """
+    for axis in axes:
+        at = next(number for number, level in enumerate(side[0]) if level.axis == axis)
+        parent, _, name = axis.partition(".")
+        has = [bool(setting_value(row, parent, name)) for row in rows]
+        lines: dict[Place, dict[Level, None]] = {}
+        for place, known in zip(side, has, strict=True):
+            if known:
+                lines.setdefault((*place[:at], *place[at + 1 :]), {})[place[at]] = None
+        taken = {
+            (down, across) for down, across, known in zip(side, top, has, strict=True) if known
+        }
+        placed = []
+        for row, down, across, known in zip(rows, side, top, has, strict=True):
+            found = [] if known else lines.get((*down[:at], *down[at + 1 :]), [])
+            spots = [(*down[:at], level, *down[at + 1 :]) for level in found]
+            free = [spot for spot in spots if (spot, across) not in taken] or [down]
+            placed += [(row, spot, across) for spot in free]
+        rows, side, top = zip(*placed, strict=True)
+    yield from zip(rows, side, top, strict=True)

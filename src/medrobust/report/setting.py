@@ -23,7 +23,7 @@ def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str
     parent, _, name = axis.partition(".")
     first = not any(other.partition(".")[0] == parent for other in axes[:-1])
     choices = [row.cell.get(parent, "") for row in rows]
-    values = [_value(row, parent, name) for row in rows]
+    values = [setting_value(row, parent, name) for row in rows]
     made = []
     for number, (choice, value) in enumerate(zip(choices, values, strict=True)):
         if not value and rows[number].status != "done":
@@ -72,13 +72,13 @@ def absent(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
     lines = []
     for axis in axes:
         parent, _, name = axis.partition(".")
-        if name and not any(_value(row, parent, name) for row in rows):
+        if name and not any(setting_value(row, parent, name) for row in rows):
             known = ", ".join(dict.fromkeys(key for row in rows for key in variant(row, parent)))
             lines.append(f"No row has the setting {axis}; {parent} settings are {known}.")
     return lines
 
 
-def _value(row: Row, parent: str, name: str) -> str:
+def setting_value(row: Row, parent: str, name: str) -> str:
     """The setting, or the class of an object that is one; empty when there is none."""
     settings = variant(row, parent)
     for key in (name, f"{name}.class"):

@@ -9,13 +9,17 @@ from medrobust.report.crosscheck import crosschecks
 from medrobust.report.footnote import caption, notes
 from medrobust.report.label import Level, varying
 from medrobust.report.match import paper_value
-from medrobust.report.place import places
+from medrobust.report.measure import HEADINGS, Unit, heading_of, measure, unit_of
+from medrobust.report.place import places, spread
 from medrobust.report.reference import PaperValue
 from medrobust.report.setting import absent, hidden
 from medrobust.result.row import Row
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+METRIC = "metric"
+"""Column axis of a table of several metrics."""
 
 Status = Literal["done", "failed", "missing"]
 Heading = tuple[Level, ...]
@@ -31,6 +35,9 @@ class Cell:
         interval: its 95 % interval, when the row has one.
         flags: failed attack-strength checks, of the row and between rows.
         paper: the paper's number, None when it prints none.
+        metric: what it measures; empty = the table's metric.
+        unit: how that is printed.
+        derived: it is made of other cells, and no cell of the sweep by itself.
     """
 
     row: Row | None = None
@@ -38,12 +45,15 @@ class Cell:
     interval: tuple[float, float] | None = None
     flags: tuple[str, ...] = ()
     paper: PaperValue | None = None
+    metric: str = ""
+    unit: Unit = "table"
+    derived: bool = False
 
     @property
     def status(self) -> Status:
         """Whether it was computed."""
         if self.row is None:
-            return "missing"
+            return "missing" if self.value is None else "done"
         return "done" if self.row.status == "done" else "failed"
 
     @property
@@ -85,6 +95,7 @@ class Table:
         flags: distinct flags; a cell's marks are their numbers, from 1.
         notes: footnotes.
         phantom: no paper's numbers, and no claim.
+        heading: of a block; empty when the table is whole.
     """
 
     title: str
@@ -100,10 +111,12 @@ class Table:
     flags: tuple[str, ...]
     notes: tuple[str, ...]
     phantom: bool
+    heading: str = ""
 
     def count(self, status: Status) -> int:
-        """Number of cells with a status."""
-        return sum(cell.status == status for line in self.cells for cell in line)
+        """Number of cells with a status; derived ones are none."""
+        cells = (cell for line in self.cells for cell in line if not cell.derived)
+        return sum(cell.status == status for cell in cells)
 
     @property
     def has_paper(self) -> bool:
@@ -140,7 +153,10 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
         PaperError: the paper prints several different numbers for a cell.
     """
     rows = list({row.id: row for row in rows}.values())
-    phantom = _checked(rows, config.metric)
+    from medrobust.report.derived import with_derived
+
+    names = config.metrics or (config.metric,)
+    phantom = _checked(rows, (*names, *config.extra))
     placed = (*config.rows, *config.columns)
     spare = [axis for axis in varying(rows) if axis not in placed]
     row_axes = [*hidden(rows, placed, spare), *config.rows]
@@ -151,19 +167,21 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
         top.append(tuple(place[len(row_axes) : len(axes)]))
     checked = crosschecks(rows)
     reference = None if phantom else config.reference
-    made = {
-        (down, across): _cell(row, config.metric, checked.get(row.id, []), reference)
-        for row, down, across in zip(rows, side, top, strict=True)
-    }
+    made: dict[tuple[Heading, Heading], Cell] = {}
+    for row, down, across in spread(rows, side, top, config.spread):
+        for name in names:
+            level = (Level(METRIC, name, heading_of(name)),) if config.metrics else ()
+            flags = checked.get(row.id, [])
+            made[down, (*across, *level)] = _cell(row, name, flags, reference, len(names) > 1)
     papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
-    down, across = _ordered(side), _ordered(top)
-    cells = tuple(tuple(made.get((one, other), Cell()) for other in across) for one in down)
+    down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
+    across, cells = with_derived(down, across, made, config, reference)
     flags = tuple(dict.fromkeys(flag for line in cells for cell in line for flag in cell.flags))
-    title = config.title or config.metric.replace("_", " ")
+    title = config.title or names[0].replace("_", " ")
     return Table(
         title=f"PHANTOM DATA, no result: {title}" if phantom else title,
         caption=caption(rows),
-        metric=config.metric,
+        metric=names[0],
         percent=config.percent,
         best="none" if phantom else config.best,
         row_headings=down,
@@ -182,10 +200,10 @@ def remeasured(config: TableConfig, metric: str) -> TableConfig:
     reference = config.reference
     if reference is not None:
         reference = replace(reference, metric=metric)
-    return replace(config, metric=metric, reference=reference)
+    return replace(config, metric=metric, metrics=(), reference=reference)
 
 
-def _checked(rows: Sequence[Row], metric: str) -> bool:
+def _checked(rows: Sequence[Row], metrics: Sequence[str]) -> bool:
     if not rows:
         raise TableError("there are no rows to make a table of")
     real = [row for row in rows if not row.phantom]
@@ -196,22 +214,31 @@ def _checked(rows: Sequence[Row], metric: str) -> bool:
             f"({real[0].cell.get('data')}: {real[0].id}, …) cannot stand in one table"
         )
     names = dict.fromkeys(name for row in rows if row.status == "done" for name in row.metrics)
-    if names and metric not in names:
-        raise TableError(
-            f"no row has the metric {metric!r}; table.metric is one of {sorted(names)}"
-        )
+    for metric in metrics:
+        if names and metric not in (*names, *HEADINGS):
+            raise TableError(
+                f"no row has the metric {metric!r}; table.metric is one of {sorted(names)}"
+            )
     return bool(stand_in)
 
 
-def _cell(row: Row, metric: str, checks: list[str], reference: ReferenceConfig | None) -> Cell:
+def _cell(
+    row: Row, metric: str, checks: list[str], reference: ReferenceConfig | None, several: bool
+) -> Cell:
     done = row.status == "done"
     span = row.intervals.get(metric) if done else None
+    paper = None
+    if reference and done:
+        theirs = reference.metrics.get(metric, metric) if several else reference.metric
+        paper = paper_value(row, reference, theirs)
     return Cell(
         row=row,
-        value=row.metrics.get(metric) if done else None,
+        value=measure(row, metric),
         interval=(span[0], span[1]) if span else None,
         flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
-        paper=paper_value(row, reference) if reference and done else None,
+        paper=paper,
+        metric=metric,
+        unit=unit_of(metric) if several else "table",
     )
 
 

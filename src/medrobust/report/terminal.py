@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from medrobust.report.block import blocks
 from medrobust.report.table import Table
 from medrobust.report.text import FAILED, best, legend, parts, shown, superscript
 
@@ -19,7 +20,7 @@ def show(table: Table, console: Console | None = None) -> None:
     """Print a table.
 
     Cells stand on one line where the width allows, else on two, else on three, else the columns
-    are printed in blocks. Into a pipe or a file it is as wide as needed.
+    are printed in parts. Into a pipe or a file it is as wide as needed.
 
     Args:
         table: what to print.
@@ -31,8 +32,11 @@ def show(table: Table, console: Console | None = None) -> None:
     console.print(Text(table.title, style="bold"), soft_wrap=True)
     if table.caption:
         console.print(Text(table.caption, style="dim"), soft_wrap=True)
-    for block in _blocks(table, console):
-        console.print(block, crop=False)
+    for block in blocks(table):
+        if block.heading:
+            console.print(Text(f"\n{block.heading}", style="bold"), soft_wrap=True)
+        for grid in _grids(block, console):
+            console.print(grid, crop=False)
     console.print(Text(" ".join(legend(table))), soft_wrap=True)
     for mark, flag in enumerate(table.flags, start=1):
         console.print(Text(f"{superscript((mark,))} {flag}.", style="yellow"), soft_wrap=True)
@@ -40,7 +44,7 @@ def show(table: Table, console: Console | None = None) -> None:
         console.print(Text(note, style="dim"), soft_wrap=True)
 
 
-def _blocks(table: Table, console: Console) -> Iterator[RichTable]:
+def _grids(table: Table, console: Console) -> Iterator[RichTable]:
     everything = list(range(len(table.column_headings)))
     for lines in (1, 2, 3):
         grid = _grid(table, everything, lines)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medrobust.report.label import Level
+from medrobust.report.measure import Unit, printed
 from medrobust.report.table import Cell, Heading, Table
 
 FAILED, MISSING, UNMEASURED, OUTSIDE = "✗", "—", "·", "*"
@@ -48,21 +49,21 @@ def parts(table: Table, cell: Cell) -> Parts:
         return Parts(MISSING, "", "", False, ())
     if cell.value is None:
         return Parts(UNMEASURED, "", "", False, table.marks(cell))
-    ours = number(table, cell.value)
+    ours = number(table, cell.value, unit=cell.unit)
     if cell.paper is None or cell.difference is None:
         return Parts(ours, "", "", False, table.marks(cell))
     return Parts(
         ours,
-        number(table, cell.paper.value),
-        number(table, cell.difference, sign=True),
+        number(table, cell.paper.value, unit=cell.unit),
+        number(table, cell.difference, unit=cell.unit, sign=True),
         cell.paper_in_interval is False,
         table.marks(cell),
     )
 
 
-def number(table: Table, value: float, *, sign: bool = False) -> str:
-    """A value as the table prints it: one decimal in percent, three otherwise."""
-    shown = f"{100 * value:.1f}" if table.percent else f"{value:.3f}"
+def number(table: Table, value: float, *, unit: Unit = "table", sign: bool = False) -> str:
+    """A value as the table prints it, with a real minus; see `measure.printed`."""
+    shown = printed(value, unit, percent=table.percent)
     if not shown.strip("-0."):
         shown = shown.lstrip("-")
         return f"±{shown}" if sign else shown
@@ -121,11 +122,22 @@ def spans(table: Table) -> list[list[tuple[str, int]]]:
 
 def legend(table: Table) -> list[str]:
     """What signs and marks mean, only those that occur."""
-    metric = table.metric.replace("_", " ") + (", %" if table.percent else "")
+    names = dict.fromkeys(
+        cell.metric.replace("_", " ")
+        for line in table.cells
+        for cell in line
+        if cell.metric and not cell.derived
+    )
+    several = len(names) > 1
+    metric = "Metrics" if several else table.metric.replace("_", " ")
+    metric += ", %" if table.percent else ""
     cells = [(cell, parts(table, cell)) for line in table.cells for cell in line]
     lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
     if any(text.outside for _, text in cells):
         lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
+    means = [cell for cell, _ in cells if cell.derived and cell.metric.endswith("_mean")]
+    if any(cell.interval for cell in means):
+        lines.append("A mean's interval is the mean of its cells'.")
     said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
     seen = {text.ours for _, text in cells}
     signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
@@ -143,6 +155,7 @@ def best(table: Table) -> set[tuple[int, int]]:
             down: number(table, line[across].value or 0.0)
             for down, line in enumerate(table.cells)
             if line[across].value is not None
+            and line[across].metric in (table.metric, f"{table.metric}_mean")
         }
         if len(set(values.values())) > 1:
             top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))

@@ -42,7 +42,7 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
         "row": " | ".join(level.label for level in shown(down, table.row_axes)),
         "column": " | ".join(level.label for level in shown(across, table.column_axes)),
         **{axis: known.get(axis) for axis in CELL},
-        "metric": table.metric,
+        "metric": cell.metric or table.metric,
         "status": cell.status,
         "value": cell.value,
         "low": low,

@@ -36,8 +36,10 @@ class CellView:
     """One place of the table, with everything that the page says of it.
 
     Attributes:
-        number: from 0, row by row; the page's anchor is `cell-<number>`.
-        side: label of its line.
+        number: from 0, row by row.
+        anchor: number of the first cell with the same row, whose details are at `cell-<anchor>`.
+        side: label of its line, with that of its block.
+        line: label of its line.
         top: label of its column.
         place: label on each axis that the table prints.
         cell: the cell.
@@ -54,7 +56,9 @@ class CellView:
     """
 
     number: int
+    anchor: int
     side: str
+    line: str
     top: str
     place: Mapping[str, str]
     cell: Cell
@@ -92,24 +96,30 @@ class CellView:
         return said
 
 
-def views(table: Table, pictures: Mapping[str, Path]) -> list[list[CellView]]:
+def views(
+    table: Table, pictures: Mapping[str, Path], before: Sequence[CellView] = ()
+) -> list[list[CellView]]:
     """All cells, line by line.
 
     Args:
-        table: what the page shows.
+        table: what the page shows, or a block of it.
         pictures: row id -> where its strips lie, if it has any.
+        before: cells of the blocks above.
     """
     bold = best(table)
     span = _span(table)
-    made, place = [], 0
+    anchors = {view.row.id: view.anchor for view in before if view.row}
+    side = ("threat", *table.row_axes) if table.heading else table.row_axes
+    made: list[list[CellView]] = []
+    place = len(before)
     for down, (heading, cells) in enumerate(zip(table.row_headings, table.cells, strict=True)):
         line = []
         for across, (other, cell) in enumerate(zip(table.column_headings, cells, strict=True)):
             levels = (*heading, *other)
-            axes = (*table.row_axes, *table.column_axes)
+            axes = (*side, *table.column_axes)
             row = cell.row
             colours = ("", "")
-            if cell.value is not None:
+            if cell.value is not None and cell.unit == "table":
                 colours = heat((cell.value - span[0]) / (span[1] - span[0]))
             defense = " ".join(
                 level.label
@@ -119,7 +129,9 @@ def views(table: Table, pictures: Mapping[str, Path]) -> list[list[CellView]]:
             line.append(
                 CellView(
                     number=place,
-                    side=" · ".join(level.label for level in shown(heading, table.row_axes)),
+                    anchor=anchors.setdefault(row.id, place) if row else place,
+                    side=" · ".join(level.label for level in shown(heading, side)),
+                    line=" · ".join(level.label for level in shown(heading, table.row_axes)),
                     top=" · ".join(level.label for level in shown(other, table.column_axes)),
                     place={level.axis: level.label for level in levels if level.axis in axes},
                     cell=cell,
@@ -148,7 +160,8 @@ def metrics(views: Sequence[CellView], first: str) -> list[str]:
 
 def _span(table: Table) -> tuple[float, float]:
     """Ends of the colour scale: 0 to 1 for proportions, else those of the values."""
-    known = [cell.value for line in table.cells for cell in line if cell.value is not None]
+    cells = (cell for line in table.cells for cell in line if cell.unit == "table")
+    known = [cell.value for cell in cells if cell.value is not None]
     if table.percent or not known:
         return 0.0, 1.0
     low, high = min(known), max(known)

@@ -54,21 +54,28 @@ function shows(cell) {
 
 function filter() {
   const seen = cells.map(shows);
-  for (const item of document.querySelectorAll(".list tbody tr, details.cell")) {
+  for (const item of document.querySelectorAll(".list tbody tr")) {
     item.hidden = !seen[item.dataset.cell];
   }
-  const table = document.querySelector("table.matrix");
-  const columns = new Set();
-  for (const row of table.tBodies[0].rows) {
-    const own = [...row.cells].slice(1);
-    own.forEach((cell, column) => {
-      cell.classList.toggle("off", !seen[cell.dataset.cell]);
-      if (seen[cell.dataset.cell]) columns.add(column);
-    });
-    row.hidden = !own.some((cell) => seen[cell.dataset.cell]);
+  // One row may stand in several places; its details are there once.
+  const rows = new Set(cells.filter((_, number) => seen[number]).map((cell) => cell.anchor));
+  for (const item of document.querySelectorAll("details.cell")) {
+    item.hidden = !rows.has(Number(item.dataset.cell));
   }
-  for (const row of table.rows) {
-    [...row.cells].slice(1).forEach((cell, column) => (cell.hidden = !columns.has(column)));
+  for (const table of document.querySelectorAll("table.matrix")) {
+    const columns = new Set();
+    for (const row of table.tBodies[0].rows) {
+      const own = [...row.cells].slice(1);
+      own.forEach((cell, column) => {
+        cell.classList.toggle("off", !seen[cell.dataset.cell]);
+        if (seen[cell.dataset.cell]) columns.add(column);
+      });
+      row.hidden = !own.some((cell) => seen[cell.dataset.cell]);
+    }
+    for (const row of table.rows) {
+      [...row.cells].slice(1).forEach((cell, column) => (cell.hidden = !columns.has(column)));
+    }
+    table.parentElement.hidden = columns.size === 0;
   }
   const count = seen.filter(Boolean).length;
   form.querySelector("output").textContent =

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from medrobust.report.block import blocks
 from medrobust.report.colour import heat
 from medrobust.report.label import readable
 from medrobust.report.page.card import card
@@ -46,14 +47,17 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         undefined=StrictUndefined,
     )
     environment.filters["breakable"] = _breakable
-    lines = views(table, sweep.pictures)
-    cells = [view for line in lines for view in line]
+    cells: list[CellView] = []
+    parts = []
+    for block in blocks(table):
+        parts.append((block, views(block, sweep.pictures, cells)))
+        cells += [view for line in parts[-1][1] for view in line]
     curves = charts(cells, table.metric)
     script = _asset("page.js")
     return environment.get_template("page.html").render(
         table=table,
         sweep=sweep,
-        lines=lines,
+        blocks=parts,
         cells=cells,
         metrics=metrics(cells, table.metric),
         axes=_axes(cells, table),
@@ -99,6 +103,7 @@ def _record(view: CellView) -> dict[str, Any]:
         "place": dict(view.place),
         "text": f"{view.side} {view.top} {view.cell.status}",
         "flagged": bool(view.cell.flags),
+        "anchor": view.anchor,
     }
 
 

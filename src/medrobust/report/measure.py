@@ -1,0 +1,65 @@
+"""What a table's cell measures, and in which unit it is printed."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from medrobust.result.row import Row
+
+Unit = Literal["table", "plain", "seconds", "hours"]
+"""How a value is printed: as the table's own (percent or not), or a plain number with a unit."""
+
+UNITS: Mapping[str, Unit] = {
+    "seconds_per_image": "seconds",
+    "training_hours": "hours",
+    "robust_metric": "plain",
+}
+"""Of measures that are no proportions; counts of queries are plain, too."""
+
+HEADINGS: Mapping[str, str] = {
+    "seconds_per_image": "s per image",
+    "training_hours": "training, h",
+}
+
+
+def unit_of(name: str) -> Unit:
+    """The unit of a measure."""
+    return "plain" if name.startswith("queries_") else UNITS.get(name, "table")
+
+
+def heading_of(name: str) -> str:
+    """What stands above its column."""
+    return HEADINGS.get(name, name.replace("_", " "))
+
+
+def measure(row: Row, name: str) -> float | None:
+    """A measure of a finished row, None when it has none.
+
+    Args:
+        row: a row.
+        name: `seconds_per_image` (the deployed system's time to answer the whole set, by image),
+            `training_hours` (of victim and defense), or a metric.
+    """
+    if row.status != "done":
+        return None
+    if name == "seconds_per_image":
+        return row.seconds["defend"] / row.n if "defend" in row.seconds and row.n else None
+    if name == "training_hours":
+        return row.seconds["training"] / 3600 if "training" in row.seconds else None
+    return row.metrics.get(name)
+
+
+def printed(value: float, unit: Unit, *, percent: bool) -> str:
+    """A value as tables print it, with an ASCII minus.
+
+    One decimal in percent, three otherwise; times in three digits.
+    """
+    if unit == "table":
+        return f"{100 * value:.1f}" if percent else f"{value:.3f}"
+    if unit == "plain":
+        return f"{value:.2f}"
+    size = abs(value)
+    if size >= 100:
+        return f"{value:.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 1 else f"{value:.3f}" if size >= 0.1 else f"{value:.2g}"
