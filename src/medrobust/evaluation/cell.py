@@ -184,7 +184,8 @@ def _row(
             intervals=result.measured.intervals,
             checks=result.checks,
             flags=result.flags,
-            seconds=result.seconds | {"total": time.perf_counter() - start},
+            seconds=result.seconds
+            | {"training": victim.meta.seconds, "total": time.perf_counter() - start},
             confusion=result.measured.confusion,
             clean_confusion=result.measured.clean_confusion,
             classes=list(data.classes),

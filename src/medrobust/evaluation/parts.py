@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.images import ImageSet, load
 from medrobust.model.checkpoint import TrainedVictim, load_victim
-from medrobust.model.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate
 
@@ -34,7 +33,7 @@ def _data(config: str, split: str, workers: int) -> tuple[MedicalDataModule, Ima
 
 def victim_of(
     config: DictConfig, data: MedicalDataModule, train_command: str, device: torch.device
-) -> Victim:
+) -> TrainedVictim:
     """The victim of `victim_path` on its device, frozen and accelerated.
 
     Refused when it was trained on another split: its training images could be our test images.
@@ -60,9 +59,10 @@ def surrogate_victim(path: str | Path, train_command: str) -> TrainedVictim:
 @lru_cache(maxsize=4)
 def _victim(
     path: Path, _changed: int, classes: int, digest: str, command: str, device: torch.device
-) -> Victim:
+) -> TrainedVictim:
     loaded = load_victim(path, train_command=command, num_classes=classes, data_digest=digest)
-    return loaded.to(device).accelerate()
+    loaded.to(device).accelerate()
+    return loaded
 
 
 @lru_cache(maxsize=4)

@@ -32,7 +32,7 @@ class Row:
         checks: attack-strength measurements, name -> value.
         flags: failed attack-strength checks in plain words.
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
-            adversarial set was made, also when it was replayed.
+            adversarial set was made, also when it was replayed; `training`, that of the victim.
         confusion: counts under attack, true class × predicted class, None for segmentation; an
             abstention counts as its leading class.
         clean_confusion: the same on the clean images.
