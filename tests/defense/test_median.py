@@ -28,6 +28,26 @@ def test_median_gradient_is_exact(images):
     assert torch.autograd.gradcheck(lambda x: Median(3).purify(x, seeds=SEEDS[:1]), x)
 
 
+def test_same_in_any_batch_and_in_place_of_none(images):
+    """Windows run over the flat memory of the whole batch: none may see its neighbour's pixels."""
+    whole = Median(3).purify(images, seeds=SEEDS)
+    for place in range(5):
+        one = Median(3).purify(images[place : place + 1].clone(), seeds=SEEDS)
+        assert torch.equal(one[0], whole[place])
+    assert torch.equal(
+        Median(3).purify(images.transpose(0, 1), seeds=SEEDS[:3]).transpose(0, 1), whole
+    )
+    with torch.enable_grad():
+        leaf = images.clone().requires_grad_()
+        assert torch.equal(Median(3).purify(leaf, seeds=SEEDS).detach(), whole)
+
+
+def test_smallest_images_equal_scipy():
+    x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    expected = ndimage.median_filter(x.numpy(), size=(1, 1, 3, 3), mode="mirror")
+    np.testing.assert_array_equal(Median(3).purify(x, seeds=SEEDS[:2]).numpy(), expected)
+
+
 def test_bad_input_is_refused(images):
     with pytest.raises(NumberError, match=r"defense\.window=1"):
         Median(1)

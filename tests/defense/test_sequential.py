@@ -1,5 +1,7 @@
 """The sequential vote: a prefix of the fixed one, the same in any batch, as right as promised."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_looks_grow_to_n():
     assert found[0] == 32
     assert found[-1] == 10_000
     assert found == sorted(set(found))
-    assert all(later <= earlier * 1.25 for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later <= earlier * 1.25 for earlier, later in pairwise(found))
     assert looks(20) == [20]
     assert looks(32) == [32]
     assert looks(33) == [32, 33]

@@ -17,7 +17,7 @@ def test_least_share_is_the_least_over_all_votes():
     slack = []
     for votes in product(range(13), repeat=3):
         if sum(votes) == 12:
-            low, second, first = sorted(votes)
+            _, second, first = sorted(votes)
             slack.append(first / 12 - least_share(3 * (first - second) / 12, 3))
     assert min(slack) == pytest.approx(0, abs=1e-12)
 
