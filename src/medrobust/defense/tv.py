@@ -23,7 +23,7 @@ from torch import Tensor
 from medrobust.number import fraction, whole
 
 _CACHE = {"cpu": 2**18}
-"""Pixels that one chunk iterates over: on a CPU about as many as stay in its second-level cache."""
+"""Pixels that are iterated together; on a CPU few, to stay near its caches (measured)."""
 _CHUNK = 2**24
 
 
@@ -41,8 +41,8 @@ def rof(f: Tensor, gamma: float, iterations: int) -> Tensor:
 
     Differences across the edge are none (free boundary), channels are separate. Each map's result
     is independent of the others. The gradient is that of the iterations, exactly: the backward
-    pass runs them again and keeps one bit of state per difference and iteration, in a byte, for
-    one chunk at a time.
+    pass runs them again, one chunk at a time, and keeps one number per difference and iteration
+    (which is clipped; as floats, since processors are slow at bytes).
 
     Args:
         f: maps (..., H, W), float32 or float64, of any range.
@@ -85,10 +85,12 @@ class _ROF(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (f,) = ctx.saved_tensors
         out = torch.empty_like(f, memory_format=torch.contiguous_format)
-        steps = _schedule(*ctx.settings)
-        for part in _chunks(f):
-            clipped: list[tuple[Tensor, Tensor]] = []
-            _solve(_maps(f)[part], steps, clipped)
+        steps, clipped = _schedule(*ctx.settings), None
+        for part in _chunks(f, share=4):
+            maps = _maps(f)[part]
+            if clipped is None or clipped.shape[2] != len(maps):
+                clipped = maps.new_empty((len(steps), 2, *maps.shape))
+            _solve(maps, steps, clipped)
             _maps(out)[part] = _adjoint(_maps(grads[0])[part], steps, clipped)
         return out, None, None
 
@@ -98,10 +100,10 @@ def _maps(x: Tensor) -> Tensor:
     return x.reshape(-1, *x.shape[-2:])
 
 
-def _chunks(f: Tensor) -> Iterator[slice]:
-    """Maps that are iterated together."""
+def _chunks(f: Tensor, share: int = 1) -> Iterator[slice]:
+    """Maps that are iterated together: a `share`-th of the pixels where more is kept of each."""
     height, width = f.shape[-2:]
-    most = max(1, _CACHE.get(f.device.type, _CHUNK) // (height * width))
+    most = max(1, _CACHE.get(f.device.type, _CHUNK) // share // (height * width))
     for start in range(0, f.numel() // (height * width), most):
         yield slice(start, start + most)
 
@@ -124,21 +126,17 @@ class _Duals:
     """
 
     def __init__(self, like: Tensor) -> None:
-        self.across, self.down = torch.zeros_like(like), torch.zeros_like(like)
-        self.width = like.shape[-1]
-        self.pairs = ((self.across.view(-1), 1), (self.down.view(-1), self.width))
-
-    def inside(self) -> None:
-        """Zero on the differences that leave a map."""
-        self.across[..., -1] = 0
-        self.down[..., -1, :] = 0
+        self.both = like.new_zeros((2, *like.shape))
+        across, down = self.both.view(2, -1)
+        self.pairs = ((across, 1), (down, like.shape[-1]))
 
     def add_difference(self, u: Tensor, scale: float) -> None:
         """p += scale · D u."""
         u = u.view(-1)
         for p, shift in self.pairs:
             p[:-shift].add_(u[shift:], alpha=scale).sub_(u[:-shift], alpha=scale)
-        self.inside()
+        self.both[0, :, :, -1] = 0
+        self.both[1, :, -1, :] = 0
 
     def add_adjoint_to(self, u: Tensor, scale: float) -> None:
         """u += scale · Dᵀp."""
@@ -148,18 +146,15 @@ class _Duals:
             u[shift:].add_(p[:-shift], alpha=scale)
 
 
-def _solve(
-    f: Tensor, steps: list[_Step], clipped: list[tuple[Tensor, Tensor]] | None = None
-) -> Tensor:
-    """Iterate on (M, H, W); `clipped` gathers where |p| = 1, per iteration."""
+def _solve(f: Tensor, steps: list[_Step], clipped: Tensor | None = None) -> Tensor:
+    """Iterate on (M, H, W); `clipped` (steps, 2, M, H, W) becomes 1 where |p| = 1, else 0."""
     f = f.contiguous()
     u, ahead, new, p = f.clone(), f.clone(), torch.empty_like(f), _Duals(f)
-    for step in steps:
+    for at, step in enumerate(steps):
         p.add_difference(ahead, step.sigma)
-        for field in (p.across, p.down):
-            field.clamp_(-1, 1)
+        p.both.clamp_(-1, 1)
         if clipped is not None:
-            clipped.append((p.across.abs() == 1, p.down.abs() == 1))
+            torch.abs(p.both, out=clipped[at]).floor_()
         torch.lerp(u, f, step.data, out=new)
         p.add_adjoint_to(new, -step.dual)
         torch.lerp(u, new, 1 + step.theta, out=ahead)
@@ -167,15 +162,14 @@ def _solve(
     return u
 
 
-def _adjoint(grad: Tensor, steps: list[_Step], clipped: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Gradient of `f` from that of the last `u`, the iterations backwards; empties `clipped`."""
-    grad_u, p = grad.clone(memory_format=torch.contiguous_format), _Duals(grad)
-    grad_ahead, grad_f = torch.zeros_like(grad_u), torch.zeros_like(grad_u)
-    for step in reversed(steps):
+def _adjoint(grad: Tensor, steps: list[_Step], clipped: Tensor) -> Tensor:
+    """Gradient of `f` from that of the last `u`: the iterations backwards."""
+    grad_u = grad.clone(memory_format=torch.contiguous_format)
+    grad_ahead, grad_f, p = torch.zeros_like(grad_u), torch.zeros_like(grad_u), _Duals(grad_u)
+    for step, stopped in zip(reversed(steps), reversed(clipped.unbind()), strict=True):
         grad_u.add_(grad_ahead, alpha=1 + step.theta)  # of `new`
         p.add_difference(grad_u, -step.dual)
-        for field, stopped in zip((p.across, p.down), clipped.pop(), strict=True):
-            field.masked_fill_(stopped, 0)
+        p.both.addcmul_(p.both, stopped, value=-1)
         grad_f.add_(grad_u, alpha=step.data)
         grad_u.mul_(1 - step.data).sub_(grad_ahead, alpha=step.theta)  # of `u`
         grad_ahead.zero_()
