@@ -83,6 +83,15 @@ def test_a_block_is_a_product_beside_the_first() -> None:
     assert len({tuple(job) for job in found}) == len(found)
 
 
+def test_a_block_may_do_without_a_key() -> None:
+    params = {"threat": "transfer", "model@threat.surrogate_model": "resnet50"}
+    block = {"threat": "adaptive", "model@threat.surrogate_model": None}
+    assert made(params=params, blocks=[block]) == [
+        ["threat=transfer", "model@threat.surrogate_model=resnet50"],
+        ["threat=adaptive"],
+    ]
+
+
 def test_a_job_that_two_products_share_runs_once() -> None:
     found = made(blocks=[{"attack": "pgd,bim"}, {"attack": "bim", "eps": "6,8"}])
     first, second, third = 3 * 2 * 2, 2 * 2, 2  # pgd is in the first, bim at eps 6 in the second

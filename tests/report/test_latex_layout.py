@@ -94,19 +94,32 @@ def test_three_levels_nest() -> None:
 
 
 def test_rows_of_three_axes_are_grouped() -> None:
-    text = latex.render(table(("model", "threat", "defense"), ("attack",)))
+    text = latex.render(table(("model", "attack", "defense"), ("threat",)))
     check(text)
     body = lines(text)[2:]
     rows = [cells(line)[:3] for line in body if line.endswith(r"\\")]
     assert rows[:4] == [
-        [r"vgg\_16", "oblivious", "none"],
+        [r"vgg\_16", "none", "none"],
         ["", "", "median"],
         ["", "", r"50\%"],
-        ["", "adaptive", "none"],
+        ["", r"a\&b/pgd\_7", "none"],
     ]
-    assert rows[6] == ["resnet18", "oblivious", "none"]  # printed again in the new group
+    assert rows[6] == ["resnet18", "none", "none"]  # printed again in the new group
     rules = [(at, line) for at, line in enumerate(body) if not line.endswith(r"\\")]
     assert rules == [(3, r"\addlinespace"), (7, r"\midrule"), (11, r"\addlinespace")]
+
+
+def test_each_threat_has_a_block_of_its_own() -> None:
+    shown = table(("model", "threat", "defense"), ("attack",))
+    text = latex.render(shown)
+    assert text.count(r"\begin{tabular}") == 2
+    assert text.index("Oblivious: ") < text.index(r"\toprule") < text.index("Adaptive: ")
+    first, second = blocks(shown)
+    assert first.row_axes == second.row_axes == ("model", "defense")
+    assert len(first.cells) == len(second.cells) == 6
+    assert blocks(first) == [first]
+    inner = table(("model", "threat"), ("attack", "defense"))  # side by side, to be compared
+    assert blocks(inner) == [inner]
 
 
 def test_rules_stand_around_groups_of_several_rows() -> None:

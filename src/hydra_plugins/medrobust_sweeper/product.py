@@ -25,7 +25,7 @@ def jobs(
     """Every job's overrides, in order, each job once.
 
     The first product is that of `params`; each block is a product of its own, of `params` with the
-    block's choices in place of theirs. What the command line says of a key
+    block's choices in place of theirs, and without the keys that the block sets to null. What the command line says of a key
 
     - narrows each product to those of its choices that are named, when all that is named is known
       to some product; a product without any of them has no jobs. `threat=adaptive` runs the
@@ -50,8 +50,9 @@ def jobs(
                 f"hydra.sweeper.blocks[{number}] is {block!r}, expected a mapping such as "
                 "{threat: adaptive, attack: 'pgd,autoattack'}"
             )
-        own = _choices([f"{key}={value}" for key, value in block.items()], parser)
-        products.append({**base, **own})
+        own = _choices([f"{k}={value}" for k, value in block.items() if value is not None], parser)
+        kept = {key: choices for key, choices in base.items() if key not in block or key in own}
+        products.append({**kept, **own})
     for key, given in _choices(arguments, parser).items():
         known = {choice for product in products for choice in product.get(key, ())}
         narrows = len(products) > 1 and known.issuperset(given)

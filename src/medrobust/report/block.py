@@ -13,15 +13,15 @@ THREATS = {
 
 
 def blocks(table: Table) -> list[Table]:
-    """The table in one piece; or, where the outermost axis of its lines is the threat, in several.
+    """The table in one piece; or in several, where threats vary and have lines of their own.
 
-    A block has the columns that hold anything there, the first the derived ones all the same. Flags, their numbers and notes are those of
-    the whole table.
+    A block has the columns that hold anything there, the first the derived ones all the same.
+    Flags, their numbers and notes are those of the whole table.
 
     Args:
         table: whole.
     """
-    if table.row_axes[0] != "threat" or len(table.row_axes) < 2:
+    if "threat" not in table.row_axes[:-1]:  # innermost, they stand side by side to be compared
         return [table]
     at = next(n for n, level in enumerate(table.row_headings[0]) if level.axis == "threat")
     made = []
@@ -38,7 +38,7 @@ def blocks(table: Table) -> list[Table]:
                 heading=THREATS.get(threat.choice, threat.label),
                 row_headings=tuple(table.row_headings[line] for line in lines),
                 column_headings=tuple(table.column_headings[column] for column in columns),
-                row_axes=table.row_axes[1:],
+                row_axes=tuple(axis for axis in table.row_axes if axis != "threat"),
                 cells=tuple(
                     tuple(table.cells[line][column] for column in columns) for line in lines
                 ),

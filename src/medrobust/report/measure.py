@@ -37,12 +37,12 @@ def measure(row: Row, name: str) -> float | None:
     Args:
         row: a row.
         name: `seconds_per_image` (the deployed system's time to answer the whole set, by image),
-            `training_hours` (of victim and defense), or a metric.
+            `training_hours` (of the victim), or a metric.
     """
     if row.status != "done":
         return None
     if name == "seconds_per_image":
-        return row.seconds["defend"] / row.n if "defend" in row.seconds and row.n else None
+        return row.seconds.get("per_image")
     if name == "training_hours":
         return row.seconds["training"] / 3600 if "training" in row.seconds else None
     return row.metrics.get(name)

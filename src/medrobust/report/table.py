@@ -96,6 +96,7 @@ class Table:
         notes: footnotes.
         phantom: no paper's numbers, and no claim.
         heading: of a block; empty when the table is whole.
+        apart: row axes between whose levels no best is sought, such as budgets.
     """
 
     title: str
@@ -112,6 +113,7 @@ class Table:
     notes: tuple[str, ...]
     phantom: bool
     heading: str = ""
+    apart: tuple[str, ...] = ()
 
     def count(self, status: Status) -> int:
         """Number of cells with a status; derived ones are none."""
@@ -192,6 +194,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
         flags=flags,
         notes=(*notes(rows, config, reference, papers), *absent(rows, placed)),
         phantom=phantom,
+        apart=config.spread,
     )
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medrobust.report.block import blocks
 from medrobust.report.label import Level
 from medrobust.report.measure import Unit, printed
 from medrobust.report.table import Cell, Heading, Table
@@ -122,16 +123,15 @@ def spans(table: Table) -> list[list[tuple[str, int]]]:
 
 def legend(table: Table) -> list[str]:
     """What signs and marks mean, only those that occur."""
-    names = dict.fromkeys(
-        cell.metric.replace("_", " ")
-        for line in table.cells
+    cells = [
+        (cell, parts(table, cell))
+        for block in blocks(table)
+        for line in block.cells
         for cell in line
-        if cell.metric and not cell.derived
-    )
-    several = len(names) > 1
+    ]
+    several = len({cell.metric for cell, _ in cells if cell.metric and not cell.derived}) > 1
     metric = "Metrics" if several else table.metric.replace("_", " ")
     metric += ", %" if table.percent else ""
-    cells = [(cell, parts(table, cell)) for line in table.cells for cell in line]
     lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
     if any(text.outside for _, text in cells):
         lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
@@ -149,13 +149,17 @@ def best(table: Table) -> set[tuple[int, int]]:
     if table.best == "none" or len(table.cells) < 2:
         return set()
     pick = max if table.best == "high" else min
+    groups: dict[tuple[Level, ...], list[int]] = {}
+    for down, heading in enumerate(table.row_headings):
+        own = tuple(level for level in heading if level.axis in table.apart)
+        groups.setdefault(own, []).append(down)
     places = set()
-    for across in range(len(table.column_headings)):
+    for group, across in itertools.product(groups.values(), range(len(table.column_headings))):
+        cells = {down: table.cells[down][across] for down in group}
         values = {
-            down: number(table, line[across].value or 0.0)
-            for down, line in enumerate(table.cells)
-            if line[across].value is not None
-            and line[across].metric in (table.metric, f"{table.metric}_mean")
+            down: number(table, cell.value)
+            for down, cell in cells.items()
+            if cell.value is not None and cell.metric in (table.metric, f"{table.metric}_mean")
         }
         if len(set(values.values())) > 1:
             top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))

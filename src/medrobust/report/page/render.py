@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         sweep=sweep,
         blocks=parts,
         cells=cells,
+        counts=Counter(view.cell.status for view in cells if not view.cell.derived),
         metrics=metrics(cells, table.metric),
         axes=_axes(cells, table),
         charts=curves,
