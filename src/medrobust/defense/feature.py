@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from medrobust.data.base import MedicalDataModule
 from medrobust.model.checkpoint import load_victim
 from medrobust.model.pretrained import timm_network
 from medrobust.model.victim import Victim
@@ -21,37 +22,40 @@ class Features(Configured, ABC):
         self.tap = tap
 
     @abstractmethod
-    def network(self) -> Victim:
+    def network(self, data: MedicalDataModule) -> Victim:
         """The frozen network; read from disk, so called in training alone."""
 
-    def extractor(self) -> "UpTo":
+    def extractor(self, data: MedicalDataModule) -> "UpTo":
         """Images (N, C, H, W) in [0, 1] -> the tap's output (N, ...)."""
-        return UpTo(self.network(), self.tap)
+        return UpTo(self.network(data), self.tap)
 
 
 class OfVictim(Features):
-    """Features of a network that was trained on the same data.
+    """Features of a classifier that was trained on the same data.
 
     Args:
         path: its checkpoint.
+        model: its name, as in `train.py model=…`.
+        seed: seed of its training.
         tap: see `Features`.
-        train_command: command that makes it, for the error when it is not there.
     """
 
-    unscientific = ("path", "train_command")
+    unscientific = ("path",)
 
-    def __init__(self, path: str, tap: str, train_command: str) -> None:
+    def __init__(self, path: str, model: str, tap: str, seed: int = 0) -> None:
         super().__init__(tap)
-        self.path, self.train_command = path, train_command
+        self.path, self.model, self.seed = path, model, seed
 
-    def network(self) -> Victim:
+    def network(self, data: MedicalDataModule) -> Victim:
         """The checkpoint's network.
 
         Raises:
             MissingVictimError: not trained yet; prints the command.
-            VictimError: damaged.
+            VictimError: damaged, or trained on other data.
         """
-        return load_victim(self.path, train_command=self.train_command)
+        phantom = " data.phantom=true" if data.phantom else ""
+        command = f"python train.py data={data.name}{phantom} model={self.model} seed={self.seed}"
+        return load_victim(self.path, train_command=command, data_digest=data.manifest.digest)
 
 
 class OfImageNet(Features):
@@ -66,7 +70,7 @@ class OfImageNet(Features):
         super().__init__(tap)
         self.model = model
 
-    def network(self) -> Victim:
+    def network(self, data: MedicalDataModule) -> Victim:
         """The pretrained network, with its own normalisation.
 
         Raises:

@@ -15,7 +15,7 @@ def perturb(
     step: float,
     steps: int,
 ) -> Tensor:
-    """Maximise the features' mean squared distance from the clean ones (Naseer et al. 2020, Eq. 1).
+    """Maximise the features' mean squared distance from the clean ones (Naseer et al. 2020).
 
     Args:
         features: images -> features (N, ...).

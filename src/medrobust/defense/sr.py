@@ -1,0 +1,130 @@
+"""Wavelet denoising and super-resolution."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medrobust.data.base import Sample
+from medrobust.defense.learned import LearnedPurifier
+from medrobust.defense.network.edsr import EDSR
+from medrobust.defense.network.steady import steady
+from medrobust.defense.wavelet import Wavelet
+from medrobust.number import fraction, whole
+from medrobust.training.crop import random_crop
+from medrobust.training.defense import DefenseModule, TrainingSetup
+
+
+class SR(LearnedPurifier):
+    """Noise out by wavelets, detail in by EDSR (Mustafa et al. 2019).
+
+    The network is trained on clean images alone: it restores them from their halves. Deployed, it
+    doubles the denoised image. The paper's classifier then sees the doubled one; here it is
+    brought back to the size that the victim was trained at, unless `enlarged`.
+
+    Args:
+        name: name in paths and tables.
+        checkpoint: file of the weights.
+        seed: seed of the training.
+        sigma: see `Wavelet`.
+        levels: see `Wavelet`.
+        features: see `EDSR`.
+        blocks: see `EDSR`.
+        residual_scale: see `EDSR`.
+        enlarged: True for a victim that sees images of `scale` times the size.
+        scale: how much larger, 2, 3 or 4.
+        patch_px: side of the random crops of training images; smaller images are taken whole.
+    """
+
+    untrained = ("sigma", "levels", "enlarged")
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: str,
+        seed: int = 0,
+        *,
+        sigma: float | str = 0.04,
+        levels: int | None = None,
+        features: int = 32,
+        blocks: int = 8,
+        residual_scale: float = 1.0,
+        scale: int = 2,
+        enlarged: bool = False,
+        patch_px: int = 96,
+    ) -> None:
+        super().__init__(name, checkpoint, seed)
+        self.wavelet = Wavelet(sigma, levels)
+        self.features = whole(features, "defense.features", low=1)
+        self.blocks = whole(blocks, "defense.blocks", low=1)
+        self.residual_scale = fraction(residual_scale, "defense.residual_scale", above=True)
+        self.scale = whole(scale, "defense.scale", low=2, high=4)
+        self.enlarged = enlarged
+        self.patch_px = whole(patch_px, "defense.patch_px", low=2 * self.scale)
+        self.network: nn.Module = nn.Identity()
+
+    def build(self, channels: int) -> None:
+        """EDSR."""
+        self.network = EDSR(
+            channels,
+            features=self.features,
+            blocks=self.blocks,
+            residual_scale=self.residual_scale,
+            scale=self.scale,
+        ).to(memory_format=torch.channels_last)
+
+    def training_module(self, setup: TrainingSetup) -> DefenseModule:
+        """Trains it on (shrunk, clean) pairs."""
+        return SRModule(self, setup)
+
+    def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Denoised, enlarged, and brought back to (H, W) unless `enlarged`."""
+        large = steady(self.network, self.wavelet.purify(x, seeds=seeds)).clamp(0, 1)
+        return large if self.enlarged else resize(large, x.shape[2:])
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """The purified image at the size of `x`."""
+        return resize(self.purify(x, seeds=seeds), x.shape[2:])
+
+
+class SRModule(DefenseModule):
+    """Minimises the mean absolute error of crops; the epoch of least squared error is kept."""
+
+    defense: SR
+    scored = "mse"
+
+    def loss(self, batch: Sample) -> Tensor:
+        """Of random crops, turned over at random."""
+        x = random_crop(batch.image, self.defense.patch_px)
+        for axis in (2, 3):
+            if torch.rand(()) < 0.5:
+                x = x.flip(axis)
+        found, clean = self._pair(x)
+        return F.l1_loss(found, clean)
+
+    def measure(self, batch: Sample) -> dict[str, Tensor]:
+        """Errors of whole images, and of bicubic enlargement for comparison."""
+        found, clean = self._pair(batch.image)
+        bicubic = resize(resize(clean, self._small(clean)), clean.shape[2:])
+        return {
+            "mse": F.mse_loss(found.clamp(0, 1), clean),
+            "mse_bicubic": F.mse_loss(bicubic, clean),
+        }
+
+    def _small(self, x: Tensor) -> list[int]:
+        return [side // self.defense.scale for side in x.shape[2:]]
+
+    def _pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network makes of shrunk images, and the images, cut to whole multiples."""
+        height, width = (side * self.defense.scale for side in self._small(x))
+        clean = x[:, :, :height, :width]
+        return self.defense.network(resize(clean, self._small(x))), clean
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Bicubic, without aliases when smaller: (N, C, H, W) -> (N, C, *size), in [0, 1]."""
+    if tuple(x.shape[2:]) == tuple(size):
+        return x
+    found = F.interpolate(x, size=list(size), mode="bicubic", antialias=True)
+    return found.clamp(0, 1)
