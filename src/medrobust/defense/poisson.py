@@ -1,5 +1,6 @@
 """Poisson numbers from tables: exact, and a few look-ups each."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -28,7 +29,8 @@ def whole_rates(rate: Tensor, words: Tensor, largest: int) -> Tensor:
     """
     table, slots = _table_on(rate.device, largest)
     fraction = 32 - (slots.bit_length() - 1)
-    entry = table[(rate * slots).add_(words >> fraction)]
+    place = (rate * slots).add_(words >> fraction)
+    entry = table.index_select(0, place.flatten()).view(place.shape)
     below = words.bitwise_and((1 << fraction) - 1) < entry >> 32
     return (entry >> below.long().mul_(_OWN)).bitwise_and_(0xFFFF)
 
@@ -79,9 +81,9 @@ def small_rates(rate: Tensor, draw: Tensor) -> Tensor:
     """
     rate = rate.to(draw.dtype)
     term = torch.exp(-rate)
-    below, counts = term.clone(), torch.zeros_like(draw)
+    below, counts = term.clone(), torch.zeros_like(draw, dtype=torch.uint8)
     for count in range(1, 10):
-        counts += draw >= below
-        term.mul_(rate).div_(count)
-        below += term
+        counts += (draw >= below).view(torch.uint8)
+        below.addcmul_(term, rate, value=1 / math.factorial(count))
+        term.mul_(rate)
     return counts.long()
