@@ -69,11 +69,12 @@ class Dense(nn.Module):
         super().__init__()
         widths = [(features + i * growth, growth) for i in range(4)]
         widths.append((features + 4 * growth, features))
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in widths)
-        for layer in self.convs:  # small first steps of a deep residual trunk, as in ESRGAN
+        convs = [nn.Conv2d(i, o, 3, padding=1) for i, o in widths]
+        for layer in convs:  # small first steps of a deep residual trunk, as in ESRGAN
             nn.init.kaiming_normal_(layer.weight, a=0, mode="fan_in")
             layer.weight.data.mul_(0.1)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, features, H, W) -> the same shape."""
