@@ -100,7 +100,8 @@ def test_every_epoch_has_an_order_of_its_own(run: Train) -> None:
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     run: Train, tmp_path: Path, batches: int
 ) -> None:
-    run(checkpoint=tmp_path / "whole" / "v.ckpt", max_epochs=4)
+    all_of_them = Recorder()
+    run(checkpoint=tmp_path / "whole" / "v.ckpt", max_epochs=4, objective=all_of_them)
     path = tmp_path / "resumed" / "v.ckpt"
     broken = Interrupted()
     broken.batches = batches
@@ -111,6 +112,8 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     objective = Recorder()
     meta = run(checkpoint=path, max_epochs=4, objective=objective)
     assert len(objective.seen) == 16 - 4 * (batches // 4)  # whole epochs are not done again
+    rest = all_of_them.seen[-len(objective.seen) :]
+    assert all(torch.equal(x, other) for x, other in zip(objective.seen, rest, strict=True))
     assert meta.epochs == 4
     whole = weights(tmp_path / "whole" / "v.ckpt")
     assert all(torch.equal(value, whole[name]) for name, value in weights(path).items())

@@ -57,6 +57,7 @@ class SeededModule(pl.LightningModule):
         self._seed = seed
         self._recipe = digest(dict(recipe))
         self._seconds_before = 0.0
+        self._first_epoch = 0
         self._began = time.perf_counter()
 
     @property
@@ -94,7 +95,7 @@ class SeededModule(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Shuffled training batches; Lightning asks once, before the first or resumed epoch."""
-        self._reseed(self.current_epoch)
+        self._reseed(self._first_epoch)
         return self._data.train_dataloader()
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -146,3 +147,5 @@ class SeededModule(pl.LightningModule):
                 "that it was begun with, or start over with resume=null"
             )
         self._seconds_before = checkpoint["seconds"]
+        # Checkpoints are written at the end of an epoch, while `current_epoch` is still that one.
+        self._first_epoch = checkpoint["epoch"] + 1
