@@ -50,7 +50,7 @@ def sweep(row: MakeRow) -> list[Row]:
         seconds = {"per_image": 0.25 * (1 + steps), "training": 7200.0}
         common = {**ISIC, "defense": defense, "filters": filters, "seconds": seconds}
         rows.append(row(0.8 - steps / 50, attack="none", **common))
-        rows.append(row(0.3, attack="mdda/cw_l2", **common))
+        rows.append(row(0.3, attack="mdda/cw_l2", settings={"eps": None}, **common))
         for eps in budgets:
             rows.append(
                 row(0.1 * steps, attack="mdda/pgd", settings={"eps": f"{eps}/255"}, **common)

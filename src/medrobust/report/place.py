@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from medrobust.report.config import TableError
 from medrobust.report.label import Level, choice_levels, differing, flatten, setting
-from medrobust.report.setting import setting_levels, setting_value
+from medrobust.report.setting import has_setting, setting_levels
 from medrobust.result.row import Row
 
 Place = tuple[Level, ...]
@@ -76,8 +76,7 @@ def spread(
     """
     for axis in axes:
         at = next(number for number, level in enumerate(side[0]) if level.axis == axis)
-        parent, _, name = axis.partition(".")
-        has = [bool(setting_value(row, parent, name)) for row in rows]
+        has = [has_setting(row, axis) for row in rows]
         lines: dict[Place, dict[Level, None]] = {}
         for place, known in zip(side, has, strict=True):
             if known:

@@ -78,6 +78,13 @@ def absent(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
     return lines
 
 
+def has_setting(row: Row, axis: str) -> bool:
+    """Whether a row's attack or defense has a setting, and it is not null."""
+    parent, _, name = axis.partition(".")
+    settings = variant(row, parent)
+    return settings.get(name) is not None or f"{name}.class" in settings
+
+
 def setting_value(row: Row, parent: str, name: str) -> str:
     """The setting, or the class of an object that is one; empty when there is none."""
     settings = variant(row, parent)
