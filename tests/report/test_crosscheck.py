@@ -101,6 +101,40 @@ def test_adaptive_that_leaves_more(row: MakeRow) -> None:
     assert not adaptive([row(0.5, defense="jpeg"), row(0.3, defense="jpeg", threat="adaptive")])
 
 
+def test_adaptive_of_another_version_is_held_too(row: MakeRow) -> None:
+    base = {"attack": "autoattack", "defense": "mdda"}
+    blind = row(0.3, settings={"eps": "2/255", "version": "standard", "steps": 100}, **base)
+
+    def aware(accuracy: float, **more: object) -> Row:
+        settings = {"eps": "2/255", "version": "rand", "steps": 100} | more
+        return row(accuracy, threat="adaptive", settings=settings, **base)
+
+    assert list(adaptive([blind, aware(0.5)])) == [aware(0.5).id]
+    assert adaptive([blind, aware(0.5, steps=200)])
+    assert not adaptive([blind, aware(0.5, steps=50)])  # which tried less
+    assert not adaptive([blind, aware(0.5, eps="1/255")])  # which might do less
+    assert not adaptive([blind, aware(0.5, norm="l2")])
+
+
+def test_adaptive_within_sampling_error_is_not_flagged(row: MakeRow) -> None:
+    """2005 images: a standard error of a difference near 0.3 is 0.0145."""
+    blind = row(0.300, defense="jpeg")
+    assert not adaptive([blind, row(0.328, defense="jpeg", threat="adaptive")])
+    assert adaptive([blind, row(0.330, defense="jpeg", threat="adaptive")])
+    few = row(0.3, defense="jpeg", n=50)
+    assert not adaptive([few, row(0.45, defense="jpeg", threat="adaptive", n=50)])
+
+
+def test_another_oblivious_attack_that_leaves_less_is_told(row: MakeRow) -> None:
+    budget = {"settings": {"eps": "2/255"}, "defense": "mdda"}
+    best, blind = row(0.4, threat="adaptive", **budget), row(0.2, attack="autoattack", **budget)
+    flags = crosschecks([best, row(0.5, attack="dim", threat="adaptive", **budget), blind])
+    assert list(flags) == [best.id]
+    assert "weaker than oblivious autoattack, which knows less" in flags[best.id][0]
+    same = crosschecks([best, row(0.2, **budget)])
+    assert same == {best.id: ["weaker than the oblivious attack, although it sees the defense"]}
+
+
 def test_detectors_are_held_by_auroc(row: MakeRow) -> None:
     def of(auroc: float, **more: str) -> Row:
         metrics = {"accuracy": 0.3, "auroc": auroc}

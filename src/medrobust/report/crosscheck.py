@@ -13,6 +13,9 @@ EFFORT = ("eps", "steps", "restarts", "queries", "max_queries")
 RETUNED = ("step_size",)
 """Settings that people adapt to the effort; they may differ between two compared rows."""
 
+VERSION = ("version", "targets")
+"""Settings of AutoAttack that go with the threat: `rand` is for random defenses that it sees."""
+
 NOISE = 2.0
 """How many standard errors a difference must exceed."""
 
@@ -68,10 +71,11 @@ def stronger_setting(rows: Sequence[Row]) -> Flags:
 
 
 def black_box(rows: Sequence[Row]) -> Flags:
-    """A black-box or transfer attack that beats the best white-box attack of the same budget.
+    """An attack that knows less and beats the best white-box attack of the same budget.
 
-    White-box are adaptive rows, and oblivious rows without a defense. The flag goes to the best
-    white-box row: its gradients may be masked.
+    White-box are adaptive rows, and oblivious rows without a defense; less know black-box and
+    transfer attacks, and another attack that is oblivious of the defense. The flag goes to the
+    best white-box row: its gradients may be masked.
     """
     flags: Flags = {}
 
@@ -86,11 +90,7 @@ def black_box(rows: Sequence[Row]) -> Flags:
         if not white:
             continue
         best = min(white, key=lambda row: _measure(row, _ACCURACY) or 0.0)
-        beaten = [
-            row
-            for row in group
-            if row.cell["threat"] in ("blackbox", "transfer") and _higher(best, row)
-        ]
+        beaten = [row for row in group if _knows_less(row, best) and _higher(best, row)]
         for row in beaten:
             flags.setdefault(best.id, []).append(
                 f"weaker than {row.cell['threat']} {row.cell['attack']}, which knows less: "
@@ -100,19 +100,29 @@ def black_box(rows: Sequence[Row]) -> Flags:
 
 
 def adaptive(rows: Sequence[Row]) -> Flags:
-    """The same attack, aimed at the defense, that left more than when it did not know of it."""
+    """The same attack, aimed at the defense, that left more than when it did not know of it.
+
+    The aimed one may be of another version (AutoAttack's `rand`), or try harder; not less.
+    """
     flags: Flags = {}
 
     def alike(row: Row) -> Hashable:
-        return (*_place(row), comparable(flatten(row.attack_variant)))
+        settings = flatten(row.attack_variant)
+        kept = {k: v for k, v in settings.items() if k not in (*EFFORT, *RETUNED, *VERSION)}
+        return (*_place(row), comparable(settings.get("eps")), comparable(kept))
 
     for group in _groups(rows, alike):
         for aware in (row for row in group if row.cell["threat"] == "adaptive"):
             for blind in (row for row in group if row.cell["threat"] == "oblivious"):
-                if aware.cell["defense"] != "none" and _higher(aware, blind, _DETECTION):
+                if (
+                    aware.cell["defense"] != "none"
+                    and _no_less(aware, blind)
+                    and _higher(aware, blind, _DETECTION)
+                ):
                     flags.setdefault(aware.id, []).append(
                         "weaker than the oblivious attack, although it sees the defense"
                     )
+                    break
     return flags
 
 
@@ -138,6 +148,15 @@ def _white(row: Row) -> bool:
     )
 
 
+def _knows_less(row: Row, best: Row) -> bool:
+    if row.cell["threat"] == "oblivious":  # the same attack is held by `adaptive`
+        other = flatten(row.attack_variant).get("class") != flatten(best.attack_variant).get(
+            "class"
+        )
+        return row.cell["defense"] != "none" and other
+    return row.cell["threat"] in ("blackbox", "transfer")
+
+
 def _effort(row: Row) -> dict[str, Any]:
     settings = flatten(row.attack_variant)
     return {key: comparable(settings[key]) for key in EFFORT if key in settings}
@@ -151,6 +170,15 @@ def _more(strong: Row, weak: Row) -> bool:
     return bool(numbers) and all(
         isinstance(one, float) and isinstance(other, float) and one > other
         for one, other in numbers
+    )
+
+
+def _no_less(strong: Row, weak: Row) -> bool:
+    ours, theirs = _effort(strong), _effort(weak)
+    return all(
+        ours.get(key) == value
+        or (isinstance(ours.get(key), float) and isinstance(value, float) and ours[key] >= value)
+        for key, value in theirs.items()
     )
 
 
