@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import LinearNetwork, small_cnn
+from helpers import LinearNetwork, linear_victim, small_cnn
 from scipy.stats import binomtest, norm
 from torch import nn
 
@@ -16,7 +16,7 @@ from medrobust.defense.noise import GaussianNoise, PoissonNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
 from medrobust.model.victim import Victim
 from medrobust.number import NumberError
-from medrobust.rng import sample_seeds
+from medrobust.rng import fold_in, sample_seeds
 
 IMAGES = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 SEEDS = sample_seeds(0, [str(i) for i in range(7)])
@@ -95,6 +95,32 @@ def test_deterministic_by_seed_and_chunk_is_not_science():
     assert defense.fingerprint == MedRDF(GaussianNoise(0.5), NoDefense(), n=50, chunk=7).fingerprint
     assert defense.fingerprint != MedRDF(GaussianNoise(0.4), NoDefense(), n=50).fingerprint
     assert defense.fingerprint != MedRDF(GaussianNoise(0.5), Median(), n=50).fingerprint
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(), SaltPepperNoise(), PoissonNoise()])
+@pytest.mark.parametrize("denoiser", [NoDefense(), GaussianSmoothing(), Median()])
+def test_the_attacker_goes_through_the_very_copy_that_votes(noise, denoiser):
+    """With gradients, and in a batch of one: the numbers are those of the deployed copy."""
+    defense, victim = MedRDF(noise, denoiser, n=1), linear_victim()
+    leaf = IMAGES.clone().requires_grad_()
+    proxy = defense.proxy(leaf, victim, seeds=fold_in(SEEDS, 0))
+    votes = defense.count(IMAGES, victim, seeds=SEEDS)
+    assert torch.equal(proxy.label, votes.argmax(1))
+    with torch.no_grad():
+        assert torch.equal(
+            defense.sample(IMAGES[3:4], seeds=SEEDS[3:4]),
+            defense.sample(leaf, seeds=SEEDS)[3:4],
+        )
+    (grad,) = torch.autograd.grad(proxy.logits.square().sum(), leaf)
+    assert (grad != 0).double().mean() > 0.3
+
+
+@pytest.mark.parametrize("noise", [GaussianNoise(0.02), SaltPepperNoise(0.2)])
+@pytest.mark.parametrize("denoiser", [NoDefense(), GaussianSmoothing(), Median()])
+def test_gradient_of_a_copy_is_that_of_finite_differences(noise, denoiser):
+    x = (0.2 + 0.6 * IMAGES[:2, :1, :5, :6].double()).requires_grad_()
+    copy = MedRDF(noise, denoiser, n=1)
+    assert torch.autograd.gradcheck(lambda x: copy.sample(x, seeds=SEEDS[:2]), x, eps=1e-7)
 
 
 def test_copies_differ_from_one_another():
