@@ -29,22 +29,27 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from medrobust.defense.base import Purifier
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise, PoissonNoise, SaltPepperNoise
+from medrobust.defense.noise import GaussianNoise, Noise, PoissonNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
 from medrobust.model.checkpoint import load_victim
 from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-NOISES = {
+NOISES: dict[str, Callable[[], Noise]] = {
     "salt_pepper": partial(SaltPepperNoise, 0.1),
     "gaussian": partial(GaussianNoise, 0.1),
     "poisson": partial(PoissonNoise, 255),
 }
-DENOISERS = {"median": Median, "gaussian": GaussianSmoothing, "none": NoDefense}
+DENOISERS: dict[str, Callable[[], Purifier]] = {
+    "median": Median,
+    "gaussian": GaussianSmoothing,
+    "none": NoDefense,
+}
 
 
 def main() -> None:
@@ -53,7 +58,7 @@ def main() -> None:
     victim, x = subject(options)
     seeds = sample_seeds(0, [str(place) for place in range(len(x))], x.device)
     clock = CLOCKS[options.clock]
-    chosen = [name.split("+") for name in options.variants.split(",")]
+    chosen = [name.partition("+")[::2] for name in options.variants.split(",")]
     setting = f"{tuple(x.shape[1:])}, chunk {options.chunk}, {x.device.type}, {options.clock} time"
 
     costs = Table(title=f"Vote against bare forward passes, {setting}, {options.repeats} repeats")
@@ -62,7 +67,7 @@ def main() -> None:
     for column in ("µs / copy", "ratio to floor", "min", "max"):
         costs.add_column(column, justify="right")
     for noise, denoiser in track(chosen, "ratios"):
-        vote = medrdf(noise, denoiser, options.chunk, n=2 * options.chunk)
+        vote = medrdf((noise, denoiser), options.chunk, n=2 * options.chunk)
         ratios, spent = [], []
         for at in range(options.repeats + 1):
             place = slice(at % len(x), at % len(x) + 1)
@@ -83,7 +88,7 @@ def estimators(
     victim: Victim,
     x: Tensor,
     seeds: Tensor,
-    variant: list[str],
+    variant: tuple[str, str],
     options: argparse.Namespace,
     setting: str,
 ) -> Table:
@@ -96,7 +101,7 @@ def estimators(
         table.add_column(column, justify="right")
     fixed = None
     for estimator in ("fixed", "sequential"):
-        vote = medrdf(*variant, options.chunk, n=options.n, estimator=estimator)
+        vote = medrdf(variant, options.chunk, n=options.n, estimator=estimator)
         counts: list[Tensor] = []
 
         def run(vote: MedRDF = vote, counts: list[Tensor] = counts) -> None:
@@ -121,8 +126,9 @@ def estimators(
     return table
 
 
-def medrdf(noise: str, denoiser: str, chunk: int, *, n: int, estimator: str = "fixed") -> MedRDF:
-    """The defense of one variant."""
+def medrdf(variant: tuple[str, str], chunk: int, *, n: int, estimator: str = "fixed") -> MedRDF:
+    """The defense of one noise and denoiser."""
+    noise, denoiser = variant
     return MedRDF(NOISES[noise](), DENOISERS[denoiser](), n, estimator=estimator, chunk=chunk)
 
 
