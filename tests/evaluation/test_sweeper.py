@@ -90,6 +90,11 @@ def test_a_block_may_do_without_a_key() -> None:
         ["threat=transfer", "model@threat.surrogate_model=resnet50"],
         ["threat=adaptive"],
     ]
+    other = made("model@threat.surrogate_model=vgg16", "seed=1", params=params, blocks=[block])
+    assert other == [
+        ["threat=transfer", "model@threat.surrogate_model=vgg16", "seed=1"],
+        ["threat=adaptive", "seed=1"],
+    ]
 
 
 def test_a_job_that_two_products_share_runs_once() -> None:

@@ -31,7 +31,7 @@ def jobs(
       to some product; a product without any of them has no jobs. `threat=adaptive` runs the
       adaptive block alone, `defense=median` its line in every block;
     - else replaces the key's choices in every product, as Hydra does: `eps=4/255`;
-    - is added to every product that does not sweep the key.
+    - is added to every product that does not sweep the key, but for blocks that set it to null.
 
     Args:
         params: `hydra.sweeper.params`.
@@ -43,7 +43,7 @@ def jobs(
         HydraException: a block is no mapping, a choice is an interval, or no job is left.
     """
     base = _choices([f"{key}={value}" for key, value in (params or {}).items()], parser)
-    products = [base]
+    products, without = [base], [set[str]()]
     for number, block in enumerate(blocks or ()):
         if not isinstance(block, Mapping) or not block:
             raise HydraException(
@@ -53,6 +53,7 @@ def jobs(
         own = _choices([f"{k}={value}" for k, value in block.items() if value is not None], parser)
         kept = {key: choices for key, choices in base.items() if key not in block or key in own}
         products.append({**kept, **own})
+        without.append(set(block) - set(own))
     for key, given in _choices(arguments, parser).items():
         known = {choice for product in products for choice in product.get(key, ())}
         narrows = len(products) > 1 and known.issuperset(given)
@@ -63,7 +64,9 @@ def jobs(
                 if narrows and key in product
                 else given,
             }
-            for product in products
+            if key not in absent
+            else product
+            for product, absent in zip(products, without, strict=True)
         ]
     made = [list(job) for product in products for job in itertools.product(*product.values())]
     if not made:
