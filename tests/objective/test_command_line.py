@@ -21,12 +21,10 @@ def call(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 def test_trained_and_evaluated_under_the_name_of_the_objective(tmp_path: Path) -> None:
     words = [*SETTINGS, f"paths.root={tmp_path}"]
     few = ["objective.steps=1", "objective.val_steps=1"]
-    missing = call("evaluate.py", *words, "attack=none")
-    assert missing.returncode != 0
-    assert "python train.py data=dermamnist model=mobilenet_v2 objective=trades" in missing.stderr
     done = call("train.py", *words, *few, "trainer.max_epochs=1", "progress_bar=false")
     assert done.returncode == 0, done.stderr
     assert "val/robust_accuracy" in done.stdout
@@ -36,7 +34,7 @@ def test_trained_and_evaluated_under_the_name_of_the_objective(tmp_path: Path) -
     assert meta.seconds > 0
     done = call("evaluate.py", *words, *few, "attack=none", "data.limit_test=8")
     assert done.returncode == 0, done.stderr
-    found = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/**/rows/*.json")]
-    (row,) = [row for row in found if row["status"] == "done"]
+    (path,) = tmp_path.glob("outputs/**/rows/*.json")
+    row = json.loads(path.read_text())
     assert row["cell"]["objective"] == "trades"
     assert row["seconds"]["training"] == pytest.approx(meta.seconds)
