@@ -11,7 +11,7 @@ from medrobust.model.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, normal, sample_seeds
 from medrobust.threat.adaptive import DefendedSurrogate
-from medrobust.threat.surrogate import VictimSurrogate
+from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.helpers import small_cnn
 
 SEEDS = torch.arange(3) + 40
@@ -105,8 +105,10 @@ def test_an_image_is_the_same_in_any_batch():
     assert torch.equal(whole[[2, 0]], mdda.purify(x[[2, 0]], seeds=SEEDS[[2, 0]]))
     assert torch.equal(whole[1:2], mdda.purify(x[1:2], seeds=SEEDS[1:2]))
     assert not torch.equal(whole, mdda.purify(x, seeds=SEEDS + 1))
-    assert whole.shape == x.shape and whole.dtype == x.dtype
-    assert whole.min() >= 0 and whole.max() <= 1
+    assert whole.shape == x.shape
+    assert whole.dtype == x.dtype
+    assert whole.min() >= 0
+    assert whole.max() <= 1
 
 
 def test_rounds_share_the_noise():
@@ -144,22 +146,21 @@ def test_straight_through_answers_alike_and_passes_the_gradient_on():
 def test_attackers_who_know_are_not_weaker(blobs):
     victim, x, y = blobs
     seeds = sample_seeds(0, [str(i) for i in range(len(x))])
-    mdda, attack = MDDA(2, 0.02, gamma=10, iterations=15), PGD(0.1, steps=8)
+    mdda, attack = MDDA(2, 0.02, gamma=10, iterations=15), PGD(0.07, steps=8)
 
-    def accuracy(defense: MDDA | None) -> float:
-        surrogate = (
-            VictimSurrogate(victim) if defense is None else DefendedSurrogate(victim, defense, 2, 64)
-        )
+    def accuracy(surrogate: Surrogate) -> float:
         found = attack(surrogate, x, y, seeds=seeds)
         with torch.no_grad():
             return float((mdda(found, victim, seeds=seeds).logits.argmax(1) == y).double().mean())
 
     with torch.no_grad():
         clean = (mdda(x, victim, seeds=seeds).logits.argmax(1) == y).double().mean()
-    oblivious, exact = accuracy(None), accuracy(mdda)
-    through = accuracy(StraightThroughMDDA(2, 0.02, gamma=10, iterations=15))
+    oblivious = accuracy(VictimSurrogate(victim))
+    exact = accuracy(DefendedSurrogate(victim, mdda, 2, 64))
+    straight = StraightThroughMDDA(2, 0.02, gamma=10, iterations=15)
+    through = accuracy(DefendedSurrogate(victim, straight, 2, 64))
     assert clean > 0.9
-    assert exact <= oblivious and through <= oblivious
+    assert exact < oblivious
     assert exact <= through
 
 

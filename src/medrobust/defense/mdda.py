@@ -31,8 +31,8 @@ class MDDA(Purifier):
         steps: rounds N.
         sigma2: variance of the whole noise on images in [0, 1], split evenly over the rounds.
         gamma: weight of fidelity in Eq. 13 on images in [0, 1]; smaller is smoother.
-        iterations: of split Bregman; None takes 200 / gamma, at least 10, which ends within 1 % of the
-            least energy.
+        iterations: of split Bregman; None takes 200 / gamma, at least 10, which ends within 1 %
+            of the least energy.
         scales: of the pyramid, in increasing order; `1/4` as text is read.
     """
 
@@ -102,7 +102,10 @@ class MDDA(Purifier):
 
 
 class StraightThroughMDDA(StraightThroughPurifier, MDDA):
-    """MDDA whose adaptive attacker takes the identity as its derivative (BPDA): cheaper."""
+    """MDDA whose adaptive attacker takes the identity as its derivative (BPDA).
+
+    Cheaper than the exact gradient and much weaker: it shows what BPDA overlooks.
+    """
 
 
 def resample(x: Tensor, size: Sequence[int]) -> Tensor:

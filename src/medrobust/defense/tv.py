@@ -131,7 +131,7 @@ class _Duals:
         self.pairs = ((across, 1), (down, like.shape[-1]))
 
     def add_difference(self, u: Tensor, scale: float) -> None:
-        """p += scale · D u."""
+        """Add scale · D u to p."""
         u = u.view(-1)
         for p, shift in self.pairs:
             p[:-shift].add_(u[shift:], alpha=scale).sub_(u[:-shift], alpha=scale)
@@ -139,7 +139,7 @@ class _Duals:
         self.both[1, :, -1, :] = 0
 
     def add_adjoint_to(self, u: Tensor, scale: float) -> None:
-        """u += scale · Dᵀp."""
+        """Add scale · Dᵀp to u."""
         u = u.view(-1)
         for p, shift in self.pairs:
             u.sub_(p, alpha=scale)
