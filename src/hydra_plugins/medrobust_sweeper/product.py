@@ -25,7 +25,8 @@ def jobs(
     """Every job's overrides, in order, each job once.
 
     The first product is that of `params`; each block is a product of its own, of `params` with the
-    block's choices in place of theirs, and without the keys that the block sets to null. What the command line says of a key
+    block's choices in place of theirs, and without the keys that the block sets to null. What the
+    command line says of a key
 
     - narrows each product to those of its choices that are named, when all that is named is known
       to some product; a product without any of them has no jobs. `threat=adaptive` runs the
