@@ -51,13 +51,11 @@ class TrainingModule(SeededModule):
         metrics = self.metrics(data.num_classes)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
-        robust = (
-            {f"robust_{self.scored}": metrics[self.scored]}
-            if objective.validation is not None
-            else {}
-        )
-        self.val_robust = MetricCollection(robust).clone(prefix="val/")
-        self.test_robust = MetricCollection(robust).clone(prefix="test/")
+        robust = MetricCollection({})
+        if objective.validation is not None:
+            robust = MetricCollection({f"robust_{self.scored}": metrics[self.scored]})
+        self.val_robust = robust.clone(prefix="val/")
+        self.test_robust = robust.clone(prefix="test/")
 
     @property
     def score(self) -> str:
