@@ -8,8 +8,9 @@ waits for another, and the auxiliary variables drop out. What is left is two in-
     u <- (u + τγ f - τ Dᵀp) / (1 + τγ),  ū <- u + θ (u - u_before),
 
 the linearised split Bregman iteration, equal to the primal-dual method (Esser 2009; Chambolle and
-Pock 2011, Algorithm 2, whose growing penalty σ = 1/(6τ), τ <- θτ, θ = (1 + 2γτ)^-½ is used). The
-damping τσ = 1/6 is the largest that is safe, 4/3 of 1/‖D‖² = 1/8 (He, Ma and Yuan 2020).
+Pock 2011, Algorithm 2, whose growing penalty σ = 1/(6τ), τ <- θτ, θ = (1 + 2γτ)^-½ is used). For
+fixed steps τσ = 1/6 is the least damping that is safe, 4/3 of 1/‖D‖² = 1/8 (He, Ma and Yuan 2020);
+with growing ones it needs a quarter fewer iterations than 1/8, and 1/5 diverges (measured).
 
 About 200/γ iterations come within 1 % of the least energy of noisy images in [0, 1].
 """
@@ -46,7 +47,7 @@ def rof(f: Tensor, gamma: float, iterations: int) -> Tensor:
 
     Args:
         f: maps (..., H, W), float32 or float64, of any range.
-        gamma: weight of fidelity; 2 γ' for images in units of which γ' is the weight doubled.
+        gamma: weight of fidelity, in inverse units of `f`.
         iterations: fixed, so that an image's result does not depend on its batch.
 
     Raises:
