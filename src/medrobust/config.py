@@ -30,6 +30,11 @@ def _label(*groups: str) -> str | None:
     return " · ".join(str(choices[group]) for group in groups if group in choices) or None
 
 
+def _recipe(defense: str | None) -> str:
+    """Of a defense and its variants, the one of its name; of a victim, ours."""
+    return "default" if defense is None else defense.split("/")[0]
+
+
 def register() -> None:
     """Register the resolvers; safe to call twice.
 
@@ -37,8 +42,10 @@ def register() -> None:
     `${medrobust.group:}`: name of the sweep that a job belongs to, else null.
     `${medrobust.folder:}`: folder of the sweep that a job belongs to, else the job's own.
     `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
+    `${medrobust.recipe:${defense}}`: training recipe of a choice of defense, or of a victim.
     """
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
     OmegaConf.register_new_resolver("medrobust.group", _group, replace=True)
     OmegaConf.register_new_resolver("medrobust.folder", _folder, replace=True)
     OmegaConf.register_new_resolver("medrobust.label", _label, replace=True)
+    OmegaConf.register_new_resolver("medrobust.recipe", _recipe, replace=True)

@@ -1,6 +1,6 @@
 """What decides a training's result, as plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,13 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 _DATA_PLACES = ("root", "manifests", "file", "md5", "download", "workers", "cache_bytes")
 
 
-def recipe_of(config: DictConfig) -> dict[str, Any]:
+def recipe_of(
+    config: DictConfig, parts: Sequence[str] = ("model", "objective")
+) -> dict[str, Any]:
     """The part of a training config that can change a weight: no paths, devices or loggers.
+
+    Args:
+        config: what `conf/train.yaml` composes to.
+        parts: groups that say what is trained.
 
     Raises:
         MissingMandatoryValue: a `???` was left open.
     """
-    groups = ("model", "objective", "optimizer", "scheduler")
+    groups = (*parts, "optimizer", "scheduler")
     data = _plain(config.data)
     return {
         **{group: _plain(config[group]) for group in groups},

@@ -1,0 +1,138 @@
+"""ComDefend: an image compressed to a few binary maps, and reconstructed from them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medrobust.data.base import Sample
+from medrobust.defense.learned import LearnedPurifier
+from medrobust.number import fraction, whole
+from medrobust.training.defense import DefenseModule, TrainingSetup
+
+_COMPRESS = (16, 32, 64, 128, 256, 128, 64, 32)  # channels between the layers, as published
+_RECONSTRUCT = (32, 64, 128, 256, 128, 64, 32, 16)
+
+
+class ComDefend(LearnedPurifier):
+    """Compression to `bits` binary maps per channel and back (Jia, Wei, Cao and Foroosh 2019).
+
+    Trained on clean images alone: Gaussian noise is added to the code before its sigmoid, and
+    only a code far from the threshold survives it. Deployed, the code is thresholded. An attacker
+    who differentiates gets the derivative of the code's mean under that noise in place of the
+    threshold's, which has none; everything else is exact.
+
+    Args:
+        name: name in paths and tables.
+        checkpoint: file of the weights.
+        seed: seed of the training.
+        bits: binary maps per image channel.
+        width: factor of all channels inside; 1 is the published size.
+        noise: standard deviation of the noise, φ.
+        penalty: factor of the mean square of the code, λ.
+        patch_px: side of the random crops of training images; smaller images are taken whole.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: str,
+        seed: int = 0,
+        *,
+        bits: int = 4,
+        width: float = 1.0,
+        noise: float = 20.0,
+        penalty: float = 1e-4,
+        patch_px: int = 32,
+    ) -> None:
+        super().__init__(name, checkpoint, seed)
+        self.bits = whole(bits, "defense.bits", low=1)
+        self.width = fraction(width, "defense.width", high=16, above=True)
+        self.noise = fraction(noise, "defense.noise", high=1e4, above=True)
+        self.penalty = fraction(penalty, "defense.penalty", high=1e4)
+        self.patch_px = whole(patch_px, "defense.patch_px", low=8)
+        self.compress: nn.Module = nn.Identity()
+        self.reconstruct: nn.Module = nn.Identity()
+
+    def build(self, channels: int) -> None:
+        """Nine 3×3 convolutions each way, ELU between them."""
+        code = self.bits * channels
+        self.compress = _stack([channels, *self._scaled(_COMPRESS), code])
+        self.reconstruct = _stack([code, *self._scaled(_RECONSTRUCT), channels])
+
+    def _scaled(self, channels: Sequence[int]) -> list[int]:
+        return [max(1, round(self.width * count)) for count in channels]
+
+    def training_module(self, setup: TrainingSetup) -> DefenseModule:
+        """Trains both networks together."""
+        return ComDefendModule(self, setup)
+
+    def code(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> code before its sigmoid, (N, bits · C, H, W)."""
+        return self.compress(x - 0.5)
+
+    def image(self, code: Tensor) -> Tensor:
+        """Code in [0, 1], (N, bits · C, H, W) -> images (N, C, H, W) in [0, 1]."""
+        return self.reconstruct(code).sigmoid()
+
+    def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """The image that the thresholded code stands for."""
+        binary: Tensor = _Threshold.apply(self.code(x), self.noise)
+        return self.image(binary)
+
+
+class _Threshold(torch.autograd.Function):
+    """z > 0, with the derivative of P(z + n > 0), n ~ N(0, noise²), up to its factor."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, noise: float) -> Tensor:
+        ctx.save_for_backward(z)
+        ctx.noise = noise
+        return (z > 0).to(z.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (z,) = ctx.saved_tensors
+        density = torch.exp(-0.5 * (z / ctx.noise) ** 2) / (ctx.noise * math.sqrt(2 * math.pi))
+        return grads[0] * density, None
+
+
+class ComDefendModule(DefenseModule):
+    """Minimises mean squared error + λ · mean squared code; the epoch of least error is kept.
+
+    The paper's norms are sums; means, as in published code of its authors' framework, keep λ
+    independent of the size of images and code.
+    """
+
+    defense: ComDefend
+    scored = "mse"
+
+    def loss(self, batch: Sample) -> Tensor:
+        """Of random crops, with noise on the code."""
+        x = self._crop(batch.image)
+        z = self.defense.code(x)
+        code = (z + self.defense.noise * torch.randn_like(z)).sigmoid()
+        error = F.mse_loss(self.defense.image(code), x)
+        return error + self.defense.penalty * code.square().mean()
+
+    def measure(self, batch: Sample) -> dict[str, Tensor]:
+        """Error of whole images as deployed, and the share of ones in the code."""
+        x = batch.image
+        code = (self.defense.code(x) > 0).to(x.dtype)
+        return {"mse": F.mse_loss(self.defense.image(code), x), "ones": code.mean()}
+
+    def _crop(self, x: Tensor) -> Tensor:
+        height, width = (min(side, self.defense.patch_px) for side in x.shape[2:])
+        top = int(torch.randint(x.shape[2] - height + 1, ()))
+        left = int(torch.randint(x.shape[3] - width + 1, ()))
+        return x[:, :, top : top + height, left : left + width]
+
+
+def _stack(channels: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for before, after in zip(channels, channels[1:], strict=False):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.ELU()]
+    return nn.Sequential(*layers[:-1])

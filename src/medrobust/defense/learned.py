@@ -1,0 +1,152 @@
+"""The frame of defenses that are trained before they are deployed."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from medrobust.defense.base import Defense, Purifier
+from medrobust.defense.checkpoint import (
+    DefenseError,
+    DefenseMeta,
+    MissingDefenseError,
+    read_defense,
+)
+from medrobust.fingerprint import digest_tensors
+from medrobust.model.victim import Victim
+from medrobust.training.recipe import differences
+
+if TYPE_CHECKING:
+    from medrobust.training.defense import DefenseModule, TrainingSetup
+
+
+class UntrainedDefenseError(RuntimeError):
+    """A defense that has to be trained is asked for an answer before it has its weights."""
+
+
+class Learned(Defense):
+    """A defense with weights of its own: `train.py` makes them, `fit` loads them.
+
+    Its networks are made by `build`, which knows the images, and not by the constructor, which
+    takes hyper-parameters alone.
+
+    Args:
+        name: name in paths and tables.
+        checkpoint: file of the weights.
+        seed: seed of the training.
+    """
+
+    unscientific = ("checkpoint",)
+    needs_victim: ClassVar[bool] = False  # True: trained for one victim, and refused for others
+    untrained: ClassVar[tuple[str, ...]] = ()  # settings that change no weight
+
+    def __init__(self, name: str, checkpoint: str, seed: int = 0) -> None:
+        super().__init__()
+        self.name, self.checkpoint, self.seed = name, Path(checkpoint), seed
+        self.meta: DefenseMeta | None = None
+        self.train_command: str | None = None  # for the error when the checkpoint is missing
+
+    @abstractmethod
+    def build(self, channels: int) -> None:
+        """Make the networks, untrained, for images of so many channels (1 or 3)."""
+
+    @abstractmethod
+    def training_module(self, setup: "TrainingSetup") -> "DefenseModule":
+        """The training loop of this defense, whose networks are built."""
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """Settings that decide the weights; those of a checkpoint must equal them."""
+        return {key: value for key, value in self.settings.items() if key not in self.untrained}
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Load the trained weights, on the victim's device; they are frozen.
+
+        Args:
+            victim: whom the defense will stand before.
+            datamodule: data at hand.
+
+        Raises:
+            MissingDefenseError: not trained yet; prints the command.
+            DefenseError: damaged, or of other settings, other data, or another victim.
+        """
+        command = self.train_command or _command(self, datamodule)
+        if not self.checkpoint.exists():
+            raise MissingDefenseError(self.checkpoint, command)
+        content = read_defense(self.checkpoint)
+        meta = DefenseMeta(**content["meta"])
+        mend = f"; train it again with\n  {command} overwrite=true"
+        changed = differences(content["settings"], self.training_settings)
+        if changed:
+            raise DefenseError(
+                f"{self.checkpoint} was trained with other settings:\n  "
+                + "\n  ".join(changed)
+                + mend.replace("; ", "\n", 1)
+            )
+        if meta.data_digest != datamodule.manifest.digest:
+            raise DefenseError(
+                f"{self.checkpoint} was trained on {meta.data_key} with manifest "
+                f"{meta.data_digest[:12]}, the data at hand have "
+                f"{datamodule.manifest.digest[:12]}{mend}"
+            )
+        if self.needs_victim and meta.victim != victim.fingerprint:
+            raise DefenseError(
+                f"{self.checkpoint} was trained for the victim {meta.victim[:12]}, "
+                f"the victim at hand is {victim.fingerprint[:12]}{mend}"
+            )
+        self.build(datamodule.channels)
+        try:
+            self.load_state_dict(content["state_dict"])
+        except RuntimeError as error:
+            raise DefenseError(
+                f"{self.checkpoint}: weights and settings do not agree ({error}){mend}"
+            ) from None
+        found = digest_tensors(self.state_dict())
+        if found != content["fingerprint"]:
+            raise DefenseError(
+                f"{self.checkpoint}: its weights give fingerprint {found[:12]}, "
+                f"the file says {content['fingerprint'][:12]}{mend}"
+            )
+        self.meta = meta
+        self.to(victim.mean.device)
+        self.eval().requires_grad_(False)
+
+    def check_trained(self) -> None:
+        """Refuse to answer without weights.
+
+        Raises:
+            UntrainedDefenseError: `fit` has not loaded them.
+        """
+        if self.meta is None:
+            raise UntrainedDefenseError(
+                f"defense {self.name} has no weights yet; train it with\n  "
+                f"{self.train_command or f'python train.py defense={self.name}'}\n"
+                f"and load them with fit(victim, data)"
+            )
+
+
+class LearnedPurifier(Learned, Purifier):
+    """A purifier with trained networks; the adaptive gradient goes through them."""
+
+    @abstractmethod
+    def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """`purify`, whether the networks are trained or not."""
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1].
+
+        Raises:
+            UntrainedDefenseError: there are no weights yet.
+        """
+        self.check_trained()
+        return self.restore(x, seeds=seeds)
+
+
+def _command(defense: Learned, datamodule: Any) -> str:
+    """What trains a defense whose config is not known."""
+    phantom = " data.phantom=true" if datamodule.phantom else ""
+    return (
+        f"python train.py defense={defense.name} data={datamodule.name}{phantom} "
+        f"seed={defense.seed}"
+    )
