@@ -113,7 +113,7 @@ class Smoother(Defense):
 
     @abstractmethod
     def decide(self, counts: Tensor) -> Prediction:
-        """From votes (N, K), int64 with row sums `n`, to an answer."""
+        """From votes (N, K), int64, to an answer."""
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Soft answer to one copy; expectation over copies is the threat's business (EOT)."""
