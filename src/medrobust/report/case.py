@@ -1,0 +1,101 @@
+"""Images of a cell with what was recorded of them, as figures show them."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medrobust.report.figure.base import FigureError, Source
+from medrobust.result.maps import Maps, MapsError, Side
+from medrobust.result.row import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WRONG, RIGHT = "#a40000", "black"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An attacked cell and its maps.
+
+    Attributes:
+        row: the cell.
+        maps: what was recorded of some of its images.
+    """
+
+    row: Row
+    maps: Maps
+
+    @property
+    def said(self) -> str:
+        """What tells this cell from others, in words."""
+        cell = self.row.cell
+        words = [cell["data"], cell["model"], cell["attack"], cell["defense"]]
+        return " · ".join([*words, *([] if cell["threat"] == "oblivious" else [cell["threat"]])])
+
+
+def recorded(source: Source, taps: Sequence[str] = ()) -> list[Recorded]:
+    """The attacked cells of a sweep that have maps.
+
+    Args:
+        source: the sweep.
+        taps: layers that must have been recorded.
+
+    Raises:
+        FigureError: there is none, a file is damaged, or a layer is missing.
+    """
+    found = []
+    for row in source.rows:
+        try:
+            maps = Maps.read(source.beside(row, "maps.npz"))
+        except MapsError as error:
+            raise FigureError(str(error)) from None
+        if maps is None or row.cell["attack"] == "none":
+            continue
+        lacking = [tap for tap in taps if tap not in maps.taps]
+        if lacking:
+            raise FigureError(
+                f"{row.id[:12]} has maps of {list(maps.taps)}, not of {lacking}: name them in "
+                "maps.taps and run the sweep again"
+            )
+        found.append(Recorded(row, maps))
+    if not found:
+        asked = ", ".join(taps)
+        raise FigureError(
+            "no attacked cell has recorded images: run the sweep with "
+            f"'maps={{taps: [{asked}], images: 4}}'"
+        )
+    return found
+
+
+def show_image(axes: "Axes", side: Side, number: int) -> None:
+    """Draw an image without ticks."""
+    picture = side.images[number]
+    grey = picture.shape[2] == 1
+    options: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
+    axes.imshow(picture[..., 0] if grey else picture, **options)
+    bare(axes)
+
+
+def bare(axes: "Axes") -> None:
+    """Take ticks and frame away."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def answer(axes: "Axes", maps: Maps, label: int, number: int, *, more: str = "") -> None:
+    """Write a predicted class below a picture; a wrong one is red, and marked for who sees none."""
+    right = label == maps.labels[number]
+    name = textwrap.shorten(maps.classes[label], 30, placeholder=" …")
+    axes.set_xlabel(
+        f"{'' if right else '✗ '}{name}{more}", fontsize=7.5, color=RIGHT if right else WRONG
+    )
+
+
+def span(arrays: Sequence[Any]) -> tuple[float, float]:
+    """The common range of some maps; never empty."""
+    low = min(float(array.min()) for array in arrays)
+    high = max(float(array.max()) for array in arrays)
+    return low, high if high > low else low + 1.0

@@ -1,0 +1,88 @@
+"""Where the bare and the defended network look, clean and attacked (MedRDF, Figure 3)."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medrobust.report.case import Recorded, answer, bare, recorded, show_image, span
+from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
+
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
+
+_PANEL, _ACROSS = 1.45, 2  # inches; cases side by side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention(Figure):
+    """One drawing per attacked cell: for each case image, map of h and map of g.
+
+    The upper line is the clean image, the lower the adversarial one. The four maps of a case have
+    one scale, so that they can be compared.
+
+    Attributes:
+        tap: the layer whose map is laid over the image, such as `attention4.map`.
+        cases: most cases drawn; none = all that were recorded.
+    """
+
+    tap: str
+    cases: int | None = None
+
+    def check(self) -> None:
+        """Raise `FigureError` when `cases` is no positive number."""
+        if self.cases is not None and (not isinstance(self.cases, int) or self.cases < 1):
+            raise FigureError(f"cases={self.cases!r}, expected a number >= 1, or null for all")
+
+    def draw(self, source: Source) -> list[Drawing]:
+        """One drawing per attacked cell with maps."""
+        cells = recorded(source, [self.tap])
+        return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
+
+    def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
+        count = min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
+        across = min(_ACROSS, count)
+        down = math.ceil(count / across)
+        made = canvas(across * (3 * _PANEL + 0.7), down * (2 * _PANEL + 1.0) + 0.5)
+        heading(made, self.title or cell.said, cell.row.phantom)
+        parts = made.subfigures(down, across, squeeze=False)
+        for place in range(count):
+            self._case(parts[place // across, place % across], cell, place)
+        name = self.name if total == 1 else f"{self.name}_{number}"
+        caption = (
+            f"{self.tap} of the bare network h and the mean over the copies of the defended one, "
+            f"g: {cell.said}. Wrong answers are red and marked ✗."
+        )
+        return Drawing(name, caption, made)
+
+    def _case(self, part: "SubFigure", cell: Recorded, number: int) -> None:
+        maps = cell.maps
+        part.suptitle(f"true: {maps.classes[maps.labels[number]]}", fontsize=8.5)
+        grid = part.subplots(2, 3)
+        sides = (maps.clean, maps.adversarial)
+        every = [m[self.tap][number] for side in sides for m in (side.victim, side.defended)]
+        low, high = span(every)
+        for line, side, word in zip(grid, sides, ("clean", "adversarial"), strict=True):
+            show_image(line[0], side, number)
+            line[0].set_ylabel(word, fontsize=8)
+            for axes, found, label in (
+                (line[1], side.victim, side.victim_label),
+                (line[2], side.defended, side.defended_label),
+            ):
+                show_image(axes, side, number)
+                height, width = side.images[number].shape[:2]
+                axes.imshow(
+                    found[self.tap][number],
+                    cmap="inferno",
+                    alpha=0.6,
+                    vmin=low,
+                    vmax=high,
+                    interpolation="bilinear",
+                    extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+                )
+                bare(axes)
+                answer(axes, maps, int(label[number]), number)
+        for axes, word in zip(grid[0], ("image", "h", "g"), strict=True):
+            axes.set_title(word, fontsize=8.5, pad=3)
+
+
+KIND = Attention

@@ -1,0 +1,84 @@
+"""Feature maps of the bare and the defended network, clean and attacked (MedRDF, Figure 4)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medrobust.report.case import Recorded, answer, bare, recorded, show_image, span
+from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
+
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
+
+_PANEL = 1.5  # inches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features(Figure):
+    """One drawing per attacked cell: for each case image, map of h and map of g, top to bottom.
+
+    The left column is the clean image, the right the adversarial one. A map is the mean over the
+    layer's channels; the two maps of a network have one scale, so that what the attack changes
+    is seen.
+
+    Attributes:
+        tap: the layer, such as `layer1.1`.
+        cases: most cases drawn; none = all that were recorded.
+    """
+
+    tap: str
+    cases: int | None = None
+
+    def check(self) -> None:
+        """Raise `FigureError` when `cases` is no positive number."""
+        if self.cases is not None and (not isinstance(self.cases, int) or self.cases < 1):
+            raise FigureError(f"cases={self.cases!r}, expected a number >= 1, or null for all")
+
+    def draw(self, source: Source) -> list[Drawing]:
+        """One drawing per attacked cell with maps."""
+        cells = recorded(source, [self.tap])
+        return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
+
+    def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
+        count = min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
+        made = canvas(max(count * (2 * _PANEL + 0.4), 5.5), 3 * _PANEL + 1.6)
+        heading(made, self.title or cell.said, cell.row.phantom)
+        parts = made.subfigures(1, count, squeeze=False)
+        for place in range(count):
+            self._case(parts[0, place], cell, place)
+        name = self.name if total == 1 else f"{self.name}_{number}"
+        caption = (
+            f"Features at {self.tap}, mean over channels, of the bare network h and, as mean over "
+            f"the copies, of the defended one, g: {cell.said}. Wrong answers are red and marked ✗."
+        )
+        return Drawing(name, caption, made)
+
+    def _case(self, part: "SubFigure", cell: Recorded, number: int) -> None:
+        maps = cell.maps
+        part.suptitle(f"true: {maps.classes[maps.labels[number]]}", fontsize=8.5)
+        grid = part.subplots(3, 2)
+        sides = (maps.clean, maps.adversarial)
+        scales = [
+            span([found[self.tap][number] for found in networks])
+            for networks in zip(*((s.victim, s.defended) for s in sides), strict=True)
+        ]
+        for column, (side, word) in enumerate(zip(sides, ("clean", "adversarial"), strict=True)):
+            show_image(grid[0, column], side, number)
+            grid[0, column].set_title(word, fontsize=8.5, pad=3)
+            for line, (found, label, (low, high)) in enumerate(
+                zip(
+                    (side.victim, side.defended),
+                    (side.victim_label, side.defended_label),
+                    scales,
+                    strict=True,
+                ),
+                start=1,
+            ):
+                axes = grid[line, column]
+                axes.imshow(found[self.tap][number], cmap="viridis", vmin=low, vmax=high)
+                bare(axes)
+                answer(axes, maps, int(label[number]), number)
+        for axes, word in zip(grid[:, 0], ("image", "h", "g"), strict=True):
+            axes.set_ylabel(word, fontsize=8.5, rotation=0, labelpad=12)
+
+
+KIND = Features
