@@ -115,6 +115,7 @@ def test_a_mean_is_shown_only_when_all_its_cells_are_there(row: MakeRow) -> None
     rows = [r for r in sweep(row) if (r.cell["attack"], r.cell["defense"]) != ("none", "mdda/n3")]
     shown = build(rows, TableConfig.parse(NODE))
     assert line(shown, "mdda/n3")[3] == "—"
+    assert "— for a mean: not all its cells are there." in markdown.render(shown)
     assert line(shown, "mdda/n5")[3].startswith("50.0")
     failed = [row(None, attack="mdda/cw_l2", **ISIC), *rows[2:4], rows[0]]
     one = build(failed, TableConfig.parse(NODE))
@@ -234,6 +235,7 @@ def test_every_output_has_blocks_means_and_extras(row: MakeRow) -> None:
         aware = out[out.index("Adaptive: ") :]
         assert ("5.0" in aware, "ACC" in aware) == (True, False)
         assert "A mean's interval is the mean of its cells'." in aware
+        assert "not run" not in aware
     assert "/ 11.9 (" in text
     assert "/ 11.9 (" in tex
     block = text[text.index("### Adaptive") :].split("\n\n")[1]
@@ -259,7 +261,14 @@ def test_every_output_has_blocks_means_and_extras(row: MakeRow) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0000123, "1.2e-05"), (0.25, "0.250"), (3.8, "3.80"), (87.6, "87.6"), (1234.5, "1234")],
+    [
+        (0.0000123, "1.2e-05"),
+        (0.25, "0.250"),
+        (0.09, "0.090"),
+        (3.8, "3.80"),
+        (87.6, "87.6"),
+        (1234.5, "1234"),
+    ],
 )
 def test_times_have_three_digits(value: float, text: str) -> None:
     assert printed(value, "seconds", percent=True) == text

@@ -118,6 +118,15 @@ def test_each_threat_has_a_block_of_its_own() -> None:
     assert first.row_axes == second.row_axes == ("model", "defense")
     assert len(first.cells) == len(second.cells) == 6
     assert blocks(first) == [first]
+    made = [
+        make_row(0.5, threat=threat, surrogate=surrogate, defense=defense)
+        for threat, surrogate in (("transfer", "vgg_16"), ("adaptive", ""))
+        for defense in DEFENSES
+    ]
+    first, second = blocks(build(made, TableConfig(rows=("threat", "defense"))))
+    assert first.heading.endswith("another classifier · surrogate vgg_16")
+    assert second.heading.endswith("classifier and defense")
+    assert first.row_axes == second.row_axes == ("defense",)
     inner = table(("model", "threat"), ("attack", "defense"))  # side by side, to be compared
     assert blocks(inner) == [inner]
 
@@ -177,7 +186,7 @@ def test_any_sweep_is_a_sound_table(places: set[tuple], axes: list[str], cut: in
         text = latex.render(block)
         check(text)
         assert all(line in whole for line in lines(text))
-        assert block.heading in whole
+        assert latex.escape(block.heading) in whole
         check_headings(block, text)
 
 

@@ -1,7 +1,10 @@
 """A table in blocks, one per threat: what a paper measured, and what a knowing attacker leaves."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from medrobust.report.label import Level
+from medrobust.report.setting import ABSENT
 from medrobust.report.table import Cell, Table
 
 THREATS = {
@@ -23,28 +26,45 @@ def blocks(table: Table) -> list[Table]:
     """
     if "threat" not in table.row_axes[:-1]:  # innermost, they stand side by side to be compared
         return [table]
-    at = next(n for n, level in enumerate(table.row_headings[0]) if level.axis == "threat")
-    made = []
-    for threat in dict.fromkeys(heading[at] for heading in table.row_headings):
-        lines = [n for n, heading in enumerate(table.row_headings) if heading[at] == threat]
+    axes = [level.axis for level in table.row_headings[0]]
+    at = axes.index("threat")
+    groups: dict[Level, list[int]] = {}
+    for line, heading in enumerate(table.row_headings):
+        groups.setdefault(heading[at], []).append(line)
+    inside = [axis for axis in table.row_axes if axis != "threat"]
+    # An axis that only tells one block from another (the surrogate) goes into the headings.
+    varying = [axis for axis in inside if _varies(table, axes.index(axis), groups.values())]
+    kept = tuple(varying or inside[-1:])
+    made: list[Table] = []
+    for threat, lines in groups.items():
         columns = [
             column
             for column in range(len(table.column_headings))
             if any(_there(table.cells[line][column], first=not made) for line in lines)
         ]
+        first = table.row_headings[lines[0]]
+        said = [
+            f"{level.axis} {level.label}"
+            for level in first
+            if level.axis in inside and level.axis not in kept and level.label != ABSENT
+        ]
         made.append(
             replace(
                 table,
-                heading=THREATS.get(threat.choice, threat.label),
+                heading=" · ".join([THREATS.get(threat.choice, threat.label), *said]),
                 row_headings=tuple(table.row_headings[line] for line in lines),
                 column_headings=tuple(table.column_headings[column] for column in columns),
-                row_axes=tuple(axis for axis in table.row_axes if axis != "threat"),
+                row_axes=kept,
                 cells=tuple(
                     tuple(table.cells[line][column] for column in columns) for line in lines
                 ),
             )
         )
     return made
+
+
+def _varies(table: Table, at: int, groups: Iterable[Sequence[int]]) -> bool:
+    return any(len({table.row_headings[line][at] for line in group}) > 1 for group in groups)
 
 
 def _there(cell: Cell, *, first: bool) -> bool:

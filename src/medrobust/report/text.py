@@ -135,13 +135,19 @@ def legend(table: Table) -> list[str]:
     lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
     if any(text.outside for _, text in cells):
         lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
-    means = [cell for cell, _ in cells if cell.derived and cell.metric.endswith("_mean")]
+    means = [cell for cell, _ in cells if _is_mean(cell)]
     if any(cell.interval for cell in means):
         lines.append("A mean's interval is the mean of its cells'.")
+    if any(cell.status == "missing" for cell in means):
+        lines.append(f"{MISSING} for a mean: not all its cells are there.")
     said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
-    seen = {text.ours for _, text in cells}
+    seen = {text.ours for cell, text in cells if not _is_mean(cell)}
     signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
     return lines + ([f"{'; '.join(signs)}."] if signs else [])
+
+
+def _is_mean(cell: Cell) -> bool:
+    return cell.derived and cell.metric.endswith("_mean")
 
 
 def best(table: Table) -> set[tuple[int, int]]:

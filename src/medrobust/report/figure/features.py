@@ -78,7 +78,7 @@ class Features(Figure):
                 bare(axes)
                 answer(axes, maps, int(label[number]), number)
         for axes, word in zip(grid[:, 0], ("image", "h", "g"), strict=True):
-            axes.set_ylabel(word, fontsize=8.5, rotation=0, labelpad=12)
+            axes.set_ylabel(word, fontsize=8.5, rotation=0, ha="right", va="center")
 
 
 KIND = Features
