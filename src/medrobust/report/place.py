@@ -86,7 +86,7 @@ def spread(
         }
         placed = []
         for row, down, across, known in zip(rows, side, top, has, strict=True):
-            found = [] if known else lines.get((*down[:at], *down[at + 1 :]), [])
+            found = () if known else tuple(lines.get((*down[:at], *down[at + 1 :]), ()))
             spots = [(*down[:at], level, *down[at + 1 :]) for level in found]
             free = [spot for spot in spots if (spot, across) not in taken] or [down]
             placed += [(row, spot, across) for spot in free]

@@ -170,11 +170,11 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     checked = crosschecks(rows)
     reference = None if phantom else config.reference
     made: dict[tuple[Heading, Heading], Cell] = {}
-    for row, down, across in spread(rows, side, top, config.spread):
+    for row, line, column in spread(rows, side, top, config.spread):
         for name in names:
             level = (Level(METRIC, name, heading_of(name)),) if config.metrics else ()
-            flags = checked.get(row.id, [])
-            made[down, (*across, *level)] = _cell(row, name, flags, reference, len(names) > 1)
+            checks = checked.get(row.id, [])
+            made[line, (*column, *level)] = _cell(row, name, checks, reference, len(names) > 1)
     papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
     down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
     across, cells = with_derived(down, across, made, config, reference)
