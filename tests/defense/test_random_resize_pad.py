@@ -74,7 +74,13 @@ def test_passes_average_probabilities_over_patterns():
         defense.proxy(IMAGES, victim, seeds=SEEDS).logits,
         single(IMAGES, victim, seeds=SEEDS).logits,
     )
-    assert torch.equal(victim(defense.view(IMAGES, seeds=SEEDS)).softmax(1), parts[0])
+
+
+def test_a_picture_of_it_has_the_size_of_the_image():
+    found = RandomResizePad(canvas=2).view(IMAGES, seeds=SEEDS)
+    assert found.shape == IMAGES.shape
+    assert 0 <= found.min() < found.max() <= 1
+    assert (found == 0).any(1).flatten(1).any(1).sum() >= 30  # with its black frame
 
 
 def test_a_victim_of_one_size_is_served_in_its_own():

@@ -45,7 +45,7 @@ class Defense(Configured, nn.Module, ABC):
         return self(x, victim, seeds=seeds)
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The image as the victim gets it (one copy of it), for pictures."""
+        """The image as the victim gets it (one copy of it), at the size of `x`, for pictures."""
         return x
 
     @property

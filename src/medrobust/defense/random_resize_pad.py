@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from medrobust.defense.base import Purifier
 from medrobust.defense.resample import draw_whole, resample
@@ -67,8 +68,8 @@ class RandomResizePad(Purifier):
         return Prediction(self._look(x, victim, seeds, 0))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The first pattern."""
-        return self.purify(x, seeds=fold_in(seeds, 0))
+        """The first pattern, at the size of `x`."""
+        return F.interpolate(self.purify(x, seeds=fold_in(seeds, 0)), x.shape[2:], mode="area")
 
     def _look(self, x: Tensor, victim: Victim, seeds: Tensor, number: int) -> Tensor:
         logits: Tensor = victim(self.purify(x, seeds=fold_in(seeds, number)))

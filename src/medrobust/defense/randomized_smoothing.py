@@ -74,10 +74,10 @@ class RandomizedSmoothing(Smoother):
         chosen = self.tally(x, victim, seeds=seeds, first=self.n, last=last).argmax(1)
         counts = self.count(x, victim, seeds=seeds)
         answer = self.decide(counts)
+        assert answer.abstain is not None
         radius = self.radius(counts.gather(1, chosen[:, None])[:, 0])
-        return replace(
-            answer, details={"certified_radius": radius.masked_fill(answer.abstain, 0.0)}
-        )
+        radius = radius.masked_fill(answer.abstain, 0.0)
+        return replace(answer, details={"certified_radius": radius})
 
     def decide(self, counts: Tensor) -> Prediction:
         """The leading class, or an abstention; `logits` as MedRDF's, half a vote added to each."""
