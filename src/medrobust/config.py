@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -31,8 +32,10 @@ def _label(*groups: str) -> str | None:
 
 
 def _recipe(defense: str | None) -> str:
-    """Of a defense and its variants, the one of its name; of a victim, ours."""
-    return "default" if defense is None else defense.split("/")[0]
+    """Of a defense and its variants, the one of its name if there is one; else ours."""
+    known = GlobalHydra.instance().config_loader().get_group_options("recipe")
+    name = "" if defense is None else defense.split("/")[0]
+    return name if name in known else "default"
 
 
 def register() -> None:
@@ -42,7 +45,7 @@ def register() -> None:
     `${medrobust.group:}`: name of the sweep that a job belongs to, else null.
     `${medrobust.folder:}`: folder of the sweep that a job belongs to, else the job's own.
     `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
-    `${medrobust.recipe:${defense}}`: training recipe of a choice of defense, or of a victim.
+    `${medrobust.recipe:${defense}}`: training recipe of that name, else `default`.
     """
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
     OmegaConf.register_new_resolver("medrobust.group", _group, replace=True)

@@ -28,7 +28,17 @@ class Defense(Configured, nn.Module, ABC):
     random: bool = False
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
-        """Learn what the defense learns; nothing for most. The result is in `state_dict`."""
+        """Learn what the defense and its parts learn; nothing for most.
+
+        The result is in `state_dict`.
+
+        Args:
+            victim: whom the defense will stand before.
+            datamodule: data at hand.
+        """
+        for part in self.children():
+            if isinstance(part, Defense):
+                part.fit(victim, datamodule)
 
     @abstractmethod
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:

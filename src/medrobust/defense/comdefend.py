@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch.nn import functional as F
 
 from medrobust.data.base import Sample
 from medrobust.defense.learned import LearnedPurifier
+from medrobust.defense.network.steady import steady
 from medrobust.number import fraction, whole
+from medrobust.training.crop import random_crop
 from medrobust.training.defense import DefenseModule, TrainingSetup
 
 _COMPRESS = (16, 32, 64, 128, 256, 128, 64, 32)  # channels between the layers, as published
@@ -43,10 +46,10 @@ class ComDefend(LearnedPurifier):
         seed: int = 0,
         *,
         bits: int = 4,
-        width: float = 1.0,
+        width: float = 0.25,
         noise: float = 20.0,
         penalty: float = 1e-4,
-        patch_px: int = 32,
+        patch_px: int = 16,
     ) -> None:
         super().__init__(name, checkpoint, seed)
         self.bits = whole(bits, "defense.bits", low=1)
@@ -72,11 +75,11 @@ class ComDefend(LearnedPurifier):
 
     def code(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> code before its sigmoid, (N, bits · C, H, W)."""
-        return self.compress(x - 0.5)
+        return steady(self.compress, x - 0.5)
 
     def image(self, code: Tensor) -> Tensor:
         """Code in [0, 1], (N, bits · C, H, W) -> images (N, C, H, W) in [0, 1]."""
-        return self.reconstruct(code).sigmoid()
+        return steady(self.reconstruct, code).sigmoid()
 
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """The image that the thresholded code stands for."""
@@ -103,8 +106,8 @@ class _Threshold(torch.autograd.Function):
 class ComDefendModule(DefenseModule):
     """Minimises mean squared error + λ · mean squared code; the epoch of least error is kept.
 
-    The paper's norms are sums; means, as in published code of its authors' framework, keep λ
-    independent of the size of images and code.
+    The paper's norms are sums; means, as in its authors' code, keep λ independent of the size of
+    images and code.
     """
 
     defense: ComDefend
@@ -112,7 +115,7 @@ class ComDefendModule(DefenseModule):
 
     def loss(self, batch: Sample) -> Tensor:
         """Of random crops, with noise on the code."""
-        x = self._crop(batch.image)
+        x = random_crop(batch.image, self.defense.patch_px)
         z = self.defense.code(x)
         code = (z + self.defense.noise * torch.randn_like(z)).sigmoid()
         error = F.mse_loss(self.defense.image(code), x)
@@ -124,15 +127,9 @@ class ComDefendModule(DefenseModule):
         code = (self.defense.code(x) > 0).to(x.dtype)
         return {"mse": F.mse_loss(self.defense.image(code), x), "ones": code.mean()}
 
-    def _crop(self, x: Tensor) -> Tensor:
-        height, width = (min(side, self.defense.patch_px) for side in x.shape[2:])
-        top = int(torch.randint(x.shape[2] - height + 1, ()))
-        left = int(torch.randint(x.shape[3] - width + 1, ()))
-        return x[:, :, top : top + height, left : left + width]
-
 
 def _stack(channels: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ELU()]
-    return nn.Sequential(*layers[:-1])
+    return nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from medrobust.defense.base import Defense, Purifier
@@ -95,7 +96,8 @@ class Learned(Defense):
                 f"{self.checkpoint} was trained for the victim {meta.victim[:12]}, "
                 f"the victim at hand is {victim.fingerprint[:12]}{mend}"
             )
-        self.build(datamodule.channels)
+        with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
+            self.build(datamodule.channels)
         try:
             self.load_state_dict(content["state_dict"])
         except RuntimeError as error:
@@ -141,6 +143,12 @@ class LearnedPurifier(Learned, Purifier):
         """
         self.check_trained()
         return self.restore(x, seeds=seeds)
+
+
+def training_seconds(defense: Defense) -> float:
+    """How long the loaded weights of a defense, and of the parts of it, were trained."""
+    parts = (part.meta for part in defense.modules() if isinstance(part, Learned))
+    return sum(meta.seconds for meta in parts if meta is not None)
 
 
 def _command(defense: Learned, datamodule: Any) -> str:

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from medrobust.defense.learned import Learned, training_seconds
 from medrobust.evaluation import parts
 from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
@@ -32,7 +33,10 @@ _log = logging.getLogger(__name__)
 FORMAT = 1
 _SCIENCE = ("data", "model", "objective", "attack", "threat", "defense")
 _KEYS = ("seed", "victim_seed", "split", "quantize", "precision")
-_ELSEWHERE = {"root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"}
+_ELSEWHERE = {
+    *("root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"),
+    "checkpoint",
+}
 
 
 def run_cell(config: DictConfig) -> float | None:
@@ -120,6 +124,9 @@ def _row(
     command = parts.train_command(choices, overrides, config.victim_seed)
     victim = parts.victim_of(config, data, command, device)
     defense = instantiate(config.defense).to(device)
+    if isinstance(defense, Learned):
+        of_victim = config.victim_seed if defense.needs_victim else None
+        defense.train_command = parts.defense_command(choices, overrides, defense.seed, of_victim)
     defense.fit(victim, data)
     threat = instantiate(config.threat)
     surrogate = parts.in_precision(threat(victim, defense), config.precision)
@@ -185,7 +192,10 @@ def _row(
             checks=result.checks,
             flags=result.flags,
             seconds=result.seconds
-            | {"training": victim.meta.seconds, "total": time.perf_counter() - start},
+            | {
+                "training": victim.meta.seconds + training_seconds(defense),
+                "total": time.perf_counter() - start,
+            },
             confusion=result.measured.confusion,
             clean_confusion=result.measured.clean_confusion,
             classes=list(data.classes),

@@ -1,6 +1,7 @@
 """From a composed config to the objects of a cell; data and victims are kept between cells."""
 
 import json
+import shlex
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,15 +84,41 @@ def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> s
         overrides: the cell's own overrides; those of data, model and objective are repeated.
         seed: seed of the training.
     """
-    groups = ("data", "model", "objective")
+    return _command(("data", "model", "objective"), choices, overrides, [f"seed={seed}"])
+
+
+def defense_command(
+    choices: dict[str, str], overrides: list[str], seed: int, victim_seed: int | None
+) -> str:
+    """The command that trains the defense of a cell.
+
+    Args:
+        choices: Hydra's choice of each group.
+        overrides: the cell's own overrides; those of defense and data are repeated.
+        seed: seed of the training.
+        victim_seed: of the victim that it is trained for; None for a defense that needs none.
+    """
+    groups, seeds = ("defense", "data"), [f"seed={seed}"]
+    if victim_seed is not None:
+        groups, seeds = (*groups, "model", "objective"), [*seeds, f"victim_seed={victim_seed}"]
+    return _command(groups, choices, overrides, seeds)
+
+
+def _command(
+    groups: tuple[str, ...], choices: dict[str, str], overrides: list[str], seeds: list[str]
+) -> str:
+    """train.py with these groups' choices and overrides, and where checkpoints go."""
+    inside = tuple(f"{group}." for group in groups)
     words = [f"{group}={choices[group]}" for group in groups]
     words += [
         word
         for word in overrides
-        if word.startswith(tuple(f"{group}." for group in groups))
+        if word.lstrip("+~").startswith(inside)
         and not word.startswith(("data.limit_test", "data.workers", "data.batch_size"))
     ]
-    return " ".join(["python train.py", *words, f"seed={seed}"])
+    words += seeds
+    words += [word for word in overrides if word.startswith(("paths.root=", "paths.checkpoints="))]
+    return shlex.join(["python", "train.py", *words])
 
 
 def devices_of(trainer: DictConfig) -> tuple[torch.device, "Shards | None"]:

@@ -37,7 +37,7 @@ def measure(row: Row, name: str) -> float | None:
     Args:
         row: a row.
         name: `seconds_per_image` (the deployed system's time to answer the whole set, by image),
-            `training_hours` (of the victim), or a metric.
+            `training_hours` (of victim and defense), or a metric.
     """
     if row.status != "done":
         return None

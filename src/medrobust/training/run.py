@@ -140,6 +140,7 @@ def run(
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        inference_mode=False,  # measures may attack, which takes gradients
         log_every_n_steps=10,
     )
     logger.log_hyperparams(dict(recipe))
