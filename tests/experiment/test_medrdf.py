@@ -1,0 +1,103 @@
+"""MedRDF's experiments compose, plan what they say, and find every number that the paper prints."""
+
+from dataclasses import replace
+
+import pytest
+
+from medrobust.report import reference
+from medrobust.report.block import blocks
+from medrobust.report.figure.draw import parse
+from medrobust.report.sweep import plain_figure
+from medrobust.report.table import Table, build
+from medrobust.result.row import Row
+from tests.experiment.paper_cells import composed, experiments, planned, row, table_config
+
+COUNTS = {1: 30, 2: 40, 3: 216, 4: 216, 5: 216, 6: 14, 7: 48, 8: 48, 9: 30, 10: 18, 11: 144}
+"""Numbers that the paper prints in each of its tables."""
+
+SHARES = ("correct_robust", "correct_not_robust", "incorrect_not_robust", "incorrect_robust")
+VOTED = {"accuracy": 0.5} | {f"rm_{name}": 0.25 for name in SHARES}
+
+
+def rows(number: int) -> list[Row]:
+    """What the sweep would leave; only votes have a robust metric."""
+    config = composed(f"experiment=medrdf/table{number}")
+    found = []
+    for job in planned(config):
+        made = row(config, job, {"accuracy": 0.5} if job.get("defense") == "none" else VOTED)
+        found.append(replace(made, seconds={"per_image": 0.5, "training": 3600.0}))
+    return found
+
+
+def table(number: int) -> Table:
+    return build(rows(number), table_config(composed(f"experiment=medrdf/table{number}")))
+
+
+@pytest.mark.parametrize("number", COUNTS)
+def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
+    printed = {v.line: v for v in reference.load("medrdf") if v.table == f"table{number}"}
+    assert len(printed) == COUNTS[number]
+    shown = table(number)
+    matched = [cell.paper.line for line in shown.cells for cell in line if cell.paper]
+    missed = [value for line, value in printed.items() if line not in matched]
+    assert not missed, f"{len(missed)} of {len(printed)}: {missed[:5]}"
+    assert sorted(matched) == sorted(printed)  # each once
+    if number == 6:  # no attack, so no block of another attacker
+        return
+    first, second = blocks(shown)
+    assert first.has_paper
+    assert not second.has_paper
+    assert second.heading.startswith("Black box" if number in (7, 8) else "Adaptive")
+    for block in (first, second):
+        assert not any(cell.status == "missing" for line in block.cells for cell in line)
+
+
+def test_random_defenses_meet_autoattacks_version_for_them() -> None:
+    for number in (2, 3, 9, 10, 11):
+        config = composed(f"experiment=medrdf/table{number}")
+        fixed = config.hydra.runtime.choices["defense"]
+        for job in planned(config):
+            if job["attack"] == "medrdf/autoattack":
+                defense = job.get("defense", fixed)
+                noisy = defense.startswith(("medrdf/", "random_"))
+                assert job.get("attack.version", "standard") == ("rand" if noisy else "standard")
+                assert job["threat"] == "adaptive"
+
+
+def test_how_the_command_line_narrows_a_table() -> None:
+    config = composed("experiment=medrdf/table4")
+    assert len(planned(config)) == 2 * (9 * 12 + 12 + 12)
+    half = planned(config, "data=dermamnist", "threat=oblivious")
+    assert len(half) == 9 * 12
+    assert {job["data"] for job in half} == {"dermamnist"}
+    eleven = composed("experiment=medrdf/table11")
+    small = planned(eleven, "data=dermamnist", "model=resnet18", "objective=trades")
+    assert {job["defense"] for job in small} == {"none"}
+    assert len(small) == 5 + 2
+    assert len(planned(composed("experiment=medrdf/table2"), "copies=20")) == 2 * (4 + 2)
+
+
+@pytest.mark.parametrize("name", [n for n in experiments() if n.startswith("medrdf/")])
+def test_the_first_and_the_last_job_compose(name: str) -> None:
+    jobs = planned(composed(f"experiment={name}"))
+    for job in (jobs[0], jobs[-1]):  # the choices between them are composed for their rows above
+        made = composed(f"experiment={name}", *(f"{key}={value}" for key, value in job.items()))
+        assert made.data.name in ("covid_radiography", "dermamnist")
+        assert made.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "taps"),
+    [
+        ("fig3", ["Attention", "Attention"], ["attention3.map", "attention4.map"]),
+        ("fig4", ["Features"], ["layer1.1"]),
+        ("fig5", ["RobustMetric"], []),
+    ],
+)
+def test_figures_draw_what_is_recorded(name: str, kinds: list[str], taps: list[str]) -> None:
+    config = composed(f"experiment=medrdf/{name}")
+    figures = parse(plain_figure(config))
+    assert [type(figure).__name__ for figure in figures] == kinds
+    assert list(config.maps.taps) == taps
+    assert {getattr(figure, "tap", None) for figure in figures} <= {*taps, None}
+    assert figures[0].name == name
