@@ -24,6 +24,8 @@ class Data:
     phantom = True
     classes = ("dark", "bright")
     num_classes = 2
+    channels = 3
+    size = 8
     batch_size = 8
 
     def __init__(self, task: str = "classification", digest: str = "0" * 64) -> None:
@@ -106,6 +108,19 @@ def run(tmp_path: Path) -> Train:
 def segmentation() -> dict[str, Any]:
     """Arguments of a training on masks."""
     return {"data": Data("segmentation"), "model": segmenter}
+
+
+@pytest.fixture
+def data() -> Data:
+    """Images to classify."""
+    return Data()
+
+
+@pytest.fixture
+def victim() -> Victim:
+    """A frozen classifier of them, with weights as drawn."""
+    torch.manual_seed(0)
+    return classifier(2).freeze()
 
 
 @pytest.fixture
