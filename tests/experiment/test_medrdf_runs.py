@@ -1,0 +1,133 @@
+"""MedRDF's experiments on generated images, from the command line to tables and figures."""
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+
+from medrobust.model.checkpoint import VictimMeta, save_victim
+from medrobust.result.maps import Maps
+from medrobust.result.store import RowStore
+from tests.experiment.paper_cells import CONF, composed
+
+COMMON = (
+    *("trainer=cpu", "logger=none", "data=dermamnist", "data.phantom=true", "data.phantom_n=140"),
+    *("data.limit_test=6", "copies=5", "eot_samples=1"),
+)
+Run = Callable[..., Path]
+
+
+def untrained(root: Path, *overrides: str) -> None:
+    """Write the phantom and a random victim of it, in seconds."""
+    config = composed(f"paths.root={root}", *COMMON, *overrides)
+    data = instantiate(config.data)
+    torch.manual_seed(0)
+    victim = instantiate(config.model, data.num_classes)
+    meta = VictimMeta(
+        data=data.name,
+        data_key=data.key,
+        data_digest=data.manifest.digest,
+        phantom=True,
+        task=data.task,
+        classes=list(data.classes),
+        seed=0,
+        epochs=1,
+        best_epoch=0,
+        scores={},
+    )
+    save_victim(config.victim_path, victim.freeze(), meta)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs an experiment and returns the folder of its sweep."""
+
+    def call(name: str, *overrides: str) -> Path:
+        GlobalHydra.instance().clear()
+        words = [f"experiment=medrdf/{name}", f"paths.root={tmp_path}", *COMMON, *overrides]
+        words.append("+hydra.callbacks.table.formats=[md]")
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", *words])
+        status = 0
+        try:
+            runpy.run_path(str(CONF.parent / "evaluate.py"), run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+        assert status == 0
+        sweeps = tmp_path / "outputs/sweeps"
+        return max(sweeps.iterdir(), key=lambda path: path.name)
+
+    return call
+
+
+def test_figure_3_and_a_row_that_lacked_its_maps(run: Run, tmp_path: Path) -> None:
+    untrained(tmp_path, "model=ag_sononet16")
+    cell = ["threat=oblivious", "attack.steps=2"]
+    run("fig3", *cell, "maps=null", "figure=null")
+    store = RowStore(tmp_path / "outputs/rows")
+    (row,) = store.rows()
+    written = store.path(row.id).stat().st_mtime_ns
+    assert not store.maps(row.id).exists()
+
+    sweep = run("fig3", *cell, "maps.images=3")
+    assert {path.name for path in (sweep / "figures").iterdir()} == {
+        f"{name}.{ending}" for name in ("fig3", "fig3_attention3") for ending in ("png", "pdf")
+    }
+    assert store.path(row.id).stat().st_mtime_ns == written  # completed, not done again
+    maps = Maps.read(store.maps(row.id))
+    assert maps is not None
+    assert maps.taps == ("attention3.map", "attention4.map")
+    assert len(maps.ids) == 3
+    for side in (maps.clean, maps.adversarial):
+        for tap in maps.taps:
+            assert not np.allclose(side.victim[tap], side.defended[tap])
+    first = store.maps(row.id).stat().st_mtime_ns
+    run("fig3", *cell, "maps.images=3")
+    assert store.maps(row.id).stat().st_mtime_ns == first
+
+
+def test_table_6(run: Run, tmp_path: Path) -> None:
+    untrained(tmp_path, "model=ag_sononet16")
+    sweep = run("table6", "model=ag_sononet16", "copies=1")
+    found = RowStore(tmp_path / "outputs/rows").rows()
+    assert len(found) == 7
+    assert all(row.metrics.get("abstention_rate", 0.0) == 0 for row in found)
+    text = (sweep / "table.md").read_text()
+    assert "PHANTOM" in text
+    assert "SaltPepperNoise" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "model", "narrow"),
+    [
+        ("table1", "resnet50", ["attack=medrdf/pgd_100", "attack.steps=2"]),
+        ("table2", "resnet18", ["attack=none,medrdf/pgd_7,medrdf/pgd_100"]),
+        ("table3", "resnet18", ["attack=none,medrdf/pgd_7,medrdf/autoattack"]),
+        ("table4", "resnet50", ["attack=none,medrdf/ifgsm_2"]),
+        ("table5", "ag_sononet16", ["attack=none,medrdf/cw_linf"]),
+        ("table7", "resnet18", ["attack=medrdf/rays", "attack.queries=20"]),
+        ("table8", "ag_sononet16", ["attack=medrdf/rays", "attack.queries=20"]),
+        ("table9", "ag_sononet16", ["model=ag_sononet16"]),
+        ("table10", "resnet18", []),
+        ("table11", "resnet18", ["model=resnet18", "defense=random_resize_pad"]),
+        ("fig4", "resnet18", []),
+        ("fig5", "resnet50", ["attack.steps=2"]),
+    ],
+)
+def test_the_others(name: str, model: str, narrow: list[str], run: Run, tmp_path: Path) -> None:
+    untrained(tmp_path, f"model={model}")
+    sweep = run(name, *narrow)
+    rows = RowStore(tmp_path / "outputs/rows").rows()
+    assert {row.status for row in rows} == {"done"}
+    assert {row.cell["model"] for row in rows} == {model}
+    assert "PHANTOM" in (sweep / "table.md").read_text()
+    if name.startswith("fig"):
+        assert (sweep / f"figures/{name}.png").exists() or (
+            sweep / f"figures/{name}_0.png"
+        ).exists()
