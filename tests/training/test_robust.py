@@ -127,6 +127,15 @@ def test_the_best_epoch_is_that_of_the_validation_attack(
     assert ("val/robust_accuracy" in meta.scores) == (validation is not None)
 
 
+def test_another_metric_may_choose_the_epoch(run: Train) -> None:
+    few = {"steps": 1, "val_steps": 1}
+    objective = TRADES(**few, val_metric="balanced_accuracy")
+    scores = run(objective=objective, max_epochs=1).scores
+    assert {"val/robust_accuracy", "val/robust_balanced_accuracy"} <= set(scores)
+    with pytest.raises(ValueError, match=r"objective\.val_metric=dice.*balanced_accuracy"):
+        run(objective=TRADES(**few, val_metric="dice"), overwrite=True)
+
+
 def test_segmenters_are_scored_under_attack_too(run: Train, segmentation: dict[str, Any]) -> None:
     objective = AdversarialTraining(steps=1, val_steps=1)
     meta = run(**segmentation, objective=objective, max_epochs=1)

@@ -44,7 +44,7 @@ class AWP(Objective):
             )
         self.objective = objective
         self.gamma = fraction(gamma, "objective.gamma", above=True)
-        self.validation = objective.validation
+        self.validation, self.val_metric = objective.validation, objective.val_metric
 
     def prepare(self, data: "MedicalDataModule") -> None:
         """As the wrapped objective."""

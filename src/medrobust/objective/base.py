@@ -27,6 +27,8 @@ class Objective(Configured, nn.Module, ABC):
     """What validation images must stand: the best epoch is that of the highest score under it.
     None: on clean images. An objective that trades clean accuracy for robustness needs one, or the
     least robust epoch would be chosen."""
+    val_metric: str | None = None
+    """Metric under that attack whose highest value chooses the epoch; None: the task's own."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ class RobustObjective(Objective):
         step_size: of the inner attack, in pixel units.
         steps: of the inner attack, >= 1.
         val_steps: steps of the PGD that validation images must stand, in the same ball.
+        val_metric: metric under that PGD that chooses the epoch; None: accuracy, or Dice.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class RobustObjective(Objective):
         step_size: float | str,
         steps: int,
         val_steps: int,
+        val_metric: str | None,
     ) -> None:
         super().__init__(name)
         eps = fraction(eps, "objective.eps", above=True)
         step_size = fraction(step_size, "objective.step_size", above=True)
         steps = whole(steps, "objective.steps", low=1)
         self.inner = self.inner_attack(eps, step_size, steps)
+        self.val_metric = val_metric
         self.validation = PGD(eps, steps=whole(val_steps, "objective.val_steps", low=1))
 
     @abstractmethod

@@ -23,6 +23,7 @@ class TRADES(RobustObjective):
         step_size: of the inner attack, in pixel units.
         steps: of the inner attack, >= 1.
         val_steps: steps of the PGD that chooses the best epoch, >= 1.
+        val_metric: metric under that PGD that chooses it; None: accuracy, or Dice.
     """
 
     def __init__(
@@ -34,8 +35,16 @@ class TRADES(RobustObjective):
         step_size: float | str = "2/255",
         steps: int = 10,
         val_steps: int = 10,
+        val_metric: str | None = None,
     ) -> None:
-        super().__init__(name, eps=eps, step_size=step_size, steps=steps, val_steps=val_steps)
+        super().__init__(
+            name,
+            eps=eps,
+            step_size=step_size,
+            steps=steps,
+            val_steps=val_steps,
+            val_metric=val_metric,
+        )
         self.beta = fraction(beta, "objective.beta", high=1000.0)
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:

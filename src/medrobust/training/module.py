@@ -53,7 +53,13 @@ class TrainingModule(SeededModule):
         self.test_metrics = metrics.clone(prefix="test/")
         robust = MetricCollection({})
         if objective.validation is not None:
-            robust = MetricCollection({f"robust_{self.scored}": metrics[self.scored]})
+            names = {self.scored, self.robustly_scored} & set(metrics)
+            if self.robustly_scored not in names:
+                raise ValueError(
+                    f"objective.val_metric={self.robustly_scored}, expected null or one of "
+                    f"{sorted(metrics)}"
+                )
+            robust = MetricCollection({f"robust_{name}": metrics[name] for name in sorted(names)})
         self.val_robust = robust.clone(prefix="val/")
         self.test_robust = robust.clone(prefix="test/")
 
@@ -61,7 +67,12 @@ class TrainingModule(SeededModule):
     def score(self) -> str:
         """Validation score that the best epoch has the highest of."""
         clean = self.objective.validation is None
-        return super().score if clean else f"val/robust_{self.scored}"
+        return super().score if clean else f"val/robust_{self.robustly_scored}"
+
+    @property
+    def robustly_scored(self) -> str:
+        """Metric that scores an epoch under the validation attack."""
+        return self.objective.val_metric or self.scored
 
     @abstractmethod
     def metrics(self, num_classes: int) -> MetricCollection:
