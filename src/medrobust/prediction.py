@@ -16,6 +16,7 @@ class Prediction:
         confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
         abstain: (N,) bool, True where the defense refuses to answer.
         details: further numbers (N,) that the defense gives of each image, by name.
+        threshold: scalar; a detector refuses images whose score exceeds it.
         features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
     """
 
@@ -25,6 +26,7 @@ class Prediction:
     abstain: Tensor | None = None
     details: Mapping[str, Tensor] = field(default_factory=dict)
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    threshold: Tensor | None = None
 
     @property
     def label(self) -> Tensor:

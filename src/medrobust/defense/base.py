@@ -1,4 +1,4 @@
-"""The frame of every defense, and its three kinds."""
+"""The frame of every defense, and of those that purify or vote."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -194,15 +194,3 @@ class Smoother(Defense):
             copies[at : at + at_once] = part
         assert copies is not None
         return copies
-
-
-class Detector(Defense):
-    """Answers as the victim does, and scores how adversarial the image looks."""
-
-    @abstractmethod
-    def score(self, x: Tensor, victim: Victim) -> Tensor:
-        """(N,), higher = more adversarial."""
-
-    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The victim's answer with the score beside it."""
-        return Prediction(victim(x), score=self.score(x, victim))

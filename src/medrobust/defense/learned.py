@@ -14,6 +14,7 @@ from medrobust.defense.checkpoint import (
     MissingDefenseError,
     read_defense,
 )
+from medrobust.defense.detector import Detector
 from medrobust.fingerprint import digest_tensors
 from medrobust.model.victim import Victim
 from medrobust.training.recipe import differences
@@ -36,14 +37,15 @@ class Learned(Defense):
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
+        rest: what the kind of defense takes.
     """
 
     unscientific = ("checkpoint",)
     needs_victim: ClassVar[bool] = False  # True: trained for one victim, and refused for others
     untrained: ClassVar[tuple[str, ...]] = ()  # settings that change no weight
 
-    def __init__(self, name: str, checkpoint: str, seed: int = 0) -> None:
-        super().__init__()
+    def __init__(self, name: str, checkpoint: str, seed: int = 0, **rest: Any) -> None:
+        super().__init__(**rest)
         self.name, self.checkpoint, self.seed = name, Path(checkpoint), seed
         self.meta: DefenseMeta | None = None
         self.train_command: str | None = None  # for the error when the checkpoint is missing
@@ -149,6 +151,29 @@ def training_seconds(defense: Defense) -> float:
     """How long the loaded weights of a defense, and of the parts of it, were trained."""
     parts = (part.meta for part in defense.modules() if isinstance(part, Learned))
     return sum(meta.seconds for meta in parts if meta is not None)
+
+
+class LearnedDetector(Learned, Detector):
+    """A detector with trained networks; `fit` loads them, then chooses the threshold.
+
+    Detector's arguments beside Learned's are given by name: `taps`, `cushion`, `tnr`, `fits`.
+    """
+
+    unscientific = ("checkpoint", "fits")
+    untrained = ("tnr",)
+    needs_victim = True
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Load the weights, then as any detector.
+
+        Raises:
+            MissingDefenseError: not trained yet; prints the command.
+            DefenseError: damaged, or of other settings, other data, or another victim.
+            FitError: see `Detector.fit`.
+        """
+        self.forget()  # a checkpoint holds no statistics and no threshold
+        Learned.fit(self, victim, datamodule)
+        Detector.fit(self, victim, datamodule)
 
 
 def _command(defense: Learned, datamodule: Any) -> str:

@@ -53,7 +53,7 @@ class Victim(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
         self._known: tuple[Any, str] | None = None
         self._fast: list[nn.Module] = []  # in a list: no part of the weights; then in bfloat16
-        self._caught: dict[str, Tensor] | None = None
+        self._caught: list[dict[str, Tensor]] = []  # of every `tapped` that is open
         self._reduced = False
 
     @property
@@ -80,16 +80,16 @@ class Victim(nn.Module):
         missing = max(0, SMALLEST_BATCH - len(x)) if len(x) and whole else 0
         if missing:
             normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
-        if self._caught is not None or not self._fast:
+        if self._caught or not self._fast:
             logits = self.network(normal)
         elif self._reduced:
             half = normal.to(torch.bfloat16, memory_format=torch.channels_last)
             logits = self._fast[1](half).to(x.dtype)
         else:
             logits = self._fast[0](normal.contiguous(memory_format=torch.channels_last))
-        if self._caught is not None:
-            for tap, seen in self._caught.items():
-                self._caught[tap] = seen[: len(x)]
+        for caught in self._caught:
+            for tap, seen in caught.items():
+                caught[tap] = seen[: len(x)]
         return two_classes(logits)[: len(x)]
 
     def accelerate(self) -> "Victim":
@@ -146,11 +146,11 @@ class Victim(nn.Module):
             caught[tap] = output.clone()  # a later layer may work in place (ReLU, residual sums)
 
         handles = [modules[tap].register_forward_hook(partial(catch, tap)) for tap in taps]
-        before, self._caught = self._caught, caught
+        self._caught.append(caught)
         try:
             yield caught
         finally:
-            self._caught = before
+            self._caught = [other for other in self._caught if other is not caught]
             for handle in handles:
                 handle.remove()
 

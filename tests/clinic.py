@@ -1,0 +1,100 @@
+"""A small trained classifier with clean splits and attacked images, for tests of detectors."""
+
+from functools import cache
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from toys import ToyDataset
+
+from medrobust.attack.pgd import PGD
+from medrobust.model.victim import Victim
+from medrobust.rng import sample_seeds
+from medrobust.threat.surrogate import VictimSurrogate
+
+TAPS = ("2", "5")
+CLASSES = 3
+SIZES = {"train": 240, "val": 120, "test": 60}
+
+
+class SplitData:
+    """Stands for a datamodule with clean splits."""
+
+    name = "toy"
+    task = "classification"
+    key = "toy"
+    channels = 3
+    size = 16
+    workers = 0
+    phantom = False
+    num_classes = CLASSES
+
+    def __init__(self, splits: dict[str, tuple[Tensor, Tensor]], digest: str = "toy") -> None:
+        self.splits = {name: ToyDataset(*split) for name, split in splits.items()}
+        self.manifest = SimpleNamespace(digest=digest)
+
+    def dataset(self, split: str) -> ToyDataset:
+        return self.splits[split]
+
+
+class Clinic(NamedTuple):
+    """What a detector is tested on.
+
+    Attributes:
+        victim: frozen, right on nearly all clean images.
+        data: `train`, `val` and `test` in memory.
+        clean: test images (N, 3, 16, 16).
+        labels: of them.
+        attacked: of PGD, which fools the victim on all of them.
+        seeds: of them.
+    """
+
+    victim: Victim
+    data: SplitData
+    clean: Tensor
+    labels: Tensor
+    attacked: Tensor
+    seeds: Tensor
+
+
+def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Smooth images whose class is the place of a bright spot, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    coarse = 0.3 + 0.25 * torch.rand(count, 3, 4, 4, generator=generator)
+    for place, label in enumerate(labels.tolist()):
+        coarse[place, :, label + 1, label] += 0.25
+    smooth = F.interpolate(coarse, (16, 16), mode="bilinear")
+    noise = 0.03 * torch.randn(smooth.shape, generator=generator)
+    return (smooth + noise).clamp(0, 1), labels
+
+
+@cache
+def clinic() -> Clinic:
+    """Trained in a second or two, the same every time."""
+    data = SplitData({name: pictures(count, i) for i, (name, count) in enumerate(SIZES.items())})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            *(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+            *(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(256, CLASSES)),
+        )
+        victim = Victim(network, mean=[0.5] * 3, std=[0.25] * 3, architecture={"kind": "clinic"})
+        optimizer = torch.optim.Adam(victim.parameters(), lr=5e-3)
+        train = data.dataset("train")
+        for _ in range(8):
+            for part in torch.randperm(len(train)).split(40):
+                optimizer.zero_grad()
+                F.cross_entropy(victim(train.images[part]), train.labels[part]).backward()
+                optimizer.step()
+    victim.freeze()
+    test = data.dataset("test")
+    seeds = sample_seeds(0, [entry.id for entry in test.entries])
+    attack = PGD(16 / 255, steps=20)
+    attacked = attack(VictimSurrogate(victim), test.images, test.labels, seeds=seeds)
+    assert (victim(test.images).argmax(1) == test.labels).float().mean() > 0.95
+    assert (victim(attacked).argmax(1) != test.labels).all()
+    return Clinic(victim, data, test.images, test.labels, attacked, seeds)
