@@ -57,7 +57,7 @@ class TrainingModule(SeededModule):
             if self.robustly_scored not in names:
                 raise ValueError(
                     f"objective.val_metric={self.robustly_scored}, expected null or one of "
-                    f"{sorted(metrics)}"
+                    f"{sorted(map(str, metrics))}"
                 )
             robust = MetricCollection({f"robust_{name}": metrics[name] for name in sorted(names)})
         self.val_robust = robust.clone(prefix="val/")
