@@ -354,7 +354,7 @@ def test_knowing_the_defense_does_not_weaken_the_attacker(name: str, victim: Vic
     defense, attack = build(name), PGD(4 / 255, steps=6)
     if learns(defense):
         pytest.skip("untrained")
-    x, seeds = draw(32, 3, 16, 16)
+    x, seeds = draw(24, 3, 16, 16)
 
     def trust(x: Tensor) -> Tensor:
         """The deployed defense's probability of the class that it gives to the clean image."""
@@ -366,7 +366,7 @@ def test_knowing_the_defense_does_not_weaken_the_attacker(name: str, victim: Vic
         y = defense(x, victim, seeds=fold_in(seeds, 2)).label
     unaware, aware = (
         trust(attack(threat(victim, defense), x, y, seeds=fold_in(seeds, 1)))
-        for threat in (Oblivious(), Adaptive(samples=6))
+        for threat in (Oblivious(), Adaptive(samples=4))
     )
     assert aware < unaware + 0.03
     assert aware < trust(x) - 0.05
