@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ class Maps:
 
     def write(self, path: Path) -> None:
         """Write a compressed NumPy archive, whole or not at all; the same maps, the same bytes."""
-        arrays: dict[str, NDArray] = {
+        arrays: dict[str, Any] = {
             "format": np.array(FORMAT),
             "ids": np.array(self.ids, dtype=str),
             "labels": self.labels,
@@ -106,7 +107,7 @@ class Maps:
         taps = tuple(map(str, arrays["taps"]))
         sides = []
         for name in SIDES:
-            values = {
+            values: dict[str, Any] = {
                 item.name: {tap: arrays[f"{name}.{item.name}.{tap}"] for tap in taps}
                 if item.name in _MAPS
                 else arrays[f"{name}.{item.name}"]
