@@ -102,7 +102,7 @@ def test_the_fingerprint_tells_weights_and_settings_but_no_place(
     [
         copy.deepcopy,
         lambda defense: pickle.loads(pickle.dumps(defense)),
-        lambda defense: unpacked(packed(defense), torch.device("cpu")),  # to another device's process
+        lambda defense: unpacked(packed(defense), torch.device("cpu")),  # to a worker
     ],
 )  # fmt: skip
 def test_weights_travel(path: Path, victim: Victim, travel: Callable[[Mixer], Mixer]) -> None:
