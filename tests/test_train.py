@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from medrobust.config import register
+from medrobust.defense.checkpoint import read_meta as read_defense_meta
 from medrobust.model.checkpoint import load_victim
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +87,49 @@ def test_a_victim_from_the_command_line(tmp_path: Path) -> None:
     assert other.returncode != 0
     assert "optimizer.lr: 0.001 -> 0.5" in other.stderr
     assert "overwrite=true" in other.stderr
+
+
+def test_a_defense_from_the_command_line(tmp_path: Path) -> None:
+    overrides = [
+        "defense=comdefend", "data=dermamnist", "data.phantom=true", "data.phantom_n=100",
+        "defense.width=0.05", "trainer=cpu", "trainer.max_epochs=1", "progress_bar=false",
+        f"paths.root={tmp_path}",
+    ]  # fmt: skip
+    done = train("-m", "seed=0,1", *overrides)
+    assert done.returncode == 0, done.stderr
+    assert "test/mse" in done.stdout
+    folder = tmp_path / "checkpoints/dermamnist_28px_phantom/defense/comdefend"
+    metas = [read_defense_meta(folder / f"seed_{seed}.ckpt") for seed in (0, 1)]
+    assert [meta.seed for meta in metas] == [0, 1]
+    assert metas[0].recipe["defense"]["width"] == 0.05
+    assert metas[0].recipe["data"]["batch_size"] == 20
+    assert not {"model", "objective"} & set(metas[0].recipe)
+
+    other = train(*overrides, "defense.width=0.1")
+    assert other.returncode != 0
+    assert "defense.width: 0.05 -> 0.1" in other.stderr
+    assert "overwrite=true" in other.stderr
+
+
+def test_a_defense_without_weights_is_not_trained(tmp_path: Path) -> None:
+    done = train("defense=jpeg", "data.phantom=true", "data.phantom_n=100", "trainer=cpu",
+                 f"paths.root={tmp_path}")  # fmt: skip
+    assert done.returncode == 1
+    assert "JPEG has nothing to train" in done.stderr
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "lr", "path"),
+    [
+        ("comdefend", 1e-3, "defense/comdefend/seed_3.ckpt"),
+        ("jpeg", 1e-3, "resnet18/standard/seed_3.ckpt"),
+    ],
+)
+def test_a_defense_brings_its_recipe_and_its_checkpoint(choice: str, lr: float, path: str) -> None:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=[f"defense={choice}", "seed=3"])
+    assert config.checkpoint == f"./checkpoints/dermamnist_28px/{path}"
+    assert config.optimizer._target_.endswith("AdamW" if choice == "jpeg" else "Adam")
+    assert config.optimizer.lr == lr
