@@ -1,0 +1,25 @@
+"""Bit clipping."""
+
+from torch import Tensor
+
+from medrobust.defense.base import StraightThroughPurifier
+from medrobust.number import whole
+
+
+class BitClipping(StraightThroughPurifier):
+    """Sets the last bits of every 8-bit value to zero (a Cushion of Medical Aegis).
+
+    Unlike `BitDepth`, which rounds to the nearest level, this only ever darkens.
+
+    Args:
+        bits: how many, 1 to 7.
+    """
+
+    def __init__(self, bits: int = 3) -> None:
+        super().__init__()
+        self.step = 2 ** whole(bits, "defense.bits", low=1, high=7)
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """⌊v / 2^bits⌋ 2^bits of the 8-bit value v."""
+        value = (x * 255).round()
+        return (value / self.step).floor() * self.step / 255

@@ -1,0 +1,59 @@
+"""Feature squeezing: does the answer survive when detail is taken from the image?"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.defense.base import Purifier
+from medrobust.defense.detector import Detector, Seen
+from medrobust.model.victim import Victim
+from medrobust.rng import fold_in
+
+
+class FeatureSqueezing(Detector):
+    """Largest L1 distance between the answers to an image and to its squeezed copies.
+
+    Xu, Evans and Qi 2018, Eq. 8, on softmax probabilities: in [0, 2]. One more forward pass for
+    each squeezer. An attacker goes through the squeezers by their own derivative, or by the
+    identity where they have none (BPDA).
+
+    Args:
+        squeezers: purifiers that take detail from the image.
+        cushion: see `Detector`.
+        tnr: see `Detector`.
+        fits: see `Detector`.
+
+    Raises:
+        ValueError: no squeezer.
+    """
+
+    def __init__(
+        self,
+        squeezers: Sequence[Purifier],
+        *,
+        cushion: Purifier | None = None,
+        tnr: float | str = 0.9,
+        fits: str | None = None,
+    ) -> None:
+        super().__init__(cushion=cushion, tnr=tnr, fits=fits)
+        if not squeezers:
+            raise ValueError("defense.squeezers is empty; name at least one purifier")
+        self.squeezers = nn.ModuleList(squeezers)
+        self.random = self.random or any(squeezer.random for squeezer in squeezers)
+
+    def _ask(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
+        """The squeezed copies first: an attacker's taps then hold what the image itself left."""
+        squeezed = {
+            f"squeezed {place}": victim(
+                squeezer.differentiable(x, seeds=fold_in(seeds, place))  # type: ignore[operator]
+            ).softmax(1)
+            for place, squeezer in enumerate(self.squeezers)
+        }
+        return super()._ask(x, victim, seeds)._replace(features=squeezed)
+
+    def anomaly(self, seen: Seen) -> Tensor:
+        """Largest distance over the squeezers, in [0, 2]."""
+        answer = seen.logits.softmax(1)
+        apart = [(answer - other).abs().sum(1) for other in seen.features.values()]
+        return torch.stack(apart, 1).amax(1)
