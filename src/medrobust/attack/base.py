@@ -9,7 +9,7 @@ from torch import Tensor
 from medrobust.attack.goal import Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import JaccardBelow, Misclassified, Success
+from medrobust.attack.success import JaccardBelow, Misclassified, Success, Undetected
 from medrobust.attack.target import Target
 from medrobust.number import fraction
 from medrobust.settings import Configured
@@ -45,7 +45,8 @@ class Attack(Configured, ABC):
             None = no budget, for attacks that need none (`needs_eps` False).
         objective: loss to maximise; default cross-entropy.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; default by task (label, or Jaccard < 0.5).
+        success: when an image counts as fooled; default by task (label, or Jaccard < 0.5), and
+            with an objective that aims past a detector (`evades`) only where that accepts it.
     """
 
     norm: str = "linf"  # or l2
@@ -139,7 +140,10 @@ class Attack(Configured, ABC):
         return crafted
 
     def _goal(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> Goal:
-        success = self.success or (Misclassified() if y.ndim == 1 else JaccardBelow())
+        success = self.success
+        if success is None:
+            success = Misclassified() if y.ndim == 1 else JaccardBelow()
+            success = Undetected(success) if self.objective.evades else success
         targeted = self.target is not None
         labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
         bound = self.objective.bind(surrogate, x, labels, seeds, targeted=targeted)

@@ -83,6 +83,10 @@ class Iterated(Attack):
     def step_rule(self) -> StepRule:
         """The direction of a step."""
 
+    def size_at(self, step: int) -> float:
+        """Length of a step, counted from 0; the same for all unless a subclass has a schedule."""
+        return self.step_size
+
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Climb once per restart and return the best points."""
         best = Best(x)
@@ -166,7 +170,7 @@ class Iterated(Attack):
                         return
                     now, grad = now.at(stay), grad[stay]
             direction, memory = rule(grad, now.memory)
-            point = now.ball.project(now.point + self.step_size * direction)
+            point = now.ball.project(now.point + self.size_at(step) * direction)
             now = now._replace(point=point, memory=memory)
         shown, noise = now.ball.shown(now.point), fold_in(now.seeds, self.steps)
         best.offer(now.rows, shown, *surrogate.value(shown, now.goal, seeds=noise))

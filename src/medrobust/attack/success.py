@@ -54,6 +54,25 @@ class JaccardBelow(Success):
         return _jaccard(prediction.label, target) >= self.level
 
 
+class Undetected(Success):
+    """The wrong answer passes the detector, too; an image that is refused is no success.
+
+    Args:
+        answer: when the answer alone is a success; None = another class, or the target class.
+    """
+
+    def __init__(self, answer: Success | None = None) -> None:
+        self.answer = answer or Misclassified()
+
+    def away(self, prediction: Prediction, y: Tensor) -> Tensor:
+        """`answer` holds, and the image is accepted."""
+        return self.answer.away(prediction, y) & accepted(prediction)
+
+    def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """`answer` holds, and the image is accepted."""
+        return self.answer.toward(prediction, target) & accepted(prediction)
+
+
 class EveryPixel(Success):
     """Segmentation: no pixel, background included, is right any more (Xie et al. 2017)."""
 
@@ -64,6 +83,22 @@ class EveryPixel(Success):
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
         """Every pixel's class is that of `target` (N, H, W)."""
         return (prediction.label == target).flatten(1).all(1)
+
+
+def accepted(prediction: Prediction) -> Tensor:
+    """Whether the defense lets the images pass: bool (N,).
+
+    Raises:
+        ValueError: the prediction tells nothing of it.
+    """
+    if prediction.score is not None and prediction.threshold is not None:
+        return prediction.score <= prediction.threshold  # one that is no number does not pass
+    if prediction.abstain is not None:
+        return ~prediction.abstain
+    raise ValueError(
+        "an attack that wants to pass a detector sees none: set threat=adaptive and a detector as "
+        "the defense"
+    )
 
 
 def _jaccard(found: Tensor, wanted: Tensor) -> Tensor:

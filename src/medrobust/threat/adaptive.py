@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -42,17 +43,18 @@ class DefendedSurrogate(Surrogate):
         return digest(["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.samples])
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
-        """Mean class probabilities over the draws, as log-probabilities; mean features."""
+        """Mean class probabilities over the draws, as log-probabilities; mean score, features."""
         if self.samples == 1:
             return self._look(x, fold_in(seeds, 0), taps)
-        mean: Tensor | float = 0.0
+        total: _Total | None = None
         features: dict[str, Tensor] = {}
         for seen in self._spread(x, seeds, taps):
-            mean = mean + _by_draw(seen.logits, x).softmax(2).sum(0) / self.samples
+            total = _Total.of(seen, x).plus(total)
             for tap, found in seen.features.items():
                 part = _by_draw(found, x).sum(0) / self.samples
                 features[tap] = features[tap] + part if tap in features else part
-        return Prediction(torch.log(torch.as_tensor(mean)), features=features)
+        assert total is not None
+        return replace(total.mean(self.samples), features=features)
 
     def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over the draws; success is of the mean probabilities."""
@@ -60,17 +62,17 @@ class DefendedSurrogate(Surrogate):
             return super().value(x, goal, seeds=seeds)
         with torch.no_grad():
             parts = [
-                (_loss(goal, part, x).sum(0), _mass(part, x))
+                (_loss(goal, part, x).sum(0), _Total.of(part, x))
                 for part in self._spread(x, seeds, goal.objective.taps)
             ]
-        loss, mass = (torch.stack(items).sum(0) for items in zip(*parts, strict=True))
-        return loss / self.samples, goal.reached(Prediction(mass))
+        losses, totals = zip(*parts, strict=True)
+        return torch.stack(losses).sum(0) / self.samples, self._reached(goal, totals)
 
     def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
         if self.samples == 1:
             return super().value_and_grad(x, goal, seeds=seeds)
-        losses, masses, grad = [], [], torch.zeros_like(x)
+        losses, totals, grad = [], [], torch.zeros_like(x)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             # The generator draws and graphs one chunk at a time; each graph dies with its gradient.
@@ -80,9 +82,24 @@ class DefendedSurrogate(Surrogate):
                 (change,) = torch.autograd.grad(loss.sum(), leaf)
                 grad += change / self.samples
                 losses.append(loss.detach().sum(0) / self.samples)
-                masses.append(_mass(seen, x).detach())
-        reached = goal.reached(Prediction(torch.stack(masses).sum(0)))
-        return Gradient(torch.stack(losses).sum(0), grad, reached)
+                totals.append(_Total.of(seen, x).detached())
+        return Gradient(torch.stack(losses).sum(0), grad, self._reached(goal, totals))
+
+    def values_and_grads(
+        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
+    ) -> list[Gradient]:
+        """Of one forward pass without noise; else a look per goal, all at the same draws."""
+        if self.samples == 1:
+            return super().values_and_grads(x, goals, seeds=seeds)
+        return [self.value_and_grad(x, goal, seeds=seeds) for goal in goals]
+
+    def _reached(self, goal: Goal, totals: Sequence["_Total"]) -> Tensor:
+        """Success of the mean over all draws."""
+        total: _Total | None = None
+        for part in totals:
+            total = part.plus(total)
+        assert total is not None
+        return goal.reached(total.mean(self.samples))
 
     def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
         """One draw of the defense's proxy, with the victim's features beside it."""
@@ -115,9 +132,46 @@ def _loss(goal: Goal, seen: Prediction, x: Tensor) -> Tensor:
     return _by_draw(every.loss(seen), x)
 
 
-def _mass(seen: Prediction, x: Tensor) -> Tensor:
-    """Class probabilities summed over the draws: (N, K[, H, W])."""
-    return _by_draw(seen.logits, x).softmax(2).sum(0)
+class _Total(NamedTuple):
+    """What the draws of each image sum up to.
+
+    Attributes:
+        mass: class probabilities (N, K[, H, W]).
+        score: (N,), of detectors.
+        threshold: of detectors.
+    """
+
+    mass: Tensor
+    score: Tensor | None
+    threshold: Tensor | None
+
+    @classmethod
+    def of(cls, seen: Prediction, x: Tensor) -> Self:
+        """Of the draws of one look (draws * N, ...)."""
+        mass = _by_draw(seen.logits, x).softmax(2).sum(0)
+        score = None if seen.score is None else _by_draw(seen.score, x).sum(0)
+        return cls(mass, score, seen.threshold)
+
+    def plus(self, other: Self | None) -> Self:
+        """Of both."""
+        if other is None:
+            return self
+        both = self.score is not None and other.score is not None
+        score = self.score + other.score if both else None  # type: ignore[operator]
+        return self._replace(mass=self.mass + other.mass, score=score)
+
+    def detached(self) -> Self:
+        """Without the graph."""
+        score = None if self.score is None else self.score.detach()
+        return self._replace(mass=self.mass.detach(), score=score)
+
+    def mean(self, draws: int) -> Prediction:
+        """Log-probabilities of the mean, and the mean score."""
+        score = None if self.score is None else self.score / draws
+        abstain = None if score is None or self.threshold is None else score > self.threshold
+        return Prediction(
+            torch.log(self.mass / draws), score=score, threshold=self.threshold, abstain=abstain
+        )
 
 
 class Adaptive(Threat):

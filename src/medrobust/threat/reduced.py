@@ -44,6 +44,15 @@ class ReducedPrecision(Surrogate):
         with self.surrogate.victim.reduced_precision():  # type: ignore[operator,union-attr]
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
 
+    def values_and_grads(
+        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
+    ) -> list[Gradient]:
+        """Losses, gradients and guesses of success, from bfloat16 passes."""
+        if any(goal.objective.taps for goal in goals):
+            return self.surrogate.values_and_grads(x, goals, seeds=seeds)
+        with self.surrogate.victim.reduced_precision():  # type: ignore[operator,union-attr]
+            return self.surrogate.values_and_grads(x, goals, seeds=seeds)
+
     def logits_and_grads(
         self, x: Tensor, weights: Tensor, *, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:

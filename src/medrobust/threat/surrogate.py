@@ -80,6 +80,31 @@ class Surrogate(nn.Module, ABC):
             (grad,) = torch.autograd.grad(loss.sum(), x)
         return Gradient(loss.detach(), grad, goal.reached(prediction))
 
+    def values_and_grads(
+        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
+    ) -> list[Gradient]:
+        """`value_and_grad` of several goals, from one forward pass and a backward pass each.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            goals: one or more.
+            seeds: int64 (N,).
+
+        Raises:
+            RuntimeError: as in `value_and_grad`.
+        """
+        taps = tuple(dict.fromkeys(tap for goal in goals for tap in goal.objective.taps))
+        found = []
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            prediction = self(x, seeds, taps)
+            for left, goal in zip(range(len(goals) - 1, -1, -1), goals, strict=True):
+                loss = goal.loss(prediction)
+                self._check_gradient(loss)
+                (grad,) = torch.autograd.grad(loss.sum(), x, retain_graph=left > 0)
+                found.append(Gradient(loss.detach(), grad, goal.reached(prediction)))
+        return found
+
     def logits_and_grads(
         self, x: Tensor, weights: Tensor, *, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:

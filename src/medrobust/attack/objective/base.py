@@ -30,6 +30,8 @@ class Objective(Configured, ABC):
     """
 
     learns: bool = False
+    evades: bool = False
+    """Aims past a detector, too: then only an image that it accepts counts as a success."""
 
     @property
     def taps(self) -> tuple[str, ...]:

@@ -65,6 +65,11 @@ class HFC(LearnedObjective):
         self._classes = torch.zeros(0, dtype=torch.int64)
 
     @property
+    def evades(self) -> bool:  # type: ignore[override]
+        """As the base loss."""
+        return self.base.evades
+
+    @property
     def taps(self) -> tuple[str, ...]:
         """Those of the constraint, as configured or found by `fit`, and those of the base loss."""
         return tuple(dict.fromkeys([*(self._mixtures or self.names), *self.base.taps]))

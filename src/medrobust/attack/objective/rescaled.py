@@ -44,6 +44,11 @@ class Rescaled(Objective):
         return self.objective.learns
 
     @property
+    def evades(self) -> bool:  # type: ignore[override]
+        """As the objective inside."""
+        return self.objective.evades
+
+    @property
     def taps(self) -> tuple[str, ...]:
         """As the objective inside."""
         return self.objective.taps
