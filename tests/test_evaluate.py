@@ -182,6 +182,17 @@ def test_a_missing_surrogate_prints_its_train_command(run: Run, root: Path) -> N
     )
 
 
+def test_a_missing_defense_prints_its_train_command(run: Run, root: Path) -> None:
+    learned = ["defense=none,comdefend", "defense_seed=3", "data.limit_test=20"]
+    assert run("-m", "attack=none", *learned) == 1
+    (failed,) = [row for row in rows(root) if row.status == "failed"]
+    assert failed.cell["defense"] == "comdefend"
+    assert (
+        "python train.py defense=comdefend data=dermamnist data.phantom=True data.phantom_n=140 "
+        f"seed=3 paths.root={root}" in (failed.error or "")
+    )
+
+
 def test_another_victim_is_another_row(run: Run, root: Path) -> None:
     assert run("-m", "attack=none", "victim_seed=0,1") == 0
     first, second = rows(root)
