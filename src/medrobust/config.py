@@ -7,6 +7,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from medrobust.model.taps import layers
+
 
 def _suffix(wanted: bool, text: str) -> str:
     return text if wanted else ""
@@ -46,9 +48,11 @@ def register() -> None:
     `${medrobust.folder:}`: folder of the sweep that a job belongs to, else the job's own.
     `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
     `${medrobust.recipe:${defense}}`: training recipe of that name, else `default`.
+    `${medrobust.taps:${model.name}}`: layers that a detector looks at.
     """
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
     OmegaConf.register_new_resolver("medrobust.group", _group, replace=True)
     OmegaConf.register_new_resolver("medrobust.folder", _folder, replace=True)
     OmegaConf.register_new_resolver("medrobust.label", _label, replace=True)
     OmegaConf.register_new_resolver("medrobust.recipe", _recipe, replace=True)
+    OmegaConf.register_new_resolver("medrobust.taps", layers, replace=True)

@@ -1,0 +1,29 @@
+"""Which modules of each network detectors look at, unless a config names others. Cheap to import."""
+
+LAYERS: dict[str, tuple[str, ...]] = {
+    # Medical Aegis: residual blocks 1, 4, 8 and 14, the first at each size of the map.
+    "resnet50": ("layer1.0", "layer2.0", "layer3.0", "layer4.0"),
+    # Medical Aegis: activation layers 3, 6, 9 and 12.
+    "vgg16": ("features.6", "features.13", "features.20", "features.27"),
+    # Ours, after ResNet-50's: the first block at each size of the map, from a quarter of the side.
+    "resnet18": ("layer1.0", "layer2.0", "layer3.0", "layer4.0"),
+    "mobilenet_v2": ("blocks.1.0", "blocks.2.0", "blocks.3.0", "blocks.5.0"),
+}
+"""Name of a model's config -> modules, from the shallowest to the deepest."""
+
+
+def layers(model: str) -> list[str]:
+    """The modules of a network.
+
+    Args:
+        model: name of its config.
+
+    Raises:
+        ValueError: none are known.
+    """
+    if model not in LAYERS:
+        raise ValueError(
+            f"no layers are known for a detector of model={model}, only for {sorted(LAYERS)}; "
+            f"name modules of the victim with defense.taps=[…]"
+        )
+    return list(LAYERS[model])
