@@ -90,6 +90,7 @@ def clinic() -> Clinic:
                 optimizer.zero_grad()
                 F.cross_entropy(victim(train.images[part]), train.labels[part]).backward()
                 optimizer.step()
+    victim.zero_grad()
     victim.freeze()
     test = data.dataset("test")
     seeds = sample_seeds(0, [entry.id for entry in test.entries])

@@ -86,6 +86,7 @@ class Detector(Defense):
             FitError: too few images of a class, a split of one class, or masks for labels.
             KeyError: the victim lacks a tap; names those that it has.
         """
+        super().fit(victim, datamodule)
         self.forget()
         self.to(victim.mean.device)
         parts = [self.fingerprint, victim.fingerprint, *names_of(datamodule)]

@@ -1,6 +1,7 @@
 """Feature squeezing: does the answer survive when detail is taken from the image?"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,12 @@ class FeatureSqueezing(Detector):
             raise ValueError("defense.squeezers is empty; name at least one purifier")
         self.squeezers = nn.ModuleList(squeezers)
         self.random = self.random or any(squeezer.random for squeezer in squeezers)
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Fit the squeezers, then choose the threshold; see `Detector.fit`."""
+        for squeezer in self.squeezers:
+            squeezer.fit(victim, datamodule)  # type: ignore[operator]
+        super().fit(victim, datamodule)
 
     def _ask(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
         """The squeezed copies first: an attacker's taps then hold what the image itself left."""

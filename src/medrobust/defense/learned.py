@@ -50,6 +50,9 @@ class Learned(Defense):
         self.meta: DefenseMeta | None = None
         self.train_command: str | None = None  # for the error when the checkpoint is missing
 
+    def meet(self, victim: Victim, datamodule: Any) -> None:
+        """Note what `build` needs of the victim; called before it where `needs_victim` says so."""
+
     @abstractmethod
     def build(self, channels: int) -> None:
         """Make the networks, untrained, for images of so many channels (1 or 3)."""
@@ -99,6 +102,8 @@ class Learned(Defense):
                 f"the victim at hand is {victim.fingerprint[:12]}{mend}"
             )
         with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
+            if self.needs_victim:
+                self.meet(victim, datamodule)
             self.build(datamodule.channels)
         try:
             self.load_state_dict(content["state_dict"])
@@ -157,11 +162,28 @@ class LearnedDetector(Learned, Detector):
     """A detector with trained networks; `fit` loads them, then chooses the threshold.
 
     Detector's arguments beside Learned's are given by name: `taps`, `cushion`, `tnr`, `fits`.
+    `build` finds the shapes of the taps' outputs in `shapes`: {tap: (C, ...)}.
     """
 
     unscientific = ("checkpoint", "fits")
     untrained = ("tnr",)
     needs_victim = True
+    shapes: dict[str, tuple[int, ...]]
+
+    @torch.no_grad()
+    def meet(self, victim: Victim, datamodule: Any) -> None:
+        """Note the shapes of the taps' outputs.
+
+        Raises:
+            ValueError: no taps.
+            KeyError: the victim lacks a tap; names those that it has.
+        """
+        if not self.taps:
+            raise ValueError(f"defense.taps is empty; name layers out of {victim.taps}")
+        side = datamodule.size
+        blank = torch.zeros(1, datamodule.channels, side, side, device=victim.mean.device)
+        _, features = victim.features(blank, self.taps)
+        self.shapes = {tap: tuple(found.shape[1:]) for tap, found in features.items()}
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Load the weights, then as any detector.

@@ -168,6 +168,8 @@ def train_defense(
     if known is not None:
         return known
     pl.seed_everything(seed, workers=True, verbose=False)
+    if before is not None:
+        learned.meet(before, data)
     learned.build(data.channels)
     setup = TrainingSetup(data, optimizer, scheduler, seed, recipe, before)
     return run(
