@@ -193,5 +193,3 @@ def test_what_cannot_be_trained_says_so(teach: Train, tmp_path: Path) -> None:
             resume=None,
         )
     assert not (tmp_path / "mixer.ckpt").exists()
-
-
