@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,14 +99,15 @@ def defense_command(
         seed: seed of the training.
         victim_seed: of the victim that it is trained for; None for a defense that needs none.
     """
-    groups, seeds = ("defense", "data"), [f"seed={seed}"]
+    groups, seeds = ["defense", "data"], [f"seed={seed}"]
     if victim_seed is not None:
-        groups, seeds = (*groups, "model", "objective"), [*seeds, f"victim_seed={victim_seed}"]
+        groups += ["model", "objective"]
+        seeds.append(f"victim_seed={victim_seed}")
     return _command(groups, choices, overrides, seeds)
 
 
 def _command(
-    groups: tuple[str, ...], choices: dict[str, str], overrides: list[str], seeds: list[str]
+    groups: Sequence[str], choices: dict[str, str], overrides: list[str], seeds: list[str]
 ) -> str:
     """train.py with these groups' choices and overrides, and where checkpoints go."""
     inside = tuple(f"{group}." for group in groups)
