@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from medrobust.training.defense import TrainingSetup
 SEEDS = torch.arange(6)
 
 
-def comdefend(channels: int = 3, *, gain: float = 1.0, **settings) -> ComDefend:
+def comdefend(channels: int = 3, *, gain: float = 1.0, **settings: Any) -> ComDefend:
     """With weights as drawn; `gain` spreads the code."""
     torch.manual_seed(0)
     made = ComDefend("comdefend", "nowhere.ckpt", **{"width": 0.25} | settings)
@@ -52,7 +53,7 @@ def batch(images: Tensor) -> Sample:
     return Sample(images, torch.zeros(len(images)), [f"toy/{i}" for i in range(len(images))])
 
 
-def test_published_size():
+def test_published_size() -> None:
     """Channels and kernels of the authors' released code, `Train_comdefend_Torch.py`."""
     made = ComDefend("comdefend", "nowhere.ckpt", width=1.0)
     with torch.device("meta"):
@@ -69,11 +70,11 @@ def test_published_size():
         assert kinds == ["Conv2d", "ELU"] * 8 + ["Conv2d"]
 
 
-def test_the_purified_image_against_numpy():
+def test_the_purified_image_against_numpy() -> None:
     defense = comdefend(1, gain=50.0, width=0.05).double()
     x = pictures(1, 7, 9).double()
 
-    def network(layers, maps):
+    def network(layers: Any, maps: Any) -> Any:
         for layer in layers:
             if isinstance(layer, torch.nn.ELU):
                 maps = [np.where(m > 0, m, np.exp(np.minimum(m, 0)) - 1) for m in maps]
@@ -94,7 +95,7 @@ def test_the_purified_image_against_numpy():
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 16, 16), (3, 12, 28), (1, 28, 8)])
-def test_every_image_is_purified_alike_in_any_batch(shape):
+def test_every_image_is_purified_alike_in_any_batch(shape: tuple[int, int, int]) -> None:
     defense, x = comdefend(shape[0], gain=50.0), pictures(*shape)
     found = defense.purify(x, seeds=SEEDS)
     assert found.shape == x.shape
@@ -104,7 +105,7 @@ def test_every_image_is_purified_alike_in_any_batch(shape):
         assert torch.equal(defense.purify(x[rows], seeds=SEEDS[rows]), found[rows])
 
 
-def test_loss_is_that_of_the_authors_code():
+def test_loss_is_that_of_the_authors_code() -> None:
     """mean (y - x)² + λ mean sigmoid(z - φ n)²; the sign of symmetric noise is free."""
     defense = comdefend(penalty=0.3, noise=2.0, patch_px=16)
     module, x = module_of(defense), pictures()
@@ -119,7 +120,7 @@ def test_loss_is_that_of_the_authors_code():
     torch.testing.assert_close(found, ((y - x) ** 2).mean() + 0.3 * (code**2).mean())
 
 
-def test_training_lowers_the_error_of_the_thresholded_code_and_spreads_it():
+def test_training_lowers_the_error_of_the_thresholded_code_and_spreads_it() -> None:
     defense = comdefend(width=0.1, patch_px=12)
     module, images = module_of(defense), batch(pictures())
     with torch.no_grad():
@@ -137,7 +138,7 @@ def test_training_lowers_the_error_of_the_thresholded_code_and_spreads_it():
     assert 0 < after["ones"] < 1
 
 
-def test_the_gradient_is_that_of_the_softsign_and_never_vanishes():
+def test_the_gradient_is_that_of_the_softsign_and_never_vanishes() -> None:
     """Exact through both networks: against the same with a smooth code in the threshold's place."""
     defense = comdefend(gain=1e4, width=0.1).double()
     x = pictures(height=7, width=6).double().requires_grad_()
@@ -153,7 +154,7 @@ def test_the_gradient_is_that_of_the_softsign_and_never_vanishes():
     assert (found.flatten(1).norm(dim=1) > 0).all()
 
 
-def test_knowing_the_defense_beats_passing_straight_through_it():
+def test_knowing_the_defense_beats_passing_straight_through_it() -> None:
     """On a short training's weights, whose purified images have something to do with images."""
     x = pictures()
     defense = comdefend(width=0.15, noise=4.0, patch_px=16)
@@ -184,7 +185,7 @@ def test_knowing_the_defense_beats_passing_straight_through_it():
     assert ours > unaware > 0
 
 
-def test_bad_settings_are_refused():
+def test_bad_settings_are_refused() -> None:
     for settings in (
         {"bits": 0}, {"bits": 1.5}, {"width": 0}, {"noise": 0}, {"noise": -1}, {"penalty": -1},
         {"patch_px": 4},
