@@ -1,0 +1,93 @@
+"""The networks of Shield: one detector per class, side by side, on the same description."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medrobust.model.conv import SMALLEST_BATCH
+
+_FLOOR = 0.03
+"""Least spread, in units of the tap's mean spread: a number that hardly varies on clean images
+would outweigh all others."""
+
+
+class ShieldNetwork(nn.Module):
+    """Tapped features of a victim -> a logit of "clean" from each class's detector.
+
+    A map is described by the mean and the standard deviation of each of its channels. Numbers are
+    standardised by the clean training images, then by arsinh, so that no far outlier decides alone.
+    Each detector is a perceptron with two hidden layers; all of them are computed at once.
+
+    Args:
+        shapes: of the taps' outputs, {tap: (C, ...)}.
+        classes: K.
+        width: hidden units of each detector's layers.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, shapes: Mapping[str, Sequence[int]], *, classes: int, width: int = 128
+    ) -> None:
+        super().__init__()
+        self.taps = tuple(shapes)
+        self.sizes = [shape[0] * (2 if len(shape) > 1 else 1) for shape in shapes.values()]
+        size = sum(self.sizes)
+        self.register_buffer("centre", torch.full((size,), float("nan")))
+        self.register_buffer("spread", torch.full((size,), float("nan")))
+        self.first = nn.Linear(size, classes * width)
+        self.second = nn.Parameter(torch.empty(classes, width, width))
+        self.third = nn.Parameter(torch.empty(classes, width, 1))
+        self.second_bias = nn.Parameter(torch.zeros(classes, 1, width))
+        self.third_bias = nn.Parameter(torch.zeros(classes, 1, 1))
+        for weight in (self.second, self.third):
+            nn.init.uniform_(weight, -1 / math.sqrt(width), 1 / math.sqrt(width))
+
+    def describe(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Numbers that the detectors see, as they come: (N, D)."""
+        return torch.cat([moments(features[tap]) for tap in self.taps], 1)
+
+    def standardise(self, numbers: Tensor) -> None:
+        """Take centre and spread from clean images.
+
+        Args:
+            numbers: of `describe` (M, D).
+        """
+        found = numbers.double()
+        spread = found.std(0, correction=0)
+        floor = [_FLOOR * part.mean().expand(len(part)) for part in spread.split(self.sizes)]
+        least = torch.cat(floor).clamp(min=1e-12)
+        self.centre.copy_(found.mean(0))
+        self.spread.copy_(spread.maximum(least))
+
+    @property
+    def standardised(self) -> bool:
+        """Whether `standardise` was called, or its result loaded."""
+        return not bool(self.centre.isnan().any())
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Logits of "clean" (N, K), one for each class's detector."""
+        return self.detect(self.describe(features))
+
+    def detect(self, numbers: Tensor) -> Tensor:
+        """As `forward`, from what `describe` gives."""
+        count = len(numbers)
+        missing = max(0, SMALLEST_BATCH - count) if count and not self.training else 0
+        if missing:  # few rows would be summed in another order
+            numbers = torch.cat([numbers, numbers[:1].detach().expand(missing, -1)])
+        hidden = F.silu(self.first(((numbers - self.centre) / self.spread).arcsinh()))
+        hidden = hidden.unflatten(1, (len(self.second), -1)).transpose(0, 1)  # (K, N, width)
+        hidden = F.silu(hidden @ self.second + self.second_bias)
+        return (hidden @ self.third + self.third_bias)[:, :count, 0].t()
+
+
+def moments(features: Tensor) -> Tensor:
+    """Mean and standard deviation over positions: (N, C, ...) -> (N, 2 C); (N, C) as it is."""
+    if features.ndim == 2:
+        return features
+    variance, mean = torch.var_mean(features.flatten(2), dim=2, correction=0)
+    return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], 1)
