@@ -1,6 +1,9 @@
 """What the configs need of Python: OmegaConf resolvers. Cheap to import."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -40,6 +43,16 @@ def _recipe(defense: str | None) -> str:
     return name if name in known else "default"
 
 
+def _short(*nodes: Any) -> str:
+    """Eight hex digits that stand for parts of a config."""
+    plain = [
+        OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        for node in nodes
+    ]
+    text = json.dumps(plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
 def register() -> None:
     """Register the resolvers; safe to call twice.
 
@@ -48,6 +61,7 @@ def register() -> None:
     `${medrobust.folder:}`: folder of the sweep that a job belongs to, else the job's own.
     `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
     `${medrobust.recipe:${defense}}`: training recipe of that name, else `default`.
+    `${medrobust.short:${.taps},${.cushion}}`: tells files apart that differ in these parts.
     `${medrobust.taps:${model.name}}`: layers that a detector looks at.
     """
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
@@ -55,4 +69,5 @@ def register() -> None:
     OmegaConf.register_new_resolver("medrobust.folder", _folder, replace=True)
     OmegaConf.register_new_resolver("medrobust.label", _label, replace=True)
     OmegaConf.register_new_resolver("medrobust.recipe", _recipe, replace=True)
+    OmegaConf.register_new_resolver("medrobust.short", _short, replace=True)
     OmegaConf.register_new_resolver("medrobust.taps", layers, replace=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from clinic import SplitData
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -26,9 +27,11 @@ from medrobust.attack.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Misclassified
+from medrobust.config import register
 from medrobust.defense.base import Defense, Purifier, Smoother
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.checkpoint import DefenseMeta
+from medrobust.defense.detector import Detector
 from medrobust.defense.learned import Learned
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise import GaussianNoise, Noise
@@ -40,10 +43,12 @@ from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 
 CONF = Path(__file__).parents[2] / "conf"
-PARTS = ("noise", "denoiser")
+PARTS = ("noise", "denoiser", "cushion")
 """Folders of conf/defense that hold parts of a defense."""
 FEW = {"n": 16, "n0": 8, "chunk": 40, "steps": 2, "iterations": 6, "width": 0.25}
 """Smaller than in the configs: it changes no property."""
+HERE = {"taps": ["act"], "fits": None}
+"""Layers that the victim of these tests has; nothing is written."""
 INEXACT = ("StraightThroughPurifier", "PoissonNoise", "ComDefend")
 """Classes that state another gradient than the derivative of their forward pass."""
 NAMES = sorted(
@@ -55,6 +60,7 @@ NAMES = sorted(
 every = pytest.mark.parametrize("name", NAMES)
 COUNT, CLASSES = 6, 4
 CONTEXT = ["+paths.checkpoints=nowhere", "+data.key=toy", "+data.name=toy", "+defense_seed=0"]
+CONTEXT += ["+model.name=resnet18", "+objective.name=standard", "+victim_seed=0"]
 """What configs of defenses that learn point to."""
 
 
@@ -62,6 +68,7 @@ CONTEXT = ["+paths.checkpoints=nowhere", "+data.key=toy", "+data.name=toy", "+de
 def configs() -> dict[str, DictConfig]:
     """Every defense's config, resolved, with few copies."""
     found = {}
+    register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         keys = OmegaConf.load(CONF / "evaluate.yaml")
         numbers = [f"+{key}={keys[key]}" for key in ("copies", "estimator", "seed") if key in keys]
@@ -70,22 +77,35 @@ def configs() -> dict[str, DictConfig]:
             config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
             for key in FEW.keys() & config.defense.keys():
                 config.defense[key] = FEW[key]
+            for key in HERE.keys() & config.defense.keys():
+                config.defense[key] = HERE[key]
             found[name] = config.defense
     return found
 
 
 @cache
 def build(name: str, channels: int = 3) -> Defense:
-    """The config's defense; one that learns, with networks for so many channels."""
+    """The config's defense; one that learns, with networks for so many channels.
+
+    A detector has its threshold, of images that are drawn as those of the tests.
+    """
     defense = instantiate(configs()[name])
     assert isinstance(defense, Defense)
+    splits = {
+        split: (draw(count, channels, 16, 16)[0], torch.arange(count) % CLASSES)
+        for split, count in (("train", 60), ("val", 40))
+    }
+    data = SplitData(splits)
     for part in defense.modules():
         if isinstance(part, Learned):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
+                part.meet(toy_victim(), data)
                 part.build(channels)
             part.meta = DefenseMeta(**{field.name: "" for field in fields(DefenseMeta)})
             part.eval().requires_grad_(False)
+    if isinstance(defense, Detector):
+        Detector.fit(defense, toy_victim(), data)  # a learned one has nothing to load
     return defense
 
 
@@ -102,16 +122,22 @@ class PooledNet(nn.Module):
         generator = torch.Generator().manual_seed(3)
         self.first = nn.Parameter(torch.randn(12, 192, generator=generator) / 4)
         self.second = nn.Parameter(torch.randn(CLASSES, 12, generator=generator))
+        self.act = nn.Tanh()
 
     def forward(self, x: Tensor) -> Tensor:
         seen = F.adaptive_avg_pool2d(x, 8).flatten(1)
-        hidden = (seen.unsqueeze(1) * self.first).sum(2).tanh()
+        hidden = self.act((seen.unsqueeze(1) * self.first).sum(2))
         return (hidden.unsqueeze(1) * self.second).sum(2)
+
+
+@cache
+def toy_victim() -> Victim:
+    return Victim(PooledNet(), mean=[0.5] * 3, std=[0.25] * 3, architecture={}).freeze()
 
 
 @pytest.fixture(scope="module")
 def victim() -> Victim:
-    return Victim(PooledNet(), mean=[0.5] * 3, std=[0.25] * 3, architecture={}).freeze()
+    return toy_victim()
 
 
 def draw(count: int, *shape: int) -> tuple[Tensor, Tensor]:
@@ -128,7 +154,7 @@ def same(first: Prediction, second: Prediction, rows: Any = slice(None)) -> bool
     """Whether all fields of `first[rows]` and `second` have the same bits."""
     for field in fields(Prediction):
         a, b = getattr(first, field.name), getattr(second, field.name)
-        if isinstance(a, Tensor) and not torch.equal(a[rows], b):
+        if isinstance(a, Tensor) and not torch.equal(a[rows] if a.ndim else a, b):
             return False
     return True
 
@@ -227,6 +253,7 @@ OTHER: dict[str, list[Any]] = {
     "estimator": ["sequential"],
     "decide": ["label"],
     "checkpoint": ["elsewhere"],
+    "fits": ["elsewhere"],
     "name": ["other"],
 }
 """Other values of arguments that are words, by argument."""
