@@ -8,9 +8,11 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 
 from medrobust.model.taps import layers
+from medrobust.number import fraction
 
 
 def _suffix(wanted: bool, text: str) -> str:
@@ -53,6 +55,16 @@ def _short(*nodes: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def _rms(value: float | str, data: DictConfig | None) -> float:
+    """L2 norm of an image whose numbers have this root mean square; null data: 3 x 224 x 224."""
+    size = 224 if data is None else data.size
+    channels = None if data is None else data.channels
+    if channels is None:
+        kind = None if data is None else get_class(data._target_)
+        channels = getattr(kind, "native_channels", 3)
+    return fraction(value, "root mean square") * (channels * size**2) ** 0.5
+
+
 def register() -> None:
     """Register the resolvers; safe to call twice.
 
@@ -63,7 +75,9 @@ def register() -> None:
     `${medrobust.recipe:${defense}}`: training recipe of that name, else `default`.
     `${medrobust.short:${.taps},${.cushion}}`: tells files apart that differ in these parts.
     `${medrobust.taps:${model.name}}`: layers that a detector looks at.
+    `${medrobust.rms:8/256,${data}}`: L2 norm of a perturbation of this root mean square per number.
     """
+    OmegaConf.register_new_resolver("medrobust.rms", _rms, replace=True)
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)
     OmegaConf.register_new_resolver("medrobust.group", _group, replace=True)
     OmegaConf.register_new_resolver("medrobust.folder", _folder, replace=True)

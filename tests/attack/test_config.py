@@ -9,10 +9,12 @@ from hydra.utils import instantiate
 from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
 from medrobust.attack.cw_linf import CWLinf
+from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.iterated import Iterated
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.pgd import PGD
-from medrobust.attack.target import FixedClass, LeastLikely, RandomClass
+from medrobust.attack.target import FixedClass, LeastLikely, NextClass, RandomClass
+from medrobust.config import register
 
 CONF = Path(__file__).parents[2] / "conf"
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
@@ -28,6 +30,7 @@ ELSEWHERE = {"fea": "pgd"}
 
 
 def build(*overrides: str) -> Attack:
+    register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         attack = instantiate(compose(overrides=list(overrides)).attack)
     assert isinstance(attack, Attack)
@@ -99,3 +102,32 @@ def test_variant_is_the_base_attack_with_its_numbers() -> None:
     """So both share one adversarial set in the cache."""
     same = build("+attack=pgd", "attack.steps=7")
     assert build("+attack=medrdf/pgd_7").fingerprint == same.fingerprint
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "attack/aegis").glob("*.yaml")))
+def test_aegis_aims_at_the_other_class(name: str) -> None:
+    attack = build(f"+attack=aegis/{name}")
+    assert isinstance(attack.target, NextClass)
+    if attack.norm == "linf":
+        assert attack.eps == 16 / 256
+        steps = getattr(attack, "steps", None)
+        assert steps == (None if name == "fgsm" else 100)
+    else:  # a root mean square of 8/256 per number
+        assert attack.eps == pytest.approx(8 / 256 * (3 * 224**2) ** 0.5)
+        grey = build(f"+attack=aegis/{name}", "+data=chest_xray", "data.size=64", "+paths=default")
+        assert grey.eps == pytest.approx(8 / 256 * 64)
+    adaptive = {"wb", "wb_d", "joint", "selective", "orthogonal"}
+    assert attack.objective.evades == (name in adaptive)
+    if name in adaptive | {"fea", "hfc"}:
+        assert isinstance(attack, PGD)  # random start
+
+
+def test_wb_d_drops_its_step_once() -> None:
+    attack = build("+attack=aegis/wb_d")
+    assert isinstance(attack, DecayedPGD)
+    plain = build("+attack=aegis/wb")
+    assert isinstance(plain, PGD)
+    first = plain.step_size
+    sizes = [attack.size_at(step) for step in range(100)]
+    assert sizes == pytest.approx([first] * 50 + [first / 10] * 50)
+    assert {plain.size_at(step) for step in range(100)} == {first}

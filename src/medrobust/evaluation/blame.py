@@ -77,18 +77,24 @@ def watching(surrogate: Surrogate, batch: int, ids: Sequence[str]) -> Iterator[N
         FloatingPointError: after the block; names the batch and its images.
     """
     found: list[Tensor] = []
-    look = surrogate.value_and_grad
+    look, looks = surrogate.value_and_grad, surrogate.values_and_grads
 
     def watched(x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         seen = look(x, goal, seeds=seeds)
         found.append(seen.grad.isnan().any())
         return seen
 
+    def all_watched(x: Tensor, goals: Sequence[Goal], *, seeds: Tensor) -> list[Gradient]:
+        several = looks(x, goals, seeds=seeds)
+        found.append(torch.stack([seen.grad.isnan().any() for seen in several]).any())
+        return several
+
     surrogate.value_and_grad = watched  # type: ignore[method-assign]
+    surrogate.values_and_grads = all_watched  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del surrogate.value_and_grad
+        del surrogate.value_and_grad, surrogate.values_and_grads
     if found and torch.stack(found).any():
         steps = torch.stack(found).nonzero().flatten().tolist()
         raise FloatingPointError(
