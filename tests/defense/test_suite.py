@@ -47,7 +47,7 @@ PARTS = ("noise", "denoiser", "cushion")
 """Folders of conf/defense that hold parts of a defense."""
 FEW = {"n": 16, "n0": 8, "chunk": 40, "steps": 2, "iterations": 6, "width": 0.25}
 """Smaller than in the configs: it changes no property."""
-HERE = {"taps": ["act"], "fits": None}
+HERE = {"taps": ["act"], "target": "act", "fits": None}
 """Layers that the victim of these tests has; nothing is written."""
 INEXACT = ("StraightThroughPurifier", "PoissonNoise", "ComDefend")
 """Classes that state another gradient than the derivative of their forward pass."""
@@ -254,7 +254,9 @@ OTHER: dict[str, list[Any]] = {
     "decide": ["label"],
     "checkpoint": ["elsewhere"],
     "fits": ["elsewhere"],
+    "target": ["elsewhere"],
     "name": ["other"],
+    "eps_first": ["2/256"],
 }
 """Other values of arguments that are words, by argument."""
 

@@ -1,0 +1,115 @@
+"""Layer regression: do the deep features follow from the earlier ones?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medrobust.attack.objective.taps import penultimate
+from medrobust.data.base import Sample
+from medrobust.defense.base import Purifier
+from medrobust.defense.detector import Seen
+from medrobust.defense.layered import pooled
+from medrobust.defense.learned import LearnedDetector
+from medrobust.defense.network.mlp import MLP
+from medrobust.model.victim import Victim
+from medrobust.number import whole
+from medrobust.threat.surrogate import VictimSurrogate
+from medrobust.training.defense import DefenseModule, TrainingSetup
+
+
+class LayerRegression(LearnedDetector):
+    """Error of a regression of the deepest features on earlier ones (Mumcu and Yilmaz 2025).
+
+    An attack moves deep layers far more than early ones, so that a regression learned from clean
+    images alone misses its goal. The score is the mean squared error. It needs no adversarial
+    image, no second forward pass and no other network than a small one.
+
+    Args:
+        name: name in paths and tables.
+        checkpoint: file of the weights.
+        seed: seed of the training.
+        taps: earlier layers.
+        target: module whose output is predicted; null: the one that feeds the classifier.
+        grid: a map is averaged over so many rows and columns of cells.
+        hidden: width of the two hidden layers.
+        cushion: see `Detector`; the regression is trained behind it.
+        tnr: see `Detector`.
+        fits: see `Detector`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: str,
+        seed: int = 0,
+        *,
+        taps: Sequence[str],
+        target: str | None = None,
+        grid: int = 2,
+        hidden: int = 1024,
+        cushion: Purifier | None = None,
+        tnr: float | str = 0.9,
+        fits: str | None = None,
+    ) -> None:
+        super().__init__(name, checkpoint, seed, taps=taps, cushion=cushion, tnr=tnr, fits=fits)
+        self.inputs, self.target = tuple(taps), target
+        self.grid = whole(grid, "defense.grid", low=1)
+        self.hidden = whole(hidden, "defense.hidden", low=1)
+        self.network: nn.Module = nn.Identity()
+
+    def meet(self, victim: Victim, datamodule: Any) -> None:
+        """Find the target, then note the shapes.
+
+        Raises:
+            ValueError: no taps.
+            KeyError: the victim lacks a tap; names those that it has.
+        """
+        if not self.inputs:
+            raise ValueError(f"defense.taps is empty; name layers out of {victim.taps}")
+        target = self.target
+        if target is None:
+            side, device = datamodule.size, victim.mean.device
+            blank = torch.zeros(1, datamodule.channels, side, side, device=device)
+            seeds = torch.zeros(1, dtype=torch.int64, device=device)
+            (target,) = penultimate(VictimSurrogate(victim), blank, seeds)
+        self.taps = (*self.inputs, target)
+        super().meet(victim, datamodule)
+
+    def build(self, channels: int) -> None:
+        """The regression."""
+        shapes = [self.shapes[tap] for tap in self.inputs]
+        length = sum(shape[0] * (self.grid**2 if len(shape) > 1 else 1) for shape in shapes)
+        self.network = MLP(length, self.shapes[self.taps[-1]][0], self.hidden)
+
+    def training_module(self, setup: TrainingSetup) -> DefenseModule:
+        """Trains it on clean images."""
+        return LayerRegressionModule(self, setup)
+
+    def anomaly(self, seen: Seen) -> Tensor:
+        """Mean squared error."""
+        parts = [self._cells(seen.features[tap]) for tap in self.inputs]
+        found = self.network(torch.cat(parts, 1))
+        return (found - pooled(seen.features[self.taps[-1]])).square().mean(1)
+
+    def _cells(self, features: Tensor) -> Tensor:
+        """(N, C, ...) -> (N, C · grid²), or (N, D) as it is."""
+        if features.ndim < 4:
+            return pooled(features)
+        return F.adaptive_avg_pool2d(features, self.grid).flatten(1)
+
+
+class LayerRegressionModule(DefenseModule):
+    """Minimises the score of the clean images that the victim classifies right."""
+
+    defense: LayerRegression
+
+    def loss(self, batch: Sample) -> Tensor:
+        """Mean over those images; zero when there are none."""
+        assert self.victim is not None
+        with torch.no_grad():
+            seen = self.defense.look(batch.image, self.victim, seeds=self.seeds(batch))
+        right = (seen.logits.argmax(1) == batch.label).to(batch.image.dtype)
+        return (self.defense.anomaly(seen) * right).sum() / right.sum().clamp(min=1)
