@@ -51,7 +51,7 @@ class Detector(Defense):
         fits: folder in which a fit is kept for the next time; null to fit anew every time.
     """
 
-    unscientific = ("fits",)
+    unscientific: tuple[str, ...] = ("fits",)
     threshold: Tensor
 
     def __init__(

@@ -40,7 +40,7 @@ class Learned(Defense):
         rest: what the kind of defense takes.
     """
 
-    unscientific = ("checkpoint",)
+    unscientific: tuple[str, ...] = ("checkpoint",)
     needs_victim: ClassVar[bool] = False  # True: trained for one victim, and refused for others
     untrained: ClassVar[tuple[str, ...]] = ()  # settings that change no weight
 
@@ -166,8 +166,8 @@ class LearnedDetector(Learned, Detector):
     """
 
     unscientific = ("checkpoint", "fits")
-    untrained = ("tnr",)
-    needs_victim = True
+    untrained: ClassVar[tuple[str, ...]] = ("tnr",)
+    needs_victim: ClassVar[bool] = True
     shapes: dict[str, tuple[int, ...]]
 
     @torch.no_grad()
