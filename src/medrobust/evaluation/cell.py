@@ -176,6 +176,8 @@ def _row(
                 device=device,
             )
             made.write(store.maps(row_id))
+        if result.scores is not None:
+            result.scores.write(store.scores(row_id))
         if known is not None:  # it lacked only the maps; its answers came from the cache
             return known, "skipped"
         row = Row(

@@ -7,15 +7,19 @@ import torch
 
 from medrobust.attack.base import Attack
 from medrobust.defense.base import Defense
+from medrobust.defense.detector import Detector
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.overhead import overhead
 from medrobust.evaluation.predict import Answers, answers
 from medrobust.evaluation.progress import bar
 from medrobust.evaluation.strength import flags
 from medrobust.metric.classification import Measured, measure_classification
+from medrobust.metric.detection import measure_detection
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.model.victim import Victim
+from medrobust.result.scores import Scores
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -33,8 +37,10 @@ class Result:
         after: its answers to the adversarial set.
         checks: attack-strength measurements.
         flags: failed ones, in plain words.
-        seconds: `craft`, `defend` and `per_image` (of the defended answer).
+        seconds: `craft`, `defend` and `per_image` (of the defended answer); of a detector those of
+            `overhead`, too.
         keys: entries of the cache that this is made of.
+        scores: of a detector, for figures.
     """
 
     measured: Measured
@@ -45,6 +51,7 @@ class Result:
     flags: list[str]
     seconds: dict[str, float]
     keys: dict[str, str]
+    scores: Scores | None = None
 
 
 def evaluate(
@@ -115,6 +122,17 @@ def evaluate(
     measured = measure(clean.labels, before, after, classes=classes, seed=seed)
     if attacked.queries is not None:
         measured.values.update(_query_counts(attacked.queries))
+    scores, cost = None, {}
+    if before.score is not None and clean.labels.ndim == 1:
+        changed = attacked.checks["linf_max"] > 0
+        values, intervals = measure_detection(
+            clean.labels, before, after, changed=changed, seed=seed
+        )
+        measured.values.update(values)
+        measured.intervals.update(intervals)
+        scores = _scores(clean.labels, before, after, changed)
+    if isinstance(defense, Detector):
+        cost = overhead(defense, victim, clean, seed=seed, batch_size=batch_size, device=device)
     return Result(
         measured=measured,
         attacked=attacked,
@@ -126,12 +144,29 @@ def evaluate(
             "craft": attacked.seconds,
             "defend": after.seconds,
             "per_image": after.seconds / len(clean),
-        },
+        }
+        | cost,
         keys={
             "adversarial_set": attacked.key,
             "clean_answers": before.key,
             "answers": after.key,
         },
+        scores=scores,
+    )
+
+
+def _scores(labels: torch.Tensor, before: Answers, after: Answers, changed: bool) -> Scores | None:
+    """What figures of a detector are drawn from; None without a threshold."""
+    if before.score is None or after.score is None or after.threshold is None:
+        return None
+    right = before.label == labels
+    return Scores(
+        clean=before.score.double().numpy(),
+        adversarial=after.score.double().numpy(),
+        right=right.numpy(),
+        fooled=(right & (after.label != labels)).numpy(),
+        threshold=float(after.threshold[0]),
+        changed=changed,
     )
 
 

@@ -38,6 +38,7 @@ class Answers(NamedTuple):
         seconds: time the predictions took, also when replayed.
         key: of the cache, what they were computed from.
         details: what else the defense gives of each image, (N,) by name.
+        threshold: (N,) that each score was compared with, or None.
     """
 
     label: Tensor
@@ -48,6 +49,7 @@ class Answers(NamedTuple):
     seconds: float
     key: str = ""
     details: Mapping[str, Tensor] = MappingProxyType({})
+    threshold: Tensor | None = None
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
@@ -59,6 +61,8 @@ def _fields(prediction: Prediction) -> dict[str, Tensor]:
         value = getattr(prediction, name)
         if value is not None:
             fields[name] = value if value.dtype == torch.bool else value.float()
+    if prediction.threshold is not None and prediction.score is not None:
+        fields["threshold"] = prediction.threshold.float().expand(len(prediction.score)).clone()
     for name, value in prediction.details.items():
         fields[_DETAIL + name] = value if value.dtype == torch.bool else value.float()
     return fields
@@ -82,6 +86,9 @@ class _Answer:
         with torch.no_grad(), naming(self.defense, self.victim, x, seeds, batch.ids):
             prediction = self.defense(x, self.victim, seeds=seeds)
         check_finite(prediction.logits, "logits", batch.number, batch.ids)
+        if prediction.score is not None:
+            score = prediction.score.masked_fill(prediction.score.isinf(), 0)  # these rank
+            check_finite(score, "the detector's scores", batch.number, batch.ids)
         return _fields(prediction)
 
 
@@ -153,4 +160,5 @@ def answers(
             for name, value in found.items()
             if name.startswith(_DETAIL)
         },
+        found.get("threshold"),
     )

@@ -12,12 +12,16 @@ UNITS: Mapping[str, Unit] = {
     "seconds_per_image": "seconds",
     "training_hours": "hours",
     "robust_metric": "plain",
+    "detector_overhead": "plain",
 }
 """Of measures that are no proportions; counts of queries are plain, too."""
 
 HEADINGS: Mapping[str, str] = {
     "seconds_per_image": "s per image",
     "training_hours": "training, h",
+    "auroc_detection": "AUROC",
+    "tpr_at_90_tnr": "TPR at 90 % TNR",
+    "detector_overhead": "time / victim",
 }
 
 
@@ -37,7 +41,8 @@ def measure(row: Row, name: str) -> float | None:
     Args:
         row: a row.
         name: `seconds_per_image` (the deployed system's time to answer the whole set, by image),
-            `training_hours` (of victim and defense), or a metric.
+            `training_hours` (of victim and defense), `detector_overhead` (a detector's time
+            without its Cushion, in plain answers of the victim), or a metric.
     """
     if row.status != "done":
         return None
@@ -45,6 +50,9 @@ def measure(row: Row, name: str) -> float | None:
         return row.seconds.get("per_image")
     if name == "training_hours":
         return row.seconds["training"] / 3600 if "training" in row.seconds else None
+    if name == "detector_overhead":
+        plain = row.seconds.get("victim_per_image")
+        return row.seconds["detector_per_image"] / plain if plain else None
     return row.metrics.get(name)
 
 

@@ -1,0 +1,85 @@
+"""Detectors' cells of a sweep with the scores of their images, as figures show them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrobust.report.figure.base import FigureError, Source, several
+from medrobust.result.row import CELL, Row
+from medrobust.result.scores import Scores, ScoresError
+
+APART = tuple(axis for axis in CELL if axis not in ("attack", "threat", "surrogate", "defense"))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An attacked cell of a detector and its scores.
+
+    Attributes:
+        row: the cell.
+        scores: of its images.
+    """
+
+    row: Row
+    scores: Scores
+
+    @property
+    def attack(self) -> str:
+        """The attack in words, and what the attacker knew, unless nothing."""
+        cell = self.row.cell
+        knew = "" if cell["threat"] == "oblivious" else f", {cell['threat']}"
+        return f"{cell['attack']}{knew}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that one drawing shows.
+
+    Attributes:
+        apart: what tells it from the other groups; empty when there is one.
+        panels: detector -> its attacked cells.
+    """
+
+    apart: str
+    panels: dict[str, list[Scored]]
+
+    @property
+    def phantom(self) -> bool:
+        """Whether any cell is of generated images."""
+        return any(cell.row.phantom for cells in self.panels.values() for cell in cells)
+
+
+def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> list[Group]:
+    """The scored cells by data set, victim and seed, then by detector.
+
+    Args:
+        source: the sweep.
+        attack: choices of `attack`; none = all that change an image.
+        defense: choices of `defense`; none = all detectors.
+
+    Raises:
+        FigureError: there is none, or a file is damaged.
+    """
+    found: dict[tuple[str, ...], dict[str, list[Scored]]] = {}
+    for row in source.rows:
+        if (attack and row.cell["attack"] not in several("attack", attack)) or (
+            defense and row.cell["defense"] not in several("defense", defense)
+        ):
+            continue
+        try:
+            scores = Scores.read(source.beside(row, "scores.npz"))
+        except ScoresError as error:
+            raise FigureError(str(error)) from None
+        if scores is None or not scores.changed:
+            continue
+        key = (*(row.cell.get(axis, "") for axis in APART), str(row.seed))
+        found.setdefault(key, {}).setdefault(row.cell["defense"], []).append(Scored(row, scores))
+    if not found:
+        raise FigureError(
+            "no attacked cell has a detector's scores: take a detector as the defense, and run "
+            "cells that were finished without scores again with rerun=true"
+        )
+    differs = [at for at in range(len(APART) + 1) if len({key[at] for key in found}) > 1]
+    return [
+        Group(", ".join(filter(None, (key[at] for at in differs))), panels)
+        for key, panels in found.items()
+    ]

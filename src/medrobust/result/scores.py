@@ -1,0 +1,66 @@
+"""The scores that a detector gave the images of a cell, for figures."""
+
+import io
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.result.store import write_atomically
+
+FORMAT = 1
+
+
+class ScoresError(ValueError):
+    """A file of scores that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a cell's N images, higher = more adversarial.
+
+    Attributes:
+        clean: of the clean images, float64 (N,).
+        adversarial: of the same images, attacked, float64 (N,).
+        right: whether the clean answer is right, refused or not, bool (N,).
+        fooled: whether the attack turned a right answer wrong, refused or not, bool (N,).
+        threshold: above it an image is refused.
+        changed: False where the attacked images are the clean ones.
+    """
+
+    clean: NDArray[np.float64]
+    adversarial: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    fooled: NDArray[np.bool_]
+    threshold: float
+    changed: bool
+
+    def write(self, path: Path) -> None:
+        """Write a NumPy archive, whole or not at all; the same scores, the same bytes."""
+        arrays: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        file = io.BytesIO()
+        np.savez_compressed(file, format=np.array(FORMAT), **arrays)
+        write_atomically(path, file.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> "Scores | None":
+        """What `write` left, or None when there is no such file.
+
+        Raises:
+            ScoresError: the file is damaged, or of another format.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ScoresError(f"{path} is damaged ({error}); delete it and run again") from None
+        if int(arrays.get("format", -1)) != FORMAT:
+            raise ScoresError(f"{path} holds no scores of format {FORMAT}; delete it and run again")
+        values: dict[str, Any] = {item.name: arrays[item.name] for item in fields(cls)}
+        values |= {"threshold": float(values["threshold"]), "changed": bool(values["changed"])}
+        return cls(**values)
