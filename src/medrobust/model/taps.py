@@ -1,4 +1,7 @@
-"""Which modules of each network detectors look at, unless a config names others. Cheap to import."""
+"""Which modules of each network detectors look at, unless a config names others.
+
+Cheap to import.
+"""
 
 LAYERS: dict[str, tuple[str, ...]] = {
     # Medical Aegis: residual blocks 1, 4, 8 and 14, the first at each size of the map.

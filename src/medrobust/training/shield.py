@@ -31,9 +31,9 @@ _CLASS, _ATTACK = 0xC1A5, 0xA77A
 class ShieldModule(DefenseModule):
     """Minimises the negative of Medical Aegis' eq. 3, and behind a Cushion of eq. 4.
 
-    For a clean image x of class l and a class y other than l: softplus(-S_l(x)) + softplus(S_y(x')),
-    where x' starts from x and PGD raises S_y inside an L∞ ball; the attack has no classification
-    term, as in the paper. The ball grows over the epochs. With more than two classes y is drawn
+    For a clean image x of class l and another class y: softplus(-S_l(x)) + softplus(S_y(x')), where
+    x' starts from x and PGD raises S_y inside an L∞ ball; the attack has no classification term, as
+    in the paper. The ball grows over the epochs. With more than two classes y is drawn
     anew for each image in each epoch. Both terms weigh classes alike, however rare they are, so
     that the detectors' logits can share one threshold. The epoch with the least loss on the
     validation split, attacked with the whole budget, is kept.
@@ -63,7 +63,7 @@ class ShieldModule(DefenseModule):
         """Standardise the features by the clean training images, unless that is done."""
         super().on_fit_start()
         network = self.defense.network
-        if network.standardised:
+        if network.standardised:  # loaded, where an interrupted training goes on
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             parts = [

@@ -29,6 +29,7 @@ class ShieldNetwork(nn.Module):
 
     centre: Tensor
     spread: Tensor
+    standardised: Tensor
 
     def __init__(
         self, shapes: Mapping[str, Sequence[int]], *, classes: int, width: int = 128
@@ -37,8 +38,9 @@ class ShieldNetwork(nn.Module):
         self.taps = tuple(shapes)
         self.sizes = [shape[0] * (2 if len(shape) > 1 else 1) for shape in shapes.values()]
         size = sum(self.sizes)
-        self.register_buffer("centre", torch.full((size,), float("nan")))
-        self.register_buffer("spread", torch.full((size,), float("nan")))
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("spread", torch.ones(size))
+        self.register_buffer("standardised", torch.tensor(False))
         self.first = nn.Linear(size, classes * width)
         self.second = nn.Parameter(torch.empty(classes, width, width))
         self.third = nn.Parameter(torch.empty(classes, width, 1))
@@ -63,11 +65,7 @@ class ShieldNetwork(nn.Module):
         least = torch.cat(floor).clamp(min=1e-12)
         self.centre.copy_(found.mean(0))
         self.spread.copy_(spread.maximum(least))
-
-    @property
-    def standardised(self) -> bool:
-        """Whether `standardise` was called, or its result loaded."""
-        return not bool(self.centre.isnan().any())
+        self.standardised.fill_(True)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Logits of "clean" (N, K), one for each class's detector."""

@@ -1,0 +1,122 @@
+"""Medical Aegis' experiments compose, plan what they say, and find every number that is printed."""
+
+from dataclasses import replace
+
+import pytest
+
+from medrobust.report import reference
+from medrobust.report.block import blocks
+from medrobust.report.reference import PaperValue
+from medrobust.report.table import Table, build
+from medrobust.result.row import Row
+from tests.experiment.paper_cells import composed, planned, row, table_config
+
+COUNTS = {2: 80, 3: 80, 4: 32, 5: 55}
+"""Numbers that the paper prints in each of its tables."""
+METRICS = ("auroc_detection", "tpr_at_90_tnr", "undetected_success_rate", "auroc")
+EXTRA = ("aegis/joint", "aegis/selective", "aegis/orthogonal")
+"""Attacks that the paper does not have."""
+
+
+def rows(number: int) -> list[Row]:
+    """What the sweep would leave; without a detector, or an attack, nothing is detected."""
+    config = composed(f"experiment=medical_aegis/table{number}")
+    found = []
+    for job in planned(config):
+        bare = job["attack"] == "none"
+        made = row(config, job, {name: 0.5 for name in METRICS if name == "auroc" or not bare})
+        surrogate = "vgg16" if made.cell["threat"] == "transfer" else ""
+        found.append(replace(made, cell=made.cell | {"surrogate": surrogate}))
+    return found
+
+
+def table(number: int) -> Table:
+    return build(rows(number), table_config(composed(f"experiment=medical_aegis/table{number}")))
+
+
+def key(value: PaperValue) -> tuple[object, ...]:
+    """What tells two numbers of a table apart; a setting that is printed twice has one."""
+    return (
+        *(value.dataset, value.model, value.threat, value.surrogate, value.attack, value.eps),
+        *(value.attack_tokens, value.defense, value.defense_tokens, value.metric),
+    )
+
+
+@pytest.mark.parametrize("number", COUNTS)
+def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
+    printed = [v for v in reference.load("medical_aegis") if v.table == f"table{number}"]
+    assert len(printed) == COUNTS[number]
+    shown = table(number)
+    cells = [cell.paper for line in shown.cells for cell in line if cell.paper]
+    missed = {key(value) for value in printed} - {key(value) for value in cells}
+    assert not missed, missed
+    lines = [value.line for value in cells]
+    assert len(lines) == len(set(lines))  # and no number two cells
+    assert len(lines) == COUNTS[number] - (3 if number == 5 else 0)  # printed in both halves
+
+
+@pytest.mark.parametrize("number", COUNTS)
+def test_open_choices_and_contradictions_are_told(number: int) -> None:
+    notes = " ".join(map(str, table(number).notes))
+    for word in {
+        2: ("step sizes", "all activation layers", "Splits"),
+        3: ("8/256", "3,663", "89.5", "substitute"),
+        4: ("97.5 and 97.7", "signs", "Splits"),
+        5: ("97.5 and 97.7", "Model", "both halves"),
+    }[number]:
+        assert word in notes
+
+
+def test_transfer_stands_in_a_block_of_its_own() -> None:
+    first, second = blocks(table(3))
+    assert len(first.cells) == len(second.cells) == 2 * 2 * 2
+    assert second.heading.startswith("Transfer")
+    assert "surrogate" in second.heading
+    assert all(line[0].paper for line in second.cells)
+    for part in (first, second):
+        assert not any(cell.status == "missing" for line in part.cells for cell in line)
+    for job in planned(composed("experiment=medical_aegis/table3", "model=vgg16")):
+        if job["threat"] == "transfer" and job["model"] == "vgg16":
+            assert job["threat.surrogate_seed"] == "1"  # a network other than the victim
+
+
+@pytest.mark.parametrize("number", [2, 4, 5])
+def test_the_stronger_attacks_stand_beside_the_papers(number: int) -> None:
+    config = composed(f"experiment=medical_aegis/table{number}")
+    jobs = planned(config)
+    detectors = {job["defense"] for job in jobs if job["attack"] != "none"}
+    for attack in EXTRA if number == 4 else EXTRA[:1]:
+        assert {job["defense"] for job in jobs if job["attack"] == attack} == detectors
+    assert {job["threat"] for job in jobs} == {"adaptive"}
+    for cell in (cell for line in table(number).cells for cell in line if cell.row):
+        assert cell.paper is None or cell.row.cell["attack"] not in EXTRA
+
+
+def test_how_the_command_line_narrows_a_table() -> None:
+    jobs = planned(composed("experiment=medical_aegis/table4"), "data=chest_xray", "model=resnet18")
+    assert len(jobs) == 7 * 2
+    assert {job["data"] for job in jobs} == {"chest_xray"}
+    half = planned(composed("experiment=medical_aegis/table5"), "defense=medical_aegis/layer3")
+    assert {job["defense"] for job in half} == {"medical_aegis/layer3"}
+
+
+@pytest.mark.parametrize("number", COUNTS)
+def test_each_job_composes(number: int) -> None:
+    from hydra_plugins.medrobust_sweeper.sweeper import covering
+
+    name = f"experiment=medical_aegis/table{number}"
+    jobs = [[f"{key}={value}" for key, value in job.items()] for job in planned(composed(name))]
+    for job in covering(jobs):
+        made = composed(name, *job)
+        assert made.data.name in ("aptos2019_binary", "chest_xray")
+        assert made.attack.target is None or made.attack.target["_target_"].endswith("NextClass")
+
+
+@pytest.mark.parametrize("defense", ["shield", "medical_aegis", "medical_aegis/bit3"])
+def test_taps_and_cushions_have_checkpoints_of_their_own(defense: str) -> None:
+    paths = set()
+    for words in ((), ("model=vgg16",), ("defense/cushion=tvm",), ("defense.taps=[layer1.0]",)):
+        made = composed("data=chest_xray", f"defense={defense}", *words)
+        paths.add(made.defense.checkpoint)
+        assert made.defense.taps[0] in ("layer1.0", "features.6")
+    assert len(paths) == 4
