@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.fitting import FitError, enough_of_each
 from medrobust.defense.kd import KernelDensity
-from medrobust.defense.layered import LayerDetector, distances, rank_in_class
+from medrobust.defense.layered import LayerDetector, rank_in_class, squared_distances
 from medrobust.defense.lid import LID, dimensionality
 from medrobust.defense.mahalanobis import Mahalanobis
 from medrobust.number import NumberError
@@ -108,7 +108,7 @@ def test_dimensionality_of_a_cube():
     for dimension in (2, 5):
         generator = torch.Generator().manual_seed(dimension)
         points = torch.rand(20000, dimension, generator=generator)
-        apart = distances(torch.full((1, dimension), 0.5), points)
+        apart = squared_distances(torch.zeros(1, dimension), points - 0.5)
         assert dimensionality(apart, 200).item() == pytest.approx(dimension, rel=0.15)
 
 
@@ -116,8 +116,9 @@ def test_dimensionality_is_a_mean_over_minibatches():
     detector, (_, _, clean, *_) = fitted("lid"), clinic()
     known = detector.statistics["features_0"]
     assert len(known) == 240
-    features = torch.from_numpy(layers(clean)[0][0]).float()
-    parts = [dimensionality(distances(features, part), 20) for part in known.split(60)]
+    features = torch.from_numpy(layers(clean)[0][0]) - detector.statistics["middle_0"].double()
+    apart = [torch.cdist(features, part.double()) for part in known.split(60)]
+    parts = [dimensionality(part.square(), 20) for part in apart]
     expected = torch.stack(parts).mean(0)
     np.testing.assert_allclose(scores(detector, clean)[:, 0], expected, rtol=1e-4)
 
@@ -255,6 +256,14 @@ def test_at_most_so_many_images_of_each_class():
     labels = detector.statistics["labels_0"]
     assert labels.bincount().tolist() == [10, 10, 10]
     assert math.isfinite(detector.threshold)
+
+
+def test_squared_distances():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 30, generator=generator), torch.randn(50, 30, generator=generator)
+    expected = torch.cdist(x.double(), y.double()).square().float()
+    torch.testing.assert_close(squared_distances(x, y), expected, rtol=1e-5, atol=1e-4)
+    assert (squared_distances(x, x) >= 0).all()
 
 
 def test_rank_in_class():

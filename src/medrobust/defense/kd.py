@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from medrobust.defense.base import Purifier
-from medrobust.defense.layered import LayerDetector, distances
+from medrobust.defense.layered import LayerDetector, squared_distances
 from medrobust.number import fraction, whole
 
 
@@ -27,8 +27,6 @@ class KernelDensity(LayerDetector):
         fits: see `Detector`.
     """
 
-    least = 1
-
     def __init__(
         self,
         taps: Sequence[str],
@@ -44,15 +42,17 @@ class KernelDensity(LayerDetector):
         self.most = None if most is None else whole(most, "defense.most", low=1)
 
     def learn_layer(self, layer: int, features: Tensor, labels: Tensor, classes: int) -> None:
-        """Keep the features."""
-        self.statistics[f"features_{layer}"] = features
+        """Keep the features, centred."""
+        middle = features.mean(0)
+        self.statistics[f"middle_{layer}"] = middle
+        self.statistics[f"features_{layer}"] = features - middle
         self.statistics[f"labels_{layer}"] = labels
 
     def layer_score(self, layer: int, features: Tensor, predicted: Tensor) -> Tensor:
         """Minus the log density, which is that of scikit-learn's `KernelDensity`."""
         known, labels = self.statistics[f"features_{layer}"], self.statistics[f"labels_{layer}"]
-        apart = distances(features, known) / self.bandwidth
+        apart = squared_distances(features - self.statistics[f"middle_{layer}"], known)
         same = labels == predicted[:, None]
-        heights = (-0.5 * apart.square()).masked_fill(~same, -math.inf)
+        heights = (-0.5 / self.bandwidth**2 * apart).masked_fill(~same, -math.inf)
         scale = features.shape[1] * math.log(self.bandwidth * math.sqrt(2 * math.pi))
         return same.sum(1).to(heights.dtype).log() + scale - torch.logsumexp(heights, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medrobust.defense.detector import Detector, Seen
 from medrobust.defense.fitting import batches, enough_of_each, pass_mark
+from medrobust.model.conv import steady_linear
 from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 
@@ -21,10 +22,10 @@ class LayerDetector(Detector):
     pixels (Lee et al. 2018), so that a layer is a vector of its channels. Statistics are of the
     true classes of the training images; the split's labels are the only ones that are used.
 
-    `least` images are needed of each class, `most` of them are kept, always the same ones.
+    `least` images are needed of each class, at most `most` are kept, always the same ones.
     """
 
-    least: int = 2
+    least: int = 1
     most: int | None = None
 
     @abstractmethod
@@ -108,9 +109,10 @@ def rank_in_class(labels: Tensor) -> Tensor:
     return ranks
 
 
-def distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances (N, M) of rows, each pair summed alike in any batch; exact, not by x·y.
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squares of the Euclidean distances of rows, (N, M), by one matrix product.
 
-    Where two rows are equal the derivative is zero.
+    Both should be centred on the same point among them: float32 then has digits for what is left.
     """
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    squares = x.square().sum(1, keepdim=True) + y.square().sum(1)
+    return (squares - 2 * steady_linear(x, y, bias=None)).clamp(min=0)

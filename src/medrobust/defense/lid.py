@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from medrobust.defense.base import Purifier
-from medrobust.defense.layered import LayerDetector, distances
+from medrobust.defense.layered import LayerDetector, squared_distances
 from medrobust.number import NumberError, whole
 
 
@@ -28,8 +28,6 @@ class LID(LayerDetector):
         tnr: see `Detector`.
         fits: see `Detector`.
     """
-
-    least = 1
 
     def __init__(
         self,
@@ -60,23 +58,29 @@ class LID(LayerDetector):
             )
         size = min(self.batch, len(features))
         count = min(self.batches, len(features) // size)
-        self.statistics[f"features_{layer}"] = features[: count * size].clone()
+        known = features[: count * size]
+        self.statistics[f"middle_{layer}"] = known.mean(0)
+        self.statistics[f"features_{layer}"] = known - known.mean(0)
 
     def layer_score(self, layer: int, features: Tensor, predicted: Tensor) -> Tensor:
         """Mean of the estimates over the minibatches."""
         known = self.statistics[f"features_{layer}"]
         size = min(self.batch, len(known))
-        apart = distances(features, known).unflatten(1, (-1, size))
-        return dimensionality(apart, self.k).mean(1)
+        apart = squared_distances(features - self.statistics[f"middle_{layer}"], known)
+        return dimensionality(apart.unflatten(1, (-1, size)), self.k).mean(1)
 
 
-def dimensionality(apart: Tensor, k: int) -> Tensor:
-    """-(1/k Σ log(r_i / r_k))⁻¹ of the k least distances along the last dimension.
+def dimensionality(squares: Tensor, k: int) -> Tensor:
+    """-(1/k Σ log(r_i / r_k))⁻¹ of the k least distances r along the last dimension.
 
     Distances of zero count as the least positive number, so that a known image has a finite
     dimensionality.
+
+    Args:
+        squares: of distances (..., M), M >= k.
+        k: neighbours.
     """
-    nearest = apart.topk(k, dim=-1, largest=False).values
-    nearest = nearest.clamp(min=torch.finfo(apart.dtype).tiny)
-    steps = (nearest / nearest[..., -1:]).log().mean(-1)
-    return -1 / steps.clamp(max=-torch.finfo(apart.dtype).eps)
+    nearest = squares.topk(k, dim=-1, largest=False).values
+    nearest = nearest.clamp(min=torch.finfo(squares.dtype).tiny)
+    steps = 0.5 * (nearest / nearest[..., -1:]).log().mean(-1)
+    return -1 / steps.clamp(max=-torch.finfo(squares.dtype).eps)

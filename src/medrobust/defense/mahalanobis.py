@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medrobust.defense.base import Purifier
-from medrobust.defense.layered import LayerDetector, distances
+from medrobust.defense.layered import LayerDetector
 from medrobust.model.conv import steady_linear
 from medrobust.number import fraction
 
@@ -65,4 +65,5 @@ class Mahalanobis(LayerDetector):
         white = steady_linear(
             features - stored[f"middle_{layer}"], stored[f"white_{layer}"], bias=None
         )
-        return distances(white, stored[f"means_{layer}"]).square().amin(1)
+        away = white[:, None] - stored[f"means_{layer}"]
+        return away.square().sum(2).amin(1)
