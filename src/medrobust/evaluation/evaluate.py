@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medrobust.attack.base import Attack
+from medrobust.attack.objective.stress import Stress
 from medrobust.defense.base import Defense
 from medrobust.defense.detector import Detector
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.feature_mean import feature_means
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.overhead import overhead
 from medrobust.evaluation.predict import Answers, answers
@@ -131,6 +133,15 @@ def evaluate(
         measured.values.update(values)
         measured.intervals.update(intervals)
         scores = _scores(clean.labels, before, after, changed)
+    if isinstance(attack.objective, Stress):
+        measured.values.update(
+            feature_means(
+                *(attack.objective, victim, defense, clean, attacked.images),
+                seed=seed,
+                batch_size=batch_size,
+                device=device,
+            )
+        )
     if isinstance(defense, Detector):
         cost = overhead(defense, victim, clean, seed=seed, batch_size=batch_size, device=device)
     return Result(
