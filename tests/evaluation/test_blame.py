@@ -123,3 +123,17 @@ def test_a_defense_that_raises_names_its_images(cache, clean, alone, note):
     with pytest.raises(KeyError, match="too bright") as caught:
         answers(Picky(alone), small_cnn(), clean, cache=cache, **SETTINGS)
     assert caught.value.__notes__ == [note]
+
+
+class Scorer(Defense):
+    """A detector whose score of bright images is no number."""
+
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        bright = (x > 0.5).flatten(1).any(1)
+        return Prediction(victim(x), score=torch.where(bright, torch.nan, 0.0))
+
+
+def test_nan_of_a_detectors_score_names_batch_and_images(cache, clean):
+    message = r"the detector's scores are NaN or infinite for 2 of 4 images of batch 1: s/5, s/6$"
+    with pytest.raises(FloatingPointError, match=message):
+        answers(Scorer(), small_cnn(), clean, cache=cache, **SETTINGS)

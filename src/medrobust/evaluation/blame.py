@@ -17,7 +17,7 @@ def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> N
     """Refuse numbers that are none.
 
     Args:
-        values: (N, ...).
+        values: (N,) or (N, ...).
         what: their name.
         batch: its number, from 0.
         ids: N sample ids.
@@ -25,7 +25,7 @@ def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> N
     Raises:
         FloatingPointError: NaN or infinity; names the batch and the images.
     """
-    wrong = (~values.isfinite()).flatten(1).any(dim=1)
+    wrong = (~values.isfinite()).reshape(len(values), -1).any(dim=1)
     if wrong.any():
         named = [ids[place] for place in wrong.nonzero().flatten().tolist()]
         raise FloatingPointError(
