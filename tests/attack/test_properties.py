@@ -12,6 +12,7 @@ from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.base import Attack, distance
 from medrobust.attack.bim import BIM
 from medrobust.attack.cw_linf import CWLinf
+from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.dim import DIM
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.mim import MIM
@@ -53,11 +54,12 @@ ATTACKS: dict[str, Make] = {
     "vmi_fgsm": lambda eps, steps=5, **rest: VMIFGSM(eps, steps=steps, neighbours=3, **rest),
     "sini_fgsm": lambda eps, steps=5, **rest: SINIFGSM(eps, steps=steps, copies=3, **rest),
     "smia": lambda eps, steps=5, **rest: SMIA(eps, steps=steps, **rest),
+    "decayed_pgd": lambda eps, steps=5, **rest: DecayedPGD(eps, steps=steps, after=[4], **rest),
     "apgd_ce": lambda eps, steps=5, **rest: APGDCE(eps, steps=steps, **rest),
     "apgd_dlr": lambda eps, steps=5, **rest: APGDDLR(eps, steps=steps, **rest),
 }
 ITERATED = [name for name in ATTACKS if name != "fgsm"]
-RANDOM = ["pgd", "pgd_restarts", "pgd_l2", "cw_linf"]
+RANDOM = ["pgd", "decayed_pgd", "pgd_restarts", "pgd_l2", "cw_linf"]
 EPS = 2 / 255
 COUNT = 90
 

@@ -90,7 +90,7 @@ class Evading(PGD):
 
     @abstractmethod
     def combine(self, answer: Gradient, hiding: Gradient, point: Tensor, ball: Ball) -> Tensor:
-        """The gradient (N, C, H, W) whose sign is the step.
+        """What the step rule takes, (N, C, H, W): here a gradient whose sign is the step.
 
         Args:
             answer: margin of the answer, in pixel units, positive = fooled; and its gradient.

@@ -1,16 +1,19 @@
-"""Joint PGD: at each step the weights of both gradients that raise the smaller margin most."""
+"""Joint PGD: each step goes where, to first order, the smaller of both margins is largest."""
+
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from medrobust.attack.ball import Ball, LinfBall
 from medrobust.attack.evading import Evading, per_image
+from medrobust.attack.step import StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction
 from medrobust.threat.surrogate import Gradient
 
-_HALVINGS = 12
+_HALVINGS = 14
 
 
 class JointPGD(Evading):
@@ -19,7 +22,7 @@ class JointPGD(Evading):
     With margins a, b and gradients u, v at the point, the best end that can be reached is
     max_d min(a + u.d, b + v.d) over the box of steps d that stay in the ball. Its dual has one
     variable: min over w in [0, 1] of w a + (1 - w) b + max_d (w u + (1 - w) v).d, convex and piece
-    by piece linear, so that halving finds w. The step goes along the sign of w u + (1 - w) v.
+    by piece linear, so that halving finds w, and with it the end; the step goes toward that end.
     On a linear classifier and detector this finds the optimum of the ball; elsewhere w is chosen
     anew at each step, for a part of the ball. No weight is set by hand, and no margin is bought
     with the other.
@@ -59,18 +62,37 @@ class JointPGD(Evading):
         )
         self.horizon = fraction(horizon, "attack.horizon", above=True)
 
+    def step_rule(self) -> StepRule:
+        """Toward the end that was found, no number farther than the step size."""
+        sizes = map(self.size_at, count())
+
+        def toward(move: Tensor, memory: Tensor | None) -> tuple[Tensor, None]:
+            return (move / next(sizes)).clamp(-1, 1), None
+
+        return toward
+
     def combine(self, answer: Gradient, hiding: Gradient, point: Tensor, ball: Ball) -> Tensor:
-        """The weighted sum w u + (1 - w) v."""
+        """The best move d."""
         assert isinstance(ball, LinfBall)
         far = self.horizon * self.eps
         down, up = (ball.low - point).clamp(min=-far), (ball.high - point).clamp(max=far)
-        apart = (answer.grad - hiding.grad).flatten(1)
-        low = torch.zeros_like(answer.loss)
-        high = torch.ones_like(low)
+
+        def ahead(weight: Tensor) -> tuple[Tensor, Tensor]:
+            """Best move at these weights, and by how much the answer's margin leads after it."""
+            mixed = hiding.grad.lerp(answer.grad, per_image(weight))
+            mixed = mixed.where(mixed != 0, both)  # what one margin leaves open helps the other
+            move = up.where(mixed > 0, down).where(mixed != 0, 0.0)
+            return move, gap + (apart * move).flatten(1).sum(1)
+
+        gap, apart = answer.loss - hiding.loss, answer.grad - hiding.grad
+        both = answer.grad + hiding.grad
+        low = torch.zeros_like(gap)
+        high = torch.ones_like(gap)
         for _ in range(_HALVINGS):
             weight = (low + high) / 2
-            mixed = hiding.grad.lerp(answer.grad, per_image(weight))
-            move = up.where(mixed > 0, down).where(mixed != 0, 0.0).flatten(1)
-            slope = answer.loss - hiding.loss + (apart * move).sum(1)
-            low, high = weight.where(slope < 0, low), weight.where(slope >= 0, high)
-        return hiding.grad.lerp(answer.grad, per_image((low + high) / 2))
+            _, lead = ahead(weight)
+            low, high = weight.where(lead < 0, low), weight.where(lead >= 0, high)
+        # The optimum lies between the two ends at which one margin or the other is ahead.
+        (short, behind), (long, before) = ahead(low), ahead(high)
+        share = (-behind / (before - behind).clamp(min=1e-30)).clamp(0, 1)
+        return short.lerp(long, per_image(share))
