@@ -48,7 +48,7 @@ class Loaded(SplitData):
 
 
 def shield(checkpoint: str = "nowhere.ckpt", **settings: Any) -> Shield:
-    defaults = {"taps": TAPS, "width": 16, "steps": 3}
+    defaults = {"taps": TAPS, "hidden": 16, "steps": 3}
     return Shield("shield", checkpoint, **defaults | settings)
 
 
@@ -125,7 +125,7 @@ def test_the_detector_of_the_answered_class_scores(trained: Shield) -> None:
 def test_network_is_one_perceptron_per_class_on_moments() -> None:
     """Against NumPy, class by class and image by image."""
     torch.manual_seed(0)
-    network = ShieldNetwork({"a": (3, 5, 4), "b": (7,)}, classes=3, width=6).double().eval()
+    network = ShieldNetwork({"a": (3, 5, 4), "b": (7,)}, classes=3, hidden=6).double().eval()
     clean = {"a": torch.randn(40, 3, 5, 4).double() * 3 + 1, "b": torch.randn(40, 7).double()}
     clean["a"][:, 2] = 0.5  # a channel that never varies
     network.standardise(network.describe(clean))
@@ -155,7 +155,7 @@ def test_network_is_one_perceptron_per_class_on_moments() -> None:
 
 
 def test_classes_have_detectors_of_their_own() -> None:
-    network = ShieldNetwork({"a": (3, 5, 4)}, classes=3, width=6)
+    network = ShieldNetwork({"a": (3, 5, 4)}, classes=3, hidden=6)
     network.standardise(torch.randn(9, 6))
     network({"a": torch.rand(8, 3, 5, 4)})[:, 1].sum().backward()
     for weight in (network.second, network.third, network.first.weight.unflatten(0, (3, 6))):
@@ -388,7 +388,7 @@ def test_a_class_with_too_few_clean_images(left: int, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
-        ({"width": 0}, "width"),
+        ({"hidden": 0}, "hidden"),
         ({"eps": 0}, "eps"),
         ({"eps": "2/256", "eps_first": "4/256"}, "eps_first"),
         ({"steps": 0}, "steps"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from medrobust.defense.base import Purifier
@@ -27,7 +28,7 @@ class Shield(LearnedDetector):
         checkpoint: file of the weights.
         seed: seed of the training.
         taps: layers, seen together.
-        width: hidden units of each of a detector's two layers.
+        hidden: units of each of a detector's two layers.
         eps_first: L∞ budget of the training's attack in its first epoch.
         eps: in its last epoch; between them it grows in equal parts.
         steps: of the training's attack.
@@ -44,7 +45,7 @@ class Shield(LearnedDetector):
         seed: int = 0,
         *,
         taps: Sequence[str],
-        width: int = 128,
+        hidden: int = 128,
         eps_first: float | str = "1/256",
         eps: float | str = "16/256",
         steps: int = 10,
@@ -54,7 +55,7 @@ class Shield(LearnedDetector):
         fits: str | None = None,
     ) -> None:
         super().__init__(name, checkpoint, seed, taps=taps, cushion=cushion, tnr=tnr, fits=fits)
-        self.width = whole(width, "defense.width", low=1)
+        self.hidden = whole(hidden, "defense.hidden", low=1)
         self.eps = fraction(eps, "defense.eps", above=True)
         self.eps_first = fraction(eps_first, "defense.eps_first", high=self.eps, above=True)
         self.steps = whole(steps, "defense.steps", low=1)
@@ -64,15 +65,18 @@ class Shield(LearnedDetector):
         self.classes = 0
         self.network: ShieldNetwork | nn.Identity = nn.Identity()
 
+    @torch.no_grad()
     def meet(self, victim: Victim, datamodule: Any) -> None:
-        """Note the shapes of the taps' outputs and the number of classes."""
+        """Note the shapes of the taps' outputs and the number of the victim's classes."""
         super().meet(victim, datamodule)
-        self.classes = datamodule.num_classes
+        side = datamodule.size
+        blank = torch.zeros(1, datamodule.channels, side, side, device=victim.mean.device)
+        self.classes = victim(blank).shape[1]
 
     def build(self, channels: int) -> None:
         """One detector per class."""
         shapes = {tap: self.shapes[tap] for tap in self.taps}
-        self.network = ShieldNetwork(shapes, classes=self.classes, width=self.width)
+        self.network = ShieldNetwork(shapes, classes=self.classes, hidden=self.hidden)
 
     def training_module(self, setup: TrainingSetup) -> DefenseModule:
         """Trains the detectors against PGD on them."""

@@ -24,7 +24,7 @@ class ShieldNetwork(nn.Module):
     Args:
         shapes: of the taps' outputs, {tap: (C, ...)}.
         classes: K.
-        width: hidden units of each detector's layers.
+        hidden: units of each of a detector's two layers.
     """
 
     centre: Tensor
@@ -32,7 +32,7 @@ class ShieldNetwork(nn.Module):
     standardised: Tensor
 
     def __init__(
-        self, shapes: Mapping[str, Sequence[int]], *, classes: int, width: int = 128
+        self, shapes: Mapping[str, Sequence[int]], *, classes: int, hidden: int = 128
     ) -> None:
         super().__init__()
         self.taps = tuple(shapes)
@@ -41,13 +41,13 @@ class ShieldNetwork(nn.Module):
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("spread", torch.ones(size))
         self.register_buffer("standardised", torch.tensor(False))
-        self.first = nn.Linear(size, classes * width)
-        self.second = nn.Parameter(torch.empty(classes, width, width))
-        self.third = nn.Parameter(torch.empty(classes, width, 1))
-        self.second_bias = nn.Parameter(torch.zeros(classes, 1, width))
+        self.first = nn.Linear(size, classes * hidden)
+        self.second = nn.Parameter(torch.empty(classes, hidden, hidden))
+        self.third = nn.Parameter(torch.empty(classes, hidden, 1))
+        self.second_bias = nn.Parameter(torch.zeros(classes, 1, hidden))
         self.third_bias = nn.Parameter(torch.zeros(classes, 1, 1))
         for weight in (self.second, self.third):
-            nn.init.uniform_(weight, -1 / math.sqrt(width), 1 / math.sqrt(width))
+            nn.init.uniform_(weight, -1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
 
     def describe(self, features: Mapping[str, Tensor]) -> Tensor:
         """Numbers that the detectors see, as they come: (N, D)."""
@@ -77,10 +77,10 @@ class ShieldNetwork(nn.Module):
         missing = max(0, SMALLEST_BATCH - count) if count and not self.training else 0
         if missing:  # few rows would be summed in another order
             numbers = torch.cat([numbers, numbers[:1].detach().expand(missing, -1)])
-        hidden = F.silu(self.first(((numbers - self.centre) / self.spread).arcsinh()))
-        hidden = hidden.unflatten(1, (len(self.second), -1)).transpose(0, 1)  # (K, N, width)
-        hidden = F.silu(hidden @ self.second + self.second_bias)
-        return (hidden @ self.third + self.third_bias)[:, :count, 0].t()
+        seen = F.silu(self.first(((numbers - self.centre) / self.spread).arcsinh()))
+        seen = seen.unflatten(1, (len(self.second), -1)).transpose(0, 1)  # (K, N, hidden)
+        seen = F.silu(seen @ self.second + self.second_bias)
+        return (seen @ self.third + self.third_bias)[:, :count, 0].t()
 
 
 def moments(features: Tensor) -> Tensor:
