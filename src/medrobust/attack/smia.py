@@ -1,5 +1,6 @@
 """SMIA: the stabilised medical image attack."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -154,13 +155,14 @@ class _Pair(Objective):
 
     def _point(self, prediction: Prediction) -> Prediction:
         """The prediction of the first half."""
-        fields: dict[str, Any] = {
-            name: value if value is None else self._half(value, 0)
-            for name, value in vars(prediction).items()
-            if name != "features"
-        }
-        features = {tap: self._half(value, 0) for tap, value in prediction.features.items()}
-        return Prediction(**fields, features=features)
+        fields = {name: self._first(value) for name, value in vars(prediction).items()}
+        return Prediction(**fields)
+
+    def _first(self, value: Any) -> Any:
+        """The first half of a field; a threshold is everybody's."""
+        if isinstance(value, Mapping):
+            return {name: self._first(item) for name, item in value.items()}
+        return value if value is None or value.ndim == 0 else self._half(value, 0)
 
     def _half(self, value: Tensor, which: int) -> Tensor:
         """(batches * 2 * N, ...) -> (batches * N, ...)."""
