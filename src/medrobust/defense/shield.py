@@ -63,7 +63,7 @@ class Shield(LearnedDetector):
             None if step_size is None else fraction(step_size, "defense.step_size", above=True)
         )
         self.classes = 0
-        self.network: ShieldNetwork | nn.Identity = nn.Identity()
+        self.network: nn.Module = nn.Identity()
 
     @torch.no_grad()
     def meet(self, victim: Victim, datamodule: Any) -> None:
@@ -78,13 +78,19 @@ class Shield(LearnedDetector):
         shapes = {tap: self.shapes[tap] for tap in self.taps}
         self.network = ShieldNetwork(shapes, classes=self.classes, hidden=self.hidden)
 
+    @property
+    def detectors(self) -> ShieldNetwork:
+        """The networks, built."""
+        assert isinstance(self.network, ShieldNetwork)
+        return self.network
+
     def training_module(self, setup: TrainingSetup) -> DefenseModule:
         """Trains the detectors against PGD on them."""
         return ShieldModule(self, setup)
 
     def clean_logits(self, features: Mapping[str, Tensor]) -> Tensor:
         """S of every class (N, K) from tapped features, higher = more like its clean images."""
-        found: Tensor = self.network(features)
+        found: Tensor = self.detectors(features)
         return found
 
     def anomaly(self, seen: Seen) -> Tensor:

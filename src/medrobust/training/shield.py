@@ -47,6 +47,8 @@ class ShieldModule(DefenseModule):
     """
 
     defense: "Shield"
+    of_clean: Tensor
+    of_attacked: Tensor
 
     def __init__(self, defense: "Shield", setup: TrainingSetup) -> None:
         super().__init__(defense, setup)
@@ -62,7 +64,7 @@ class ShieldModule(DefenseModule):
     def on_fit_start(self) -> None:
         """Standardise the features by the clean training images, unless that is done."""
         super().on_fit_start()
-        network = self.defense.network
+        network = self.defense.detectors
         if network.standardised:  # loaded, where an interrupted training goes on
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -118,8 +120,8 @@ class ShieldModule(DefenseModule):
         with torch.no_grad():
             both = torch.cat([batch.image, attacked])
             seen = how.look(both, victim, seeds=seeds.repeat(2))
-            numbers = how.network.describe(seen.features)
-        clean, dirty = how.network.detect(numbers).chunk(2)
+            numbers = how.detectors.describe(seen.features)
+        clean, dirty = how.detectors.detect(numbers).chunk(2)
         return clean, dirty
 
     def _loss(self, clean: Tensor, attacked: Tensor, labels: Tensor, aims: Tensor) -> Tensor:
