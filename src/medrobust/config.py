@@ -57,12 +57,10 @@ def _short(*nodes: Any) -> str:
 
 def _rms(value: float | str, data: DictConfig | None) -> float:
     """L2 norm of an image whose numbers have this root mean square; null data: 3 x 224 x 224."""
-    size = 224 if data is None else data.size
-    channels = None if data is None else data.channels
-    if channels is None:
-        kind = None if data is None else get_class(data._target_)
-        channels = getattr(kind, "native_channels", 3)
-    return fraction(value, "root mean square") * (channels * size**2) ** 0.5
+    size, channels = (224, 3) if data is None else (int(data.size), data.channels)
+    if data is not None and channels is None:
+        channels = getattr(get_class(data._target_), "native_channels", 3)
+    return fraction(value, "root mean square") * (int(channels or 3) * size**2) ** 0.5
 
 
 def register() -> None:

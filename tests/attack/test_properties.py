@@ -54,7 +54,9 @@ ATTACKS: dict[str, Make] = {
     "vmi_fgsm": lambda eps, steps=5, **rest: VMIFGSM(eps, steps=steps, neighbours=3, **rest),
     "sini_fgsm": lambda eps, steps=5, **rest: SINIFGSM(eps, steps=steps, copies=3, **rest),
     "smia": lambda eps, steps=5, **rest: SMIA(eps, steps=steps, **rest),
-    "decayed_pgd": lambda eps, steps=5, **rest: DecayedPGD(eps, steps=steps, after=[4], **rest),
+    "decayed_pgd": lambda eps, steps=5, **rest: DecayedPGD(
+        eps, steps=steps, after=[max(1, 4 * steps // 5)], **rest
+    ),
     "apgd_ce": lambda eps, steps=5, **rest: APGDCE(eps, steps=steps, **rest),
     "apgd_dlr": lambda eps, steps=5, **rest: APGDDLR(eps, steps=steps, **rest),
 }

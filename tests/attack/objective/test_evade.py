@@ -41,6 +41,7 @@ def test_values(seen: Prediction) -> None:
     assert Undetected().toward(silent, 1 - y).tolist() == [False, True, False]
     with pytest.raises(ValueError, match="threat=adaptive"):
         Undetected().away(Prediction(seen.logits), y)
+    assert seen.score is not None
     nan = Prediction(seen.logits, score=seen.score * torch.nan, threshold=seen.threshold)
     assert not Undetected().away(nan, y).any()
 

@@ -95,7 +95,9 @@ def test_a_drawing_has_a_panel_per_detector(sweep: Source) -> None:
     (made,) = Roc(name="roc").draw(sweep)
     axes = made.canvas.axes
     assert [a.get_title() for a in axes[:4]] == ["kd", "shield", "maha", "lid"]
-    said = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    legend = axes[0].get_legend()
+    assert legend is not None
+    said = [text.get_text() for text in legend.get_texts()]
     assert [text.split(":")[0] for text in said] == ["aegis/pgd", "aegis/wb, adaptive"]
     (bars,) = ScoreHistograms(name="scores").draw(sweep)
     assert len(bars.canvas.axes) == 8

@@ -100,7 +100,7 @@ class ScoreHistograms(Figure):
         for part, colour in zip(sets, (_CLEAN, _STOPPED, _THROUGH), strict=True):
             axes.hist(
                 np.clip(part, low, high),
-                bins=np.linspace(low, high, self.bins + 1),
+                bins=np.linspace(low, high, self.bins + 1).tolist(),
                 weights=np.full(len(part), 1 / count),
                 color=colour,
                 alpha=0.6,
