@@ -288,7 +288,7 @@ def test_joint_beats_wb_and_wb_beats_an_oblivious_attack() -> None:
     detector.eval()
     with torch.no_grad():
         assert detector(attacked, victim, seeds=seeds).abstain.float().mean() > 0.9  # type: ignore[union-attr]
-    adaptive, bare, eps, steps = Adaptive()(victim, detector), VictimSurrogate(victim), 10 / 255, 30
+    adaptive, bare, eps, steps = Adaptive()(victim, detector), VictimSurrogate(victim), 16 / 255, 25
 
     def undetected(surrogate: Surrogate, attack: PGD) -> float:
         found = attack(surrogate, x, y, seeds=seeds)
@@ -299,12 +299,11 @@ def test_joint_beats_wb_and_wb_beats_an_oblivious_attack() -> None:
 
     oblivious = undetected(bare, PGD(eps, steps=steps))
     wb = undetected(adaptive, PGD(eps, steps=steps, objective=WB()))
-    wb_d = undetected(adaptive, DecayedPGD(eps, steps=steps, after=[15], objective=WB()))
+    wb_d = undetected(adaptive, DecayedPGD(eps, steps=steps, after=[12], objective=WB()))
     rates = {name: undetected(adaptive, kind(eps, steps=steps)) for name, kind in KINDS.items()}
-    print(oblivious, wb, wb_d, rates)
-    assert rates["joint"] >= max(wb, wb_d) + 0.1
+    assert rates["joint"] >= max(wb, wb_d) + 0.3  # the weight of WB is that of its score's units
     assert rates["joint"] >= max(rates.values()) - 0.02
-    assert wb > oblivious
+    assert wb > oblivious + 0.05
 
 
 def test_oblivious_attacks_stop_early_when_they_fool_alone(rows: Rows) -> None:
