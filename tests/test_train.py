@@ -89,6 +89,7 @@ def test_a_victim_from_the_command_line(tmp_path: Path) -> None:
     assert "overwrite=true" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_defense_from_the_command_line(tmp_path: Path) -> None:
     overrides = [
         "defense=comdefend", "data=dermamnist", "data.phantom=true", "data.phantom_n=100",

@@ -1,0 +1,60 @@
+"""One training, from a composed config to its checkpoint: of a victim, or of a defense."""
+
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from medrobust.data.base import MedicalDataModule
+from medrobust.evaluation.parts import train_command
+from medrobust.model.checkpoint import TrainedVictim, load_victim
+from medrobust.training.defense import train_defense
+from medrobust.training.recipe import recipe_of
+from medrobust.training.train import train
+
+_PARTS = ("optimizer", "scheduler", "trainer", "logger")
+_WORDS = (
+    *("checkpoint", "seed", "early_stopping", "resume"),
+    *("overwrite", "deterministic", "progress_bar"),
+)
+
+
+def run_training(config: DictConfig) -> None:
+    """Train what the config names: its defense if there is one, else its victim.
+
+    Args:
+        config: what `conf/train.yaml` composes to.
+    """
+    data = instantiate(config.data)
+    how: dict[str, Any] = {
+        "data": data,
+        **{key: instantiate(config[key]) for key in _PARTS},
+        **{key: config[key] for key in _WORDS},
+    }
+    if config.get("defense") is None:
+        train(
+            model=lambda classes: instantiate(config.model, num_classes=classes),
+            objective=instantiate(config.objective),
+            recipe=recipe_of(config),
+            **how,
+        )
+    else:
+        train_defense(
+            defense=lambda: instantiate(config.defense),
+            victim=lambda: _victim(config, data),
+            recipe=recipe_of(config, parts=()),
+            **how,
+        )
+
+
+def _victim(config: DictConfig, data: MedicalDataModule) -> TrainedVictim:
+    """The victim that a defense is trained for."""
+    job = HydraConfig.get()
+    choices, overrides = dict(job.runtime.choices), list(job.overrides.task)
+    return load_victim(
+        config.victim_path,
+        train_command=train_command(choices, overrides, config.victim_seed),
+        num_classes=data.num_classes,
+        data_digest=data.manifest.digest,
+    )
