@@ -231,6 +231,21 @@ def test_batch_size_is_not_science(run: Run, root: Path) -> None:
     assert numbers([first]) == numbers([second])
 
 
+@pytest.mark.slow
+def test_a_sweep_on_two_devices_writes_the_rows_of_one(root: Path) -> None:
+    """From the shell, with the processes that each sweep starts by itself."""
+    written = []
+    for devices in (1, 2):
+        command = script("evaluate.py", *MATRIX, f"trainer.devices={devices}", root=root)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, done.stderr
+        written.append((numbers(rows(root)), (latest(root) / "table.csv").read_bytes()))
+        shutil.rmtree(root / "outputs")
+    assert len(written[0][0]) == 6
+    assert written[0] == written[1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [(0, 2, 3)])
 def test_killed_sweeps_lose_nothing(run: Run, root: Path, kills: tuple[int, ...]) -> None:
     """kill -9 once so many rows are there; the last run then ends as an uninterrupted one."""

@@ -51,7 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def call(name: str, *overrides: str) -> Path:
         GlobalHydra.instance().clear()
         words = [f"experiment=medrdf/{name}", f"paths.root={tmp_path}", *COMMON, *overrides]
-        words.append("+hydra.callbacks.table.formats=[md]")
+        words.append("+hydra.callbacks.table.formats=[md,png]")
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", *words])
         status = 0
         try:

@@ -114,7 +114,15 @@ def test_a_stopped_sweep_leaves_no_process(app: Path, launcher: tuple[str, ...])
     command = [sys.executable, "app.py", "-m", *launcher, "attack=a,b", "seconds=100"]
     environment = {**os.environ, "TMPDIR": str(app / "tmp")}
     with (app / "log").open("wb") as log:
-        sweep = subprocess.Popen(command, cwd=app, env=environment, stdout=log, stderr=log)
+        sweep = subprocess.Popen(
+            command,
+            cwd=app,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            # A shell's background job ignores SIGINT, and so would all that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         deadline = time.monotonic() + 60
         while len(pids := [path.read_text() for path in app.glob("out/*/*/pid")]) < 2:
             assert sweep.poll() is None, (app / "log").read_text()
