@@ -9,9 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 _DATA_PLACES = ("root", "manifests", "file", "md5", "download", "workers", "cache_bytes")
 
 
-def recipe_of(
-    config: DictConfig, parts: Sequence[str] = ("model", "objective")
-) -> dict[str, Any]:
+def recipe_of(config: DictConfig, parts: Sequence[str] = ("model", "objective")) -> dict[str, Any]:
     """The part of a training config that can change a weight: no paths, devices or loggers.
 
     Args:
