@@ -16,7 +16,8 @@ from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.maps import MapsRequest, bare_maps, defended_maps
 from medrobust.evaluation.stream import defender_seeds
-from medrobust.result.maps import Maps, MapsError
+from medrobust.result.arrays import ArraysError
+from medrobust.result.maps import Maps
 from medrobust.rng import fold_in
 from medrobust.threat.oblivious import Oblivious
 
@@ -147,7 +148,7 @@ def test_what_is_wanted_is_compared_with_what_is_there(tmp_path):
     assert not MapsRequest(("1",), 4).met_by(path)
     path.write_bytes(path.read_bytes()[:-200])
     assert not MapsRequest(TAPS, 4).met_by(path)
-    with pytest.raises(MapsError, match=r"a\.maps\.npz is damaged.*delete it"):
+    with pytest.raises(ArraysError, match=r"a\.maps\.npz is damaged.*delete it"):
         Maps.read(path)
     assert Maps.read(tmp_path / "none") is None
 

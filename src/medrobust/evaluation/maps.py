@@ -15,7 +15,8 @@ from medrobust.evaluation.predict import Answers
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.model.victim import Victim
 from medrobust.number import whole
-from medrobust.result.maps import Maps, MapsError, Side
+from medrobust.result.arrays import ArraysError
+from medrobust.result.maps import Maps, Side
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class MapsRequest:
         """Whether a file holds what is asked for; a damaged one does not."""
         try:
             found = Maps.read(path)
-        except MapsError:
+        except ArraysError:
             return False
         return found is not None and (found.taps, found.wanted) == (self.taps, self.images)
 

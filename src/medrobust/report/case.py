@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust.report.figure.base import FigureError, Source
-from medrobust.result.maps import Maps, MapsError, Side
+from medrobust.result.arrays import ArraysError
+from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def recorded(source: Source, taps: Sequence[str] = ()) -> list[Recorded]:
     for row in source.rows:
         try:
             maps = Maps.read(source.beside(row, "maps.npz"))
-        except MapsError as error:
+        except ArraysError as error:
             raise FigureError(str(error)) from None
         if maps is None or row.cell["attack"] == "none":
             continue

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medrobust.report.figure.base import FigureError, Source, several
+from medrobust.result.arrays import ArraysError
 from medrobust.result.row import CELL, Row
-from medrobust.result.scores import Scores, ScoresError
+from medrobust.result.scores import Scores
 
 APART = tuple(axis for axis in CELL if axis not in ("attack", "threat", "surrogate", "defense"))
 
@@ -67,7 +68,7 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
             continue
         try:
             scores = Scores.read(source.beside(row, "scores.npz"))
-        except ScoresError as error:
+        except ArraysError as error:
             raise FigureError(str(error)) from None
         if scores is None or not scores.changed:
             continue

@@ -1,7 +1,5 @@
 """What a few images of a cell look like inside the network, for figures."""
 
-import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,15 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.result.store import write_atomically
+from medrobust.result.arrays import read_arrays, write_arrays
 
-FORMAT = 1
+KIND = "maps 1"
 SIDES = ("clean", "adversarial")
 _MAPS = ("victim", "defended")
-
-
-class MapsError(ValueError):
-    """A file of maps that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,6 @@ class Maps:
     def write(self, path: Path) -> None:
         """Write a compressed NumPy archive, whole or not at all; the same maps, the same bytes."""
         arrays: dict[str, Any] = {
-            "format": np.array(FORMAT),
             "ids": np.array(self.ids, dtype=str),
             "labels": self.labels,
             "classes": np.array(self.classes, dtype=str),
@@ -84,26 +77,18 @@ class Maps:
                     arrays |= {f"{name}.{item.name}.{tap}": value[tap] for tap in self.taps}
                 else:
                     arrays[f"{name}.{item.name}"] = value
-        file = io.BytesIO()
-        np.savez_compressed(file, **arrays)
-        write_atomically(path, file.getvalue())
+        write_arrays(path, KIND, arrays)
 
     @classmethod
     def read(cls, path: Path) -> "Maps | None":
         """What `write` left, or None when there is no such file.
 
         Raises:
-            MapsError: the file is damaged, or of another format.
+            ArraysError: the file is damaged, or of another format.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError:
+        arrays = read_arrays(path, KIND)
+        if arrays is None:
             return None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise MapsError(f"{path} is damaged ({error}); delete it and run again") from None
-        if int(arrays.get("format", -1)) != FORMAT:
-            raise MapsError(f"{path} holds no maps of format {FORMAT}; delete it and run again")
         taps = tuple(map(str, arrays["taps"]))
         sides = []
         for name in SIDES:

@@ -1,7 +1,5 @@
 """The scores that a detector gave the images of a cell, for figures."""
 
-import io
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,13 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.result.store import write_atomically
+from medrobust.result.arrays import read_arrays, write_arrays
 
-FORMAT = 1
-
-
-class ScoresError(ValueError):
-    """A file of scores that cannot be read."""
+KIND = "scores 1"
 
 
 @dataclass(frozen=True)
@@ -41,26 +35,18 @@ class Scores:
     def write(self, path: Path) -> None:
         """Write a NumPy archive, whole or not at all; the same scores, the same bytes."""
         arrays: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
-        file = io.BytesIO()
-        np.savez_compressed(file, format=np.array(FORMAT), **arrays)
-        write_atomically(path, file.getvalue())
+        write_arrays(path, KIND, arrays)
 
     @classmethod
     def read(cls, path: Path) -> "Scores | None":
         """What `write` left, or None when there is no such file.
 
         Raises:
-            ScoresError: the file is damaged, or of another format.
+            ArraysError: the file is damaged, or of another format.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError:
+        arrays = read_arrays(path, KIND)
+        if arrays is None:
             return None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ScoresError(f"{path} is damaged ({error}); delete it and run again") from None
-        if int(arrays.get("format", -1)) != FORMAT:
-            raise ScoresError(f"{path} holds no scores of format {FORMAT}; delete it and run again")
         values: dict[str, Any] = {item.name: arrays[item.name] for item in fields(cls)}
         values |= {"threshold": float(values["threshold"]), "changed": bool(values["changed"])}
         return cls(**values)

@@ -12,8 +12,9 @@ from medrobust.report.figure.draw import kinds, parse
 from medrobust.report.figure.roc import Roc, roc
 from medrobust.report.figure.scores import ScoreHistograms, spread
 from medrobust.report.scored import Scored, groups
+from medrobust.result.arrays import ArraysError
 from medrobust.result.row import Row
-from medrobust.result.scores import Scores, ScoresError
+from medrobust.result.scores import Scores
 
 MakeRow = Callable[..., Row]
 
@@ -67,7 +68,7 @@ def test_scores_survive_the_disk(tmp_path: Path) -> None:
     scores.write(path)
     assert path.read_bytes() == first
     path.write_bytes(first[:40])
-    with pytest.raises(ScoresError, match="damaged"):
+    with pytest.raises(ArraysError, match="damaged"):
         Scores.read(path)
 
 
