@@ -1,5 +1,6 @@
 """A small trained classifier with clean splits and attacked images, for tests of detectors."""
 
+import copy
 from functools import cache
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from toys import ToyDataset
 
 from medrobust.attack.pgd import PGD
+from medrobust.defense.detector import Detector
 from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
@@ -99,3 +101,29 @@ def clinic() -> Clinic:
     assert (victim(test.images).argmax(1) == test.labels).float().mean() > 0.95
     assert (victim(attacked).argmax(1) != test.labels).all()
     return Clinic(victim, data, test.images, test.labels, attacked, seeds)
+
+
+def check_gradient(detector: Detector) -> None:
+    """The score's gradient is its slope along a random direction, in float64."""
+    detector, victim = copy.deepcopy(detector).double(), copy.deepcopy(clinic().victim).double()
+    x = clinic().attacked[:6].double().requires_grad_()
+    seeds = torch.arange(6)
+    (grad,) = torch.autograd.grad(detector.proxy(x, victim, seeds=seeds).score.sum(), x)
+    assert (grad.flatten(1).norm(dim=1) > 1e-6).all()
+    generator = torch.Generator().manual_seed(0)
+    way = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        ahead, behind = (
+            detector.proxy(x + step * way, victim, seeds=seeds).score for step in (1e-7, -1e-7)
+        )
+    slope = (ahead - behind) / 2e-7
+    assert torch.isclose((grad * way).sum((1, 2, 3)), slope, rtol=1e-4, atol=1e-5).sum() >= 5
+
+
+def check_bits(detector: Detector) -> None:
+    """An image has the same score in any batch and order, bit for bit."""
+    victim, _, clean, *_ = clinic()
+    with torch.no_grad():
+        whole = detector(clean, victim, seeds=torch.arange(len(clean))).score
+        for rows in (torch.arange(3), torch.tensor([7]), torch.arange(len(clean) - 1, -1, -1)):
+            assert torch.equal(detector(clean[rows], victim, seeds=rows).score, whole[rows])

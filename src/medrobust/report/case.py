@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medrobust.report.figure.base import FigureError, Source
+from medrobust.report.figure.base import Figure, FigureError, Source
 from medrobust.result.arrays import ArraysError
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
@@ -34,6 +34,28 @@ class Recorded:
         cell = self.row.cell
         words = [cell["data"], cell["model"], cell["attack"], cell["defense"]]
         return " · ".join([*words, *([] if cell["threat"] == "oblivious" else [cell["threat"]])])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TapFigure(Figure):
+    """A figure of what was recorded of one layer.
+
+    Attributes:
+        tap: the layer, such as `attention4.map` or `layer1.1`.
+        cases: most cases drawn; none = all that were recorded.
+    """
+
+    tap: str
+    cases: int | None = None
+
+    def check(self) -> None:
+        """Raise `FigureError` when `cases` is no positive number."""
+        if self.cases is not None and (not isinstance(self.cases, int) or self.cases < 1):
+            raise FigureError(f"cases={self.cases!r}, expected a number >= 1, or null for all")
+
+    def drawn(self, cell: "Recorded") -> int:
+        """How many cases of a cell are drawn."""
+        return min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
 
 
 def recorded(source: Source, taps: Sequence[str] = ()) -> list[Recorded]:

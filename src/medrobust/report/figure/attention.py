@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medrobust.report.case import Recorded, answer, bare, recorded, show_image, span
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.case import Recorded, TapFigure, answer, bare, recorded, show_image, span
+from medrobust.report.figure.base import Drawing, Source, canvas, heading
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
@@ -14,24 +14,12 @@ _PANEL, _ACROSS = 1.45, 2  # inches; cases side by side
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention(Figure):
+class Attention(TapFigure):
     """One drawing per attacked cell: for each case image, map of h and map of g.
 
     The upper line is the clean image, the lower the adversarial one. The four maps of a case have
     one scale, so that they can be compared.
-
-    Attributes:
-        tap: the layer whose map is laid over the image, such as `attention4.map`.
-        cases: most cases drawn; none = all that were recorded.
     """
-
-    tap: str
-    cases: int | None = None
-
-    def check(self) -> None:
-        """Raise `FigureError` when `cases` is no positive number."""
-        if self.cases is not None and (not isinstance(self.cases, int) or self.cases < 1):
-            raise FigureError(f"cases={self.cases!r}, expected a number >= 1, or null for all")
 
     def draw(self, source: Source) -> list[Drawing]:
         """One drawing per attacked cell with maps."""
@@ -39,7 +27,7 @@ class Attention(Figure):
         return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
 
     def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
-        count = min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
+        count = self.drawn(cell)
         across = min(_ACROSS, count)
         down = math.ceil(count / across)
         made = canvas(across * (3 * _PANEL + 0.7), down * (2 * _PANEL + 1.0) + 0.5)

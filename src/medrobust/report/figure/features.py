@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medrobust.report.case import Recorded, answer, bare, recorded, show_image, span
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.case import Recorded, TapFigure, answer, bare, recorded, show_image, span
+from medrobust.report.figure.base import Drawing, Source, canvas, heading
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
@@ -13,25 +13,13 @@ _PANEL = 1.5  # inches
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Figure):
+class Features(TapFigure):
     """One drawing per attacked cell: for each case image, map of h and map of g, top to bottom.
 
     The left column is the clean image, the right the adversarial one. A map is the mean over the
     layer's channels; the two maps of a network have one scale, so that what the attack changes
     is seen.
-
-    Attributes:
-        tap: the layer, such as `layer1.1`.
-        cases: most cases drawn; none = all that were recorded.
     """
-
-    tap: str
-    cases: int | None = None
-
-    def check(self) -> None:
-        """Raise `FigureError` when `cases` is no positive number."""
-        if self.cases is not None and (not isinstance(self.cases, int) or self.cases < 1):
-            raise FigureError(f"cases={self.cases!r}, expected a number >= 1, or null for all")
 
     def draw(self, source: Source) -> list[Drawing]:
         """One drawing per attacked cell with maps."""
@@ -39,7 +27,7 @@ class Features(Figure):
         return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
 
     def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
-        count = min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
+        count = self.drawn(cell)
         made = canvas(max(count * (2 * _PANEL + 0.4), 5.5), 3 * _PANEL + 1.6)
         heading(made, self.title or cell.said, cell.row.phantom)
         parts = made.subfigures(1, count, squeeze=False)
