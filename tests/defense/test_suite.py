@@ -378,7 +378,7 @@ def test_gradient_is_the_derivative(name: str, victim: Victim) -> None:
 
 
 TRAINED = {path.stem for path in (CONF / "recipe").glob("*.yaml")} - {"default", "medrdf", "robust"}
-"""Without the victims' recipes. Each defense with weights of its own has a recipe of its name; here its weights are as drawn."""
+"""Each defense with weights of its own has a recipe of its name; here its weights are as drawn."""
 
 
 @pytest.mark.parametrize(
