@@ -9,10 +9,13 @@ from hydra.utils import instantiate
 from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
 from medrobust.attack.cw_linf import CWLinf
+from medrobust.attack.dag import DAG
 from medrobust.attack.decayed_pgd import DecayedPGD
+from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.iterated import Iterated
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.pgd import PGD
+from medrobust.attack.smia import SMIA
 from medrobust.attack.target import FixedClass, LeastLikely, NextClass, RandomClass
 from medrobust.config import register
 
@@ -134,3 +137,18 @@ def test_wb_d_drops_its_step_once() -> None:
     sizes = [attack.size_at(step) for step in range(100)]
     assert sizes == pytest.approx([first] * 50 + [first / 10] * 50)
     assert {plain.size_at(step) for step in range(100)} == {first}
+
+
+SMIA_ROWS = sorted(path.stem for path in (CONF / "attack/smia").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SMIA_ROWS)
+def test_smia_rows_have_ten_iterations_and_the_tasks_radius(name: str) -> None:
+    kinds = {"fgsm": BIM, "pgd": PGD, "deepfool": DeepFool, "dag": DAG, "dev": SMIA, "smia": SMIA}
+    attack = build(f"+attack=smia/{name}", "+eps=5e-5")
+    assert type(attack) is kinds[name]
+    assert isinstance(attack, Iterated | DeepFool)
+    assert (attack.norm, attack.eps, attack.steps) == ("linf", 5e-5, 10)
+    assert attack.target is None
+    if isinstance(attack, SMIA):
+        assert attack.alpha == (0 if name == "dev" else 1)
