@@ -13,7 +13,7 @@ from medrobust.model.pretrained import PretrainedError, normalisation
 from medrobust.model.victim import Victim
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
-CLASSIFIERS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2")
+CLASSIFIERS = ("resnet18", "resnet50", "resnet18_gcn", "resnet50_gcn", "vgg16", "mobilenet_v2")
 
 
 def build(name: str, num_classes: int = 5, **changes: object) -> Victim:

@@ -1,0 +1,64 @@
+"""A residual network with a graph network over the classes in front of its logits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medrobust.model.graph import GraphClassifier, chain
+from medrobust.model.resnet import build as resnet
+from medrobust.model.victim import Victim
+from medrobust.number import whole
+
+
+def build(
+    num_classes: int,
+    *,
+    name: str,
+    network: str,
+    hidden: int = 1024,
+    in_channels: int = 3,
+    small_stem: bool = False,
+    drop_rate: float = 0.0,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    pretrained: bool = False,
+) -> Victim:
+    """A residual network for grades: their graph is a chain, each grade joined to the next.
+
+    Qi et al. 2021, "Stabilized Medical Image Attacks", grade retinopathy by "ResNet-50 integrated
+    with a graph convolutional network (Kipf & Welling)" and say no more: not what the nodes are,
+    nor which are joined. This is ML-GCN's form (Chen et al. 2019), see `GraphClassifier`; joining
+    neighbouring grades is ours.
+
+    Args:
+        num_classes: K grades in order; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        name: name in paths and tables.
+        network: timm's name, such as `resnet50`.
+        hidden: features of a grade between the two graph convolutions, >= 1.
+        in_channels: see `resnet.build`, likewise the others.
+        small_stem: 3×3 stride 1 and no max-pool.
+        drop_rate: dropout before the last layer.
+        mean: per channel, in [0, 1] units.
+        std: per channel, in [0, 1] units.
+        pretrained: start from ImageNet weights.
+
+    Raises:
+        PretrainedError: the weights cannot be had.
+        NumberError: `hidden` is no whole number, or below 1.
+        ValueError: `small_stem` and `pretrained` together.
+    """
+    hidden = whole(hidden, "model.hidden", low=1)
+    victim = resnet(
+        num_classes,
+        name=name,
+        network=network,
+        in_channels=in_channels,
+        small_stem=small_stem,
+        drop_rate=drop_rate,
+        mean=mean,
+        std=std,
+        pretrained=pretrained,
+    )
+    net: Any = victim.network
+    net.fc = GraphClassifier(net.fc.in_features, chain(num_classes), (hidden,))
+    victim.architecture |= {"_target_": f"{__name__}.build", "hidden": hidden}
+    return victim
