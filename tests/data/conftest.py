@@ -13,8 +13,10 @@ from medrobust.data.chest_xray import ChestXRay
 from medrobust.data.covid_ct import COVIDCT
 from medrobust.data.covid_radiography import COVIDRadiography
 from medrobust.data.isic2019 import ISIC2019
+from medrobust.data.kaggle_dr import KaggleDR
 from medrobust.data.kvasir_seg import KvasirSEG
 from medrobust.data.medmnist import MedMNIST
+from medrobust.data.mnist import MNIST
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ CASES = {
     "isic2019": Case(ISIC2019, real="isic2019"),
     "aptos2019": Case(APTOS2019, real="aptos2019_layout_from_eyepacs"),
     "aptos2019_binary": Case(APTOS2019Binary, real="aptos2019_layout_from_eyepacs"),
+    "kaggle_dr": Case(KaggleDR, real="eyepacs"),
+    "mnist": Case(MNIST),
     "chest_xray": Case(ChestXRay, real="chest_xray"),
     "covid_radiography": Case(COVIDRadiography, real="covid19_radiography"),
     "brain_tumor_mri": Case(BrainTumorMRI, real="brain_tumor_mri"),
@@ -65,6 +69,12 @@ def name(request):
 @pytest.fixture
 def case(name):
     return CASES[name]
+
+
+@pytest.fixture(params=[name for name, case in CASES.items() if case.real])
+def real_case(request):
+    """Each dataset in turn of which there are real images."""
+    return CASES[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ pytestmark = pytest.mark.real_data
 
 
 @pytest.fixture
-def module(case, tmp_path):
+def module(real_case, tmp_path):
     if "MEDROBUST_DATA" not in os.environ:
         pytest.skip("MEDROBUST_DATA is not set")
+    case = real_case
     root = Path(os.environ["MEDROBUST_DATA"]) / case.real
     return case.cls(root, tmp_path, **{"size": 32, **case.keys, **case.real_keys})
 

@@ -1,21 +1,16 @@
 """APTOS 2019 blindness detection: diabetic retinopathy in five grades on fundus photographs."""
 
-import re
 from pathlib import Path
 from typing import Final
 
 from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
-from medrobust.data.listing import match_files, read_table
+from medrobust.data.error import Origin
+from medrobust.data.graded import GRADES, draw_graded, patient, read_grades
 from medrobust.data.manifest import Entry
-from medrobust.data.phantom.canvas import paint
-from medrobust.data.phantom.fundus import draw_fundus
-from medrobust.data.phantom.store import class_labels, save_image
 
 _IMAGES: Final = "train_images"
 _TABLE: Final = "train.csv"
-_EYE: Final = re.compile(r"_(left|right)$")
-_GRADES: Final = ("no DR", "mild", "moderate", "severe", "proliferative DR")
+_COLUMNS: Final = ("id_code", "diagnosis")
 
 
 class APTOS2019(MedicalDataModule):
@@ -26,7 +21,7 @@ class APTOS2019(MedicalDataModule):
     """
 
     name = "aptos2019"
-    classes: tuple[str, ...] = _GRADES
+    classes: tuple[str, ...] = GRADES
     origin = Origin(
         source="APTOS 2019, https://www.kaggle.com/competitions/aptos2019-blindness-detection",
         licence="Kaggle competition rules; research only",
@@ -36,21 +31,10 @@ class APTOS2019(MedicalDataModule):
 
     def entries(self) -> list[Entry]:
         """One entry per row of the table, in its order."""
-        table = self.require(self.folder / _TABLE)
-        folder = self.require(self.folder / _IMAGES)
-        grades: dict[str, int] = {}
-        lines: dict[str, int] = {}
-        for line, row in read_table(table, ("id_code", "diagnosis")):
-            name, grade = row["id_code"], row["diagnosis"]
-            if grade not in {str(g) for g in range(len(_GRADES))}:
-                raise DataError(f"{table}, line {line}: diagnosis {grade!r}, expected 0 to 4")
-            if name in lines:
-                raise DataError(f"{table}, line {line}: id_code {name} is there twice")
-            grades[name], lines[name] = int(grade), line
-        files = match_files(table, lines, folder, ".png")
+        table, folder = self.require(self.folder / _TABLE), self.require(self.folder / _IMAGES)
         return [
-            Entry(f"{self.name}/{i}", self.label(g), _EYE.sub("", i), None, (files[i],))
-            for i, g in grades.items()
+            Entry(f"{self.name}/{name}", self.label(grade), patient(name), None, (file,))
+            for name, (grade, file) in read_grades(table, _COLUMNS, folder, ".png").items()
         ]
 
     def label(self, grade: int) -> int:
@@ -59,9 +43,5 @@ class APTOS2019(MedicalDataModule):
 
     def write_phantom(self, folder: Path) -> None:
         """Draw eyes, half of them healthy as in the real set."""
-        grades = class_labels(self.phantom_n, (5, 1.25, 1.25, 1.25, 1.25), seed=0)
-        lines = ["id_code,diagnosis"]
-        for i, pixels in enumerate(paint(draw_fundus, grades, self.size, seed=0)):
-            save_image(folder / _IMAGES / f"{i:012x}.png", pixels)
-            lines.append(f"{i:012x},{grades[i]}")
-        (folder / _TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        names = [f"{i:012x}" for i in range(self.phantom_n)]
+        draw_graded(folder / _IMAGES, names, ".png", folder / _TABLE, _COLUMNS, self.size)

@@ -6,19 +6,21 @@ import pytest
 from medrobust.data.phantom.canvas import chunks, dots, paint, paint_masked, smooth_noise
 from medrobust.data.phantom.chest import draw_chest
 from medrobust.data.phantom.ct import draw_infected, draw_lungs
+from medrobust.data.phantom.digit import draw_digit
 from medrobust.data.phantom.fundus import draw_fundus
 from medrobust.data.phantom.lesion import MAX_CLASSES, draw_lesion
 from medrobust.data.phantom.mri import draw_mri
 from medrobust.data.phantom.polyp import draw_polyp
 
 PAINTERS = {draw_lesion: 8, draw_fundus: 5, draw_chest: 3, draw_mri: 4}
+ALL = PAINTERS | {draw_digit: 10}  # whose classes differ plainly
 MASKED = (draw_polyp, draw_infected, draw_lungs)
 
 
-@pytest.mark.parametrize("draw", PAINTERS)
+@pytest.mark.parametrize("draw", ALL)
 @pytest.mark.parametrize("px", [28, 65])
 def test_drawing_is_repeatable(draw, px):
-    labels = np.arange(16) % PAINTERS[draw]
+    labels = np.arange(16) % ALL[draw]
     images = paint(draw, labels, px, seed=3)
     assert images.dtype == np.uint8
     assert images.shape[:3] == (16, px, px)
