@@ -348,7 +348,7 @@ def test_help_comes_without_heavy_imports(flags: list[str]) -> None:
 def options(group: str) -> list[str]:
     files = (CONF / group).rglob("*.yaml")
     names = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in files]
-    parts = ("noise/", "denoiser/", "target/")  # groups of their own
+    parts = ("noise/", "denoiser/", "estimator/", "target/")  # groups of their own
     return [f"{group}={name}" for name in sorted(names) if not name.startswith(parts)]
 
 

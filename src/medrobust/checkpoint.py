@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,13 @@ def read(
         raise error(f"{path} has format {content['format']}, expected {FORMAT}; train again")
     if content["digest"] != digest({key: content[key] for key in plain}):
         raise error(f"{path} was changed after it was written; delete it and train again")
-    if set(content["meta"]) != {item.name for item in fields(meta)}:
+    known = fields(meta)
+    needed = {item.name for item in known if _required(item)}
+    if not needed <= set(content["meta"]) <= {item.name for item in known}:
         raise error(f"{path} has missing or unknown meta fields; delete it and train again")
     return content
+
+
+def _required(item: "Field[Any]") -> bool:
+    """Whether every checkpoint has it; what has a default may be younger than the checkpoint."""
+    return item.default is MISSING and item.default_factory is MISSING

@@ -43,7 +43,7 @@ from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 
 CONF = Path(__file__).parents[2] / "conf"
-PARTS = ("noise", "denoiser", "cushion")
+PARTS = ("noise", "denoiser", "cushion", "estimator")
 """Folders of conf/defense that hold parts of a defense."""
 FEW = {"n": 16, "n0": 8, "chunk": 40, "steps": 2, "iterations": 6, "width": 0.25}
 """Smaller than in the configs: it changes no property."""

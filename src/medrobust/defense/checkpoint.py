@@ -33,9 +33,11 @@ class DefenseMeta(TrainingMeta):
 
     Attributes:
         victim: fingerprint of the victim that it was trained for; empty when it needs none.
+        queries: images that the victim was asked about, where it was a black box in training.
     """
 
     victim: str = ""
+    queries: int = 0
 
 
 def save_defense(

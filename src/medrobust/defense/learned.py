@@ -152,10 +152,19 @@ class LearnedPurifier(Learned, Purifier):
         return self.restore(x, seeds=seeds)
 
 
+def learners(defense: Defense) -> list[Learned]:
+    """What has to be trained of a defense: itself, or parts of it."""
+    return [part for part in defense.modules() if isinstance(part, Learned)]
+
+
 def training_seconds(defense: Defense) -> float:
     """How long the loaded weights of a defense, and of the parts of it, were trained."""
-    parts = (part.meta for part in defense.modules() if isinstance(part, Learned))
-    return sum(meta.seconds for meta in parts if meta is not None)
+    return sum(part.meta.seconds for part in learners(defense) if part.meta is not None)
+
+
+def training_queries(defense: Defense) -> int:
+    """Images that the victim was asked about in that training, 0 where it was no black box."""
+    return sum(part.meta.queries for part in learners(defense) if part.meta is not None)
 
 
 class LearnedDetector(Learned, Detector):

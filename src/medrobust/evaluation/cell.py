@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from medrobust.defense.learned import Learned, training_seconds
+from medrobust.defense.base import Defense
+from medrobust.defense.learned import learners, training_queries, training_seconds
 from medrobust.evaluation import parts
 from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
@@ -124,9 +125,9 @@ def _row(
     command = parts.train_command(choices, overrides, config.victim_seed)
     victim = parts.victim_of(config, data, command, device)
     defense = instantiate(config.defense).to(device)
-    if isinstance(defense, Learned):
-        of_victim = config.victim_seed if defense.needs_victim else None
-        defense.train_command = parts.defense_command(choices, overrides, defense.seed, of_victim)
+    for learned in learners(defense):
+        of_victim = config.victim_seed if learned.needs_victim else None
+        learned.train_command = parts.defense_command(choices, overrides, learned.seed, of_victim)
     defense.fit(victim, data)
     threat = instantiate(config.threat)
     surrogate = parts.in_precision(threat(victim, defense), config.precision)
@@ -189,7 +190,7 @@ def _row(
             n=len(clean),
             seed=config.seed,
             phantom=data.phantom,
-            metrics=result.measured.values,
+            metrics=result.measured.values | _asked(defense),
             intervals=result.measured.intervals,
             checks=result.checks,
             flags=result.flags,
@@ -214,6 +215,12 @@ def _row(
         store.put(row)
     log_cell(instantiate(config.logger), row, pictures)
     return row, "done"
+
+
+def _asked(defense: Defense) -> dict[str, float]:
+    """Queries of the training of a defense for which the victim was a black box."""
+    queries = training_queries(defense)
+    return {"training_queries": float(queries)} if queries else {}
 
 
 def _known(store: RowStore, row_id: str, rerun: bool) -> Row | None:

@@ -110,7 +110,7 @@ def _command(
     groups: Sequence[str], choices: dict[str, str], overrides: list[str], seeds: list[str]
 ) -> str:
     """train.py with these groups' choices and overrides, and where checkpoints go."""
-    inside = tuple(f"{group}." for group in groups)
+    inside = tuple(f"{group}{mark}" for group in groups for mark in "./")
     words = [f"{group}={choices[group]}" for group in groups]
     words += [
         word

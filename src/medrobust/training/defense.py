@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -13,14 +12,14 @@ from torch import Tensor, nn
 from medrobust.data.base import MedicalDataModule, Sample
 from medrobust.defense.base import Defense
 from medrobust.defense.checkpoint import DefenseMeta, read_meta, save_defense
-from medrobust.defense.learned import Learned
+from medrobust.defense.learned import Learned, learners
 from medrobust.model.victim import Victim
 from medrobust.training.run import Run, reuse, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
 
 
 class NothingToTrainError(TypeError):
-    """The defense has no weights."""
+    """The defense has no weights, or not those of one part."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,11 @@ class DefenseModule(SeededModule):
         )
         self.defense = defense
         self.victim = setup.victim
+
+    @property
+    def queries(self) -> int:
+        """Images that a victim was asked about that is a black box to the training."""
+        return 0
 
     @abstractmethod
     def loss(self, batch: Sample) -> Tensor:
@@ -126,7 +130,7 @@ def train_defense(
     """Train a defense and write the weights of its best validation epoch.
 
     Args:
-        defense: makes the untrained defense.
+        defense: makes the untrained defense; where a part of it learns, that part is trained.
         victim: loads the victim; called for a defense that needs one.
         data: what to train on.
         optimizer: parameters -> optimizer.
@@ -142,18 +146,13 @@ def train_defense(
         is there already is not trained again.
 
     Raises:
-        NothingToTrainError: the defense has no weights.
+        NothingToTrainError: the defense has no weights, or several parts have.
         AlreadyTrainedError: a defense of another recipe or other data is there already.
         RecipeError: the checkpoint to resume from is of another recipe.
         FileNotFoundError: the checkpoint to resume from is not there.
         EmptyTrainingError: no epoch, or no whole batch for each device.
     """
-    learned = defense()
-    if not isinstance(learned, Learned):
-        raise NothingToTrainError(
-            f"{type(learned).__name__} has nothing to train: use it as it is, "
-            f"python evaluate.py defense=…"
-        )
+    learned = _learner(defense())
     checkpoint = Path(checkpoint)
     before = victim() if learned.needs_victim else None
     fingerprint = "" if before is None else before.fingerprint
@@ -172,14 +171,33 @@ def train_defense(
         learned.meet(before, data)
     learned.build(data.channels)
     setup = TrainingSetup(data, optimizer, scheduler, seed, recipe, before)
+    module = learned.training_module(setup)
     return run(
-        learned.training_module(setup),
+        module,
         title=learned.name,
         data=data,
         checkpoint=checkpoint,
         recipe=recipe,
         seed=seed,
-        make_meta=partial(DefenseMeta, victim=fingerprint),
+        make_meta=lambda **fields: DefenseMeta(
+            **fields, victim=fingerprint, queries=module.queries
+        ),
         keep=lambda meta: save_defense(checkpoint, settings, learned.state_dict(), meta),
         **how,
     )
+
+
+def _learner(defense: Defense) -> Learned:
+    """The defense itself, or the only part of it that learns."""
+    found = learners(defense)
+    if not found:
+        raise NothingToTrainError(
+            f"{type(defense).__name__} has nothing to train: use it as it is, "
+            f"python evaluate.py defense=…"
+        )
+    if len(found) > 1:
+        names = ", ".join(part.name for part in found)
+        raise NothingToTrainError(
+            f"{type(defense).__name__} has several parts to train ({names}): train each by itself"
+        )
+    return found[0]
