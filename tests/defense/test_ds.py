@@ -221,7 +221,8 @@ def test_bad_settings_are_refused() -> None:
     for make, settings in (
         (ds, {"sigma": 0}), (ds, {"sigma": 11}), (ds, {"sigma": "x"}), (ds, {"gamma": 0}),
         (ds, {"warm_epochs": -1}), (ds, {"depth": 2}), (zo_ds, {"features": 0}),
-        (zo_ae_ds, {"levels": 0}), (zo_ae_ds, {"code_maps": 0}), (zo_ae_ds, {"encoder_features": 0}),
+        (zo_ae_ds, {"levels": 0}), (zo_ae_ds, {"code_maps": 0}),
+        (zo_ae_ds, {"encoder_features": 0}),
     ):  # fmt: skip
         with pytest.raises(NumberError, match=r"defense\.denoiser\."):
             make(**settings)
