@@ -161,3 +161,17 @@ def test_help_comes_without_heavy_imports() -> None:
         "assert not {'torch', 'rich'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_verify_names_every_damaged_row(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.rows.put(Row("d" * 64, "done", {}))
+    for letter, old, new in (("f", '"n": 0', '"n": 9'), ("d", "{", "[")):
+        path = place.rows.path(letter * 64)
+        path.write_text(path.read_text().replace(old, new, 1))
+    assert place.run("verify") == 1
+    said = capsys.readouterr().out
+    assert f"{'f' * 64}.json is damaged: its checksum does not match; delete it" in said
+    assert f"{'d' * 64}.json is not JSON" in said
+    assert "2 damaged rows" in said
+    assert place.run("prune") == 2  # what they refer to is not known
+    assert len(place.cache.keys()) == 5

@@ -1,6 +1,6 @@
 """The commands `list`, `verify` and `prune`: print, and return the exit status."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from medrobust.cache.prune import damage, doomed, leftovers, remove
 from medrobust.evaluation.cache import TensorCache
 from medrobust.result.lock import LockedError, locked_now
 from medrobust.result.row import Row, RowError
+from medrobust.result.store import RowStore
 
 _SHOWN = 4  # rows named per file
 
@@ -36,11 +37,15 @@ def list_(folder: Path, rows: Sequence[Path]) -> int:
 
 
 def verify(folder: Path, rows: Sequence[Path]) -> int:
-    """Read everything; 1 when something is damaged."""
+    """Read everything, the rows too; 1 when something is damaged."""
     cache = _cache(folder)
-    found = items(cache, _references(rows))
+    broken = {place: RowStore(place).damage() for place in rows}
+    found = items(cache, _references(rows, broken))
     wrong = damage(cache, found)
     console = _console()
+    lost = [message for messages in broken.values() for message in messages.values()]
+    for message in lost:
+        console.print(f"✗ {message}", soft_wrap=True, highlight=False)
     for item in found:
         if item.key in wrong:
             of = "; ".join(_names(item.rows)) or "none"
@@ -51,6 +56,9 @@ def verify(folder: Path, rows: Sequence[Path]) -> int:
             "makes it again, and `prune` removes it.",
             soft_wrap=True,
         )
+    if lost:
+        console.print(f"{len(lost)} damaged rows", soft_wrap=True)
+    if wrong or lost:
         return 1
     console.print(f"{folder}: {_total(found)}, every checksum matches", soft_wrap=True)
     return 0
@@ -113,9 +121,11 @@ def _cache(folder: Path) -> TensorCache:
     return TensorCache(folder)
 
 
-def _references(rows: Sequence[Path]) -> References:
+def _references(
+    rows: Sequence[Path], damaged: Mapping[Path, Collection[str]] | None = None
+) -> References:
     try:
-        return references(rows)
+        return references(rows, damaged)
     except (FileNotFoundError, RowError) as error:
         raise NotDoneError(str(error)) from None
 

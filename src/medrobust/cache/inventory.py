@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,8 +51,14 @@ class Item:
     rows: tuple[Row, ...]
 
 
-def references(folders: Iterable[Path]) -> References:
+def references(
+    folders: Iterable[Path], damaged: Mapping[Path, Collection[str]] | None = None
+) -> References:
     """What the rows in these folders refer to.
+
+    Args:
+        folders: of rows.
+        damaged: ids, by folder, that are left out.
 
     Raises:
         FileNotFoundError: no such folder: then nothing would seem to be referred to.
@@ -63,7 +69,8 @@ def references(folders: Iterable[Path]) -> References:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder of rows; name it with --rows FOLDER")
-        for row in RowStore(folder).rows():
+        store, out = RowStore(folder), (damaged or {}).get(folder, ())
+        for row in store.rows(row_id for row_id in store.ids() if row_id not in out):
             named = {row.fingerprints[name] for name in KEYS if name in row.fingerprints}
             for key in named:
                 found[key].append(row)

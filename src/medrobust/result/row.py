@@ -1,13 +1,14 @@
 """One frozen record per cell of the benchmark."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 
-_ADDED: dict[int, dict[str, Any]] = {1: {"clean_confusion": None}}
-"""Older formats that are still read: what a row of them lacks."""
+_ADDED: dict[int, dict[str, Any]] = {1: {"clean_confusion": None}, 2: {}}
+"""Older formats that are still read: what a row of them lacks. They have no checksum either."""
 
 
 class RowError(ValueError):
@@ -75,8 +76,9 @@ class Row:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """The row as JSON text."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        """The row as JSON text, with a checksum of all the rest."""
+        data = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return json.dumps(data | {"checksum": _checksum(data)}, indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str) -> "Row":
@@ -87,21 +89,32 @@ class Row:
             source: file name for errors.
 
         Raises:
-            RowError: not JSON, another format, or unknown or missing fields.
+            RowError: not JSON, another format, unknown or missing fields, or other content than
+                was written.
         """
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise RowError(f"{source} is not JSON ({error}); delete it, run again") from None
-        if isinstance(data, dict) and data.get("format") in _ADDED:
+        older = isinstance(data, dict) and data.get("format") in _ADDED
+        if older:
             data |= _ADDED[data["format"]] | {"format": FORMAT}
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise RowError(f"{source} is not a row of format {FORMAT}; delete it and run again")
-        names = {item.name for item in fields(cls)}
+        names = {item.name for item in fields(cls)} | (set() if older else {"checksum"})
         if set(data) != names:
             odd = sorted(set(data) ^ names)
             raise RowError(f"{source} has missing or unknown fields {odd}; delete it and run again")
+        if not older and data.pop("checksum") != _checksum(data):
+            raise RowError(
+                f"{source} is damaged: its checksum does not match; delete it and run again"
+            )
         return cls(**data)
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """SHA-256 of plain data as JSON gives it back."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 CELL = ("data", "model", "objective", "threat", "surrogate", "attack", "defense")

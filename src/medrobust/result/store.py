@@ -109,7 +109,19 @@ class RowStore:
 
     def rows(self, ids: Iterable[str] | None = None) -> list[Row]:
         """All rows, or those of `ids` that exist, in the order of `ids` or else by id."""
-        if ids is None:
-            ids = sorted(path.stem for path in self.folder.glob("[!.]*.json"))
-        found = (self.get(row_id) for row_id in dict.fromkeys(ids))
+        found = (self.get(row_id) for row_id in dict.fromkeys(self.ids() if ids is None else ids))
         return [row for row in found if row is not None]
+
+    def ids(self) -> list[str]:
+        """Of all rows, damaged ones too."""
+        return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
+
+    def damage(self) -> dict[str, str]:
+        """What is wrong with rows that cannot be read, by id."""
+        wrong = {}
+        for row_id in self.ids():
+            try:
+                self.get(row_id)
+            except RowError as error:
+                wrong[row_id] = str(error)
+        return wrong
