@@ -21,7 +21,7 @@ from medrobust.attack.objective.margin import Margin
 from medrobust.attack.pgd import PGD
 from medrobust.attack.target import MostLikely, NextClass, Target
 from medrobust.model.victim import Victim
-from medrobust.threat.adaptive import DefendedSurrogate
+from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 CONF = str(Path(__file__).parents[2] / "conf")

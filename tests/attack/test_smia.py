@@ -22,7 +22,7 @@ from medrobust.attack.target import LeastLikely
 from medrobust.metric.perturbation import variance
 from medrobust.model.victim import Victim
 from medrobust.rng import fold_in, normal
-from medrobust.threat.adaptive import DefendedSurrogate
+from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate, VictimSurrogate
 
 CONF = str(Path(__file__).parents[2] / "conf")

@@ -10,7 +10,7 @@ from medrobust.defense.mdda import MDDA, StraightThroughMDDA, resample
 from medrobust.model.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, normal, sample_seeds
-from medrobust.threat.adaptive import DefendedSurrogate
+from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.helpers import small_cnn
 

@@ -1,17 +1,23 @@
 """Randomized smoothing: SciPy's bound, and a linear victim, whose radius has a closed form."""
 
+import numpy as np
 import pytest
 import torch
+from art.estimators.certification.randomized_smoothing import randomized_smoothing as art
+from clinic import clinic
 from helpers import LinearNetwork, small_cnn
 from scipy.stats import binomtest, norm
 from torch import nn
 
+from medrobust.attack.pgd import PGD
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.median import Median
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing, lower_bound
 from medrobust.model.victim import Victim
 from medrobust.number import NumberError
-from medrobust.rng import sample_seeds
+from medrobust.rng import fold_in, sample_seeds
+from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.oblivious import Oblivious
 
 COUNT = 24
 IMAGES = torch.rand(COUNT, 3, 6, 6, generator=torch.Generator().manual_seed(3))
@@ -48,6 +54,65 @@ def plane() -> tuple[Victim, torch.Tensor]:
     network.weight.data = torch.stack([0 * way, way / way.norm() * 0.3], 1)
     victim = Victim(network, mean=[0.5] * 3, std=[0.3] * 3, architecture={}).freeze()
     return victim, victim(IMAGES)[:, 1]
+
+
+class Theirs(art.RandomizedSmoothingMixin):
+    """ART's smoothing of one image, given our noisy copies: `first`, then `then`."""
+
+    def __init__(self, defense, victim, x, seed, sample_size, *copies):
+        super().__init__(sample_size, scale=defense.sigma, alpha=defense.alpha)
+        self.defense, self.victim, self.x, self.seed = defense, victim, x, seed
+        self.copies = list(copies)
+
+    def _noisy_samples(self, x, n=None):
+        copy = torch.arange(*self.copies.pop(0))
+        assert len(copy) == (n or self.sample_size)
+        seeds = fold_in(self.seed.expand(len(copy)), copy)
+        return self.defense.sample(self.x.expand(len(copy), -1, -1, -1), seeds=seeds).numpy()
+
+    def _predict_classifier(self, x, batch_size, training_mode, **kwargs):
+        return self.victim(torch.from_numpy(x)).numpy()
+
+    def _lower_confidence_bound(self, n_class_samples, n_total_samples):
+        """As theirs, two-sided at twice the level; theirs needs statsmodels."""
+        test = binomtest(int(n_class_samples), n_total_samples)
+        return test.proportion_ci(1 - 2 * self.alpha, "exact").low
+
+    def _fit_classifier(self, *args, **kwargs):
+        raise AssertionError
+
+
+def test_answer_and_radius_are_those_of_art(plane):
+    """On the same copies, so few of them that some images are refused and some certified."""
+    (victim, _), n, n0 = plane, 80, 15
+    defense = RandomizedSmoothing(0.5, n, n0=n0, alpha=0.05)
+    found = defense(IMAGES, victim, seeds=SEEDS)
+    radius = found.details["certified_radius"]
+    for i in range(COUNT):
+        of = (defense, victim, IMAGES[i : i + 1], SEEDS[i : i + 1])
+        image = IMAGES[i : i + 1].numpy()
+        answer = Theirs(*of, n, (0, n)).predict(image)[0]
+        assert bool(found.abstain[i]) == (answer.sum() == 0)
+        if answer.any():
+            assert found.label[i] == np.argmax(answer)
+            wanted = Theirs(*of, n0, (n, n + n0), (0, n)).certify(image, n)[1]
+            assert radius[i].item() == pytest.approx(wanted[0], rel=1e-9)
+    assert 0 < found.abstain.sum() < COUNT
+    assert (radius > 0).sum() > 0
+
+
+def test_knowing_the_noise_makes_the_attacker_stronger():
+    """Fewer votes for the true class than against an attack on the bare victim, whatever EOT."""
+    victim, _, images, labels, _, seeds = clinic()
+    x, y, seeds = images[:24], labels[:24], seeds[:24]
+    defense = RandomizedSmoothing(0.25, 100, n0=1)
+    shares = []
+    for threat in (Oblivious(), Adaptive(8), Adaptive(8, eot="probability")):
+        attacked = PGD(10 / 255, steps=8)(threat(victim, defense), x, y, seeds=fold_in(seeds, 1))
+        votes = defense(attacked, victim, seeds=fold_in(seeds, 2)).logits.softmax(1)
+        shares.append(votes.gather(1, y[:, None]).mean().item())
+    assert shares[1] < shares[0] - 0.04
+    assert shares[2] < shares[0] - 0.04
 
 
 def test_radius_follows_the_closed_form(plane):

@@ -15,7 +15,7 @@ from medrobust.defense.network.map_classifier import MapClassifier, as_maps
 from medrobust.defense.network.steady import steady
 from medrobust.number import fraction
 from medrobust.rng import fold_in
-from medrobust.threat.adaptive import DefendedSurrogate
+from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from medrobust.training.defense import DefenseModule, TrainingSetup
 

@@ -1,0 +1,173 @@
+"""Victim and defense as one differentiable thing, with expectation over the defense's noise."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.goal import Goal
+from medrobust.defense.base import Defense
+from medrobust.fingerprint import digest
+from medrobust.model.victim import Victim
+from medrobust.prediction import Prediction
+from medrobust.rng import fold_in
+from medrobust.threat.surrogate import Gradient, Surrogate
+
+
+class DefendedSurrogate(Surrogate):
+    """Victim behind the defense's proxy, with expectation over its randomness (EOT).
+
+    Gradients of the loss are averaged over noise draws, not logits (Athalye et al. 2018): the
+    attacker maximises the expected loss of what the defense will do.
+
+    Args:
+        victim: frozen.
+        defense: its proxy gives exact or straight-through gradients, as it declares.
+        samples: noise draws per step; 1 when the defense is not random.
+        chunk: images × draws that pass at once; bounds memory, changes no result.
+    """
+
+    def __init__(self, victim: Victim, defense: Defense, samples: int, chunk: int) -> None:
+        super().__init__()
+        self.victim, self.defense = victim, defense
+        self.samples = samples if defense.random else 1
+        self.chunk = chunk
+
+    @property
+    def fingerprint(self) -> str:
+        """Of victim, defense and number of draws."""
+        return digest(["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.samples])
+
+    def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
+        """Mean class probabilities over the draws, as log-probabilities; mean score, features."""
+        if self.samples == 1:
+            return self._look(x, fold_in(seeds, 0), taps)
+        total: _Total | None = None
+        features: dict[str, Tensor] = {}
+        for seen in self._spread(x, seeds, taps):
+            total = _Total.of(seen, x).plus(total)
+            for tap, found in seen.features.items():
+                part = _by_draw(found, x).sum(0) / self.samples
+                features[tap] = features[tap] + part if tap in features else part
+        assert total is not None
+        return replace(total.mean(self.samples), features=features)
+
+    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss over the draws; success is of the mean probabilities."""
+        if self.samples == 1:
+            return super().value(x, goal, seeds=seeds)
+        with torch.no_grad():
+            parts = [
+                (_loss(goal, part, x).sum(0), _Total.of(part, x))
+                for part in self._spread(x, seeds, goal.objective.taps)
+            ]
+        losses, totals = zip(*parts, strict=True)
+        return torch.stack(losses).sum(0) / self.samples, self._reached(goal, totals)
+
+    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+        """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
+        if self.samples == 1:
+            return super().value_and_grad(x, goal, seeds=seeds)
+        losses, totals, grad = [], [], torch.zeros_like(x)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            # The generator draws and graphs one chunk at a time; each graph dies with its gradient.
+            for seen in self._spread(leaf, seeds, goal.objective.taps):
+                loss = _loss(goal, seen, x)
+                self._check_gradient(loss)
+                (change,) = torch.autograd.grad(loss.sum(), leaf)
+                grad += change / self.samples
+                losses.append(loss.detach().sum(0) / self.samples)
+                totals.append(_Total.of(seen, x).detached())
+        return Gradient(torch.stack(losses).sum(0), grad, self._reached(goal, totals))
+
+    def values_and_grads(
+        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
+    ) -> list[Gradient]:
+        """Of one forward pass without noise; else a look per goal, all at the same draws."""
+        if self.samples == 1:
+            return super().values_and_grads(x, goals, seeds=seeds)
+        return [self.value_and_grad(x, goal, seeds=seeds) for goal in goals]
+
+    def _reached(self, goal: Goal, totals: Sequence["_Total"]) -> Tensor:
+        """Success of the mean over all draws."""
+        total: _Total | None = None
+        for part in totals:
+            total = part.plus(total)
+        assert total is not None
+        return goal.reached(total.mean(self.samples))
+
+    def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
+        """One draw of the defense's proxy, with the victim's features beside it."""
+        if not taps:
+            return self.defense.proxy(x, self.victim, seeds=seeds)
+        with self.victim.tapped(taps) as caught:
+            seen = self.defense.proxy(x, self.victim, seeds=seeds)
+        return replace(seen, features=caught)
+
+    def _spread(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Iterator[Prediction]:
+        """Predictions of all draws (draws * N, ...), a chunk at a time, one draw after another."""
+        most = max(1, min(self.samples, self.chunk // len(x)))
+        for start in range(0, self.samples, most):
+            draws = min(most, self.samples - start)
+            draw = torch.arange(start, start + draws, device=x.device).repeat_interleave(len(x))
+            copies = x.repeat(draws, *[1] * (x.ndim - 1))
+            noise = fold_in(seeds.repeat(draws), draw)
+            yield self._look(copies, noise, taps)
+
+
+def _by_draw(value: Tensor, x: Tensor) -> Tensor:
+    """(draws * N, ...) -> (draws, N, ...)."""
+    return value.view(-1, len(x), *value.shape[1:])
+
+
+def _loss(goal: Goal, seen: Prediction, x: Tensor) -> Tensor:
+    """Loss of every draw of every image: (draws, N)."""
+    draws = len(seen.logits) // len(x)
+    every = goal.at(torch.arange(len(x), device=x.device).repeat(draws))
+    return _by_draw(every.loss(seen), x)
+
+
+class _Total(NamedTuple):
+    """What the draws of each image sum up to.
+
+    Attributes:
+        mass: logarithms of the sums of class probabilities (N, K[, H, W]).
+        score: (N,), of detectors.
+        threshold: of detectors.
+    """
+
+    mass: Tensor
+    score: Tensor | None
+    threshold: Tensor | None
+
+    @classmethod
+    def of(cls, seen: Prediction, x: Tensor) -> Self:
+        """Of the draws of one look (draws * N, ...)."""
+        mass = _by_draw(seen.logits, x).log_softmax(2).logsumexp(0)  # a sum may underflow
+        score = None if seen.score is None else _by_draw(seen.score, x).sum(0)
+        return cls(mass, score, seen.threshold)
+
+    def plus(self, other: Self | None) -> Self:
+        """Of both."""
+        if other is None:
+            return self
+        both = self.score is not None and other.score is not None
+        score = self.score + other.score if both else None  # type: ignore[operator]
+        return self._replace(mass=self.mass.logaddexp(other.mass), score=score)
+
+    def detached(self) -> Self:
+        """Without the graph."""
+        score = None if self.score is None else self.score.detach()
+        return self._replace(mass=self.mass.detach(), score=score)
+
+    def mean(self, draws: int) -> Prediction:
+        """Log-probabilities of the mean, and the mean score."""
+        score = None if self.score is None else self.score / draws
+        abstain = None if score is None or self.threshold is None else score > self.threshold
+        return Prediction(
+            self.mass - math.log(draws), score=score, threshold=self.threshold, abstain=abstain
+        )

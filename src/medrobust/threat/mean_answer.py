@@ -1,0 +1,54 @@
+"""Expectation over a vote's noise of its answers, instead of their losses."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from medrobust.attack.goal import Goal
+from medrobust.fingerprint import digest
+from medrobust.prediction import Prediction
+from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.surrogate import Gradient, Surrogate
+
+
+class MeanAnswerSurrogate(DefendedSurrogate):
+    """Loss of the mean class probabilities over the draws, instead of the mean loss.
+
+    This is the attack on smoothed classifiers of Salman et al. 2019 ("Provably Robust Deep Learning
+    via Adversarially Trained Smoothed Classifiers", Eq. 5 and 6). A draw's gradient is weighed by
+    its probability of the true class, so that the draws that still vote for it count, where the
+    mean loss is led by those that are fooled already. On toys neither is always the stronger, so
+    a careful evaluation tries both. A detector's score is the mean one too.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the mean-loss surrogate and the rule; where nothing is random both are one."""
+        plain = super().fingerprint
+        return plain if self.samples == 1 else digest(["mean answer", plain])
+
+    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and success of the mean answer."""
+        return Surrogate.value(self, x, goal, seeds=seeds)
+
+    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+        """Loss, its gradient and success of the mean answer."""
+        return Surrogate.value_and_grad(self, x, goal, seeds=seeds)
+
+    def values_and_grads(
+        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
+    ) -> list[Gradient]:
+        """Of several goals, from one forward pass over all draws."""
+        return Surrogate.values_and_grads(self, x, goals, seeds=seeds)
+
+    def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
+        """One chunk of draws; it is computed again for its gradient, so that memory is bounded."""
+        look = super()._look
+        if self.samples == 1 or not torch.is_grad_enabled():
+            return look(x, seeds, taps)
+        found: Prediction = checkpoint(
+            look, x, seeds, taps, use_reentrant=False, preserve_rng_state=False
+        )
+        return found
