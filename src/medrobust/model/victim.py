@@ -4,18 +4,25 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model.conv import SMALLEST_BATCH
-from medrobust.model.fast import accelerated
+from medrobust.model.fast import Folded, accelerated
 
 SMALL_IMAGE = 64 * 64
 """Up to this many pixels the deepest maps are so small that every layer is a product of few rows;
 the whole batch is then filled up to `SMALLEST_BATCH`."""
+
+
+class _Caught(NamedTuple):
+    """What an open `tapped` has seen of the last forward pass, and whether a fast one will do."""
+
+    seen: dict[str, Tensor]
+    fast: bool
 
 
 class Victim(nn.Module):
@@ -53,7 +60,7 @@ class Victim(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
         self._known: tuple[Any, str] | None = None
         self._fast: list[nn.Module] = []  # in a list: no part of the weights; then in bfloat16
-        self._caught: list[dict[str, Tensor]] = []  # of every `tapped` that is open
+        self._caught: list[_Caught] = []  # of every `tapped` that is open
         self._reduced = False
 
     @property
@@ -80,24 +87,28 @@ class Victim(nn.Module):
         missing = max(0, SMALLEST_BATCH - len(x)) if len(x) and whole else 0
         if missing:
             normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
-        if self._caught or not self._fast:
+        if not self._fast or not all(caught.fast for caught in self._caught):
             logits = self.network(normal)
-        elif self._reduced:
+        elif self._reduced and not self._caught:
             half = normal.to(torch.bfloat16, memory_format=torch.channels_last)
             logits = self._fast[1](half).to(x.dtype)
         else:
             logits = self._fast[0](normal.contiguous(memory_format=torch.channels_last))
         for caught in self._caught:
-            for tap, seen in caught.items():
-                caught[tap] = seen[: len(x)]
+            for tap, seen in caught.seen.items():
+                caught.seen[tap] = seen[: len(x)]
         return two_classes(logits)[: len(x)]
 
     def accelerate(self) -> "Victim":
         """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
 
-        `features` keeps to the plain network. Moving the victim drops the copy; one that is there
-        is kept.
+        Moving the victim drops the copy; one that is there is kept.
+
+        Raises:
+            RuntimeError: inside `tapped`, whose modules are chosen already.
         """
+        if self._caught and not self._fast:
+            raise RuntimeError("accelerate() the victim before its features are tapped, not inside")
         self._fast = self._fast or [accelerated(self.network)]
         return self
 
@@ -125,7 +136,8 @@ class Victim(nn.Module):
     def tapped(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
         """Inside, every forward pass leaves the outputs of the named modules in what is yielded.
 
-        Answers come from the plain network then, not from its faster copy.
+        An accelerated victim answers in float32 then; from the plain network if one of them is a
+        convolution that its faster copy has folded into the batch norm behind it.
 
         Args:
             taps: names from `taps`.
@@ -138,19 +150,25 @@ class Victim(nn.Module):
         unknown = [tap for tap in taps if tap not in modules]
         if unknown:
             raise KeyError(f"victim has no tap {unknown}; it has {self.taps}")
+        fast = [dict(copy.named_modules()) for copy in self._fast[:1]]
         caught: dict[str, Tensor] = {}
+        open_now = _Caught(caught, not any(isinstance(f[t], Folded) for f in fast for t in taps))
 
         def catch(tap: str, _module: nn.Module, _inputs: object, output: object) -> None:
             if not isinstance(output, Tensor):
                 raise TypeError(f"tap {tap!r} gives a {type(output).__name__}; tap a part of it")
             caught[tap] = output.clone()  # a later layer may work in place (ReLU, residual sums)
 
-        handles = [modules[tap].register_forward_hook(partial(catch, tap)) for tap in taps]
-        self._caught.append(caught)
+        handles = [
+            named[tap].register_forward_hook(partial(catch, tap))
+            for named in (modules, *fast)
+            for tap in taps
+        ]
+        self._caught.append(open_now)
         try:
             yield caught
         finally:
-            self._caught = [other for other in self._caught if other is not caught]
+            self._caught = [other for other in self._caught if other is not open_now]
             for handle in handles:
                 handle.remove()
 
@@ -173,10 +191,12 @@ class Victim(nn.Module):
         """Inside, an accelerated victim computes in bfloat16; its logits keep the image's dtype.
 
         Raises:
-            RuntimeError: the victim is not accelerated.
+            RuntimeError: the victim is not accelerated, or its features are being tapped.
         """
         if not self._fast:
             raise RuntimeError("only an accelerated victim has reduced precision: accelerate()")
+        if self._caught:
+            raise RuntimeError("reduced_precision() goes around tapped(), not inside it")
         if len(self._fast) == 1:
             with torch.inference_mode(False):  # it stays when the caller's mode has ended
                 self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))

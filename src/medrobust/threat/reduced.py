@@ -39,7 +39,7 @@ class ReducedPrecision(Surrogate):
 
     def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         """Loss, gradient and a guess of success, from bfloat16 passes."""
-        if goal.objective.taps:  # taps are of the plain network: there is no reduced one
+        if goal.objective.taps:  # features come in float32 alone
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
         with self.surrogate.victim.reduced_precision():  # type: ignore[operator,union-attr]
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
