@@ -5,10 +5,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    multilabel_confusion_matrix,
+    roc_auc_score,
+)
 
 from medrobust.evaluation.predict import Answers
-from medrobust.metric.classification import balanced_accuracy, macro_auroc, measure_classification
+from medrobust.metric.classification import (
+    balanced_accuracy,
+    macro_auroc,
+    macro_fpr,
+    measure_classification,
+)
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion, wilson
 
 K, N = 4, 300
@@ -46,8 +56,27 @@ def test_against_scikit_learn(drawn):
     lost = (right & (said != labels)).sum() / right.sum()
     assert found.values["attack_success_rate"] == pytest.approx(lost.item())
     assert "abstention_rate" not in found.values
+    before, after = right.double().mean(), (said == labels).double().mean()
+    decrease = (before - after) / before
+    assert found.values["accuracy_decrease_relative"] == pytest.approx(decrease.item())
     for name, (low, high) in found.intervals.items():
         assert low <= found.values[name] <= high, name
+
+
+def test_false_positives_against_scikit_learn(drawn):
+    labels, _, attacked = drawn
+    labels = labels.clamp(max=2)  # the last class is answered, and never true
+    answer = attacked.argmax(1).masked_fill(torch.arange(N) % 5 == 0, K)  # K abstains
+    counts = np.random.default_rng(0).integers(0, 3, (4, N))
+    found = macro_fpr(answer.numpy(), labels.numpy(), counts.astype(float), K)
+    for row, weight in zip(found, counts, strict=True):
+        pieces = multilabel_confusion_matrix(
+            labels, answer, labels=range(K), sample_weight=weight
+        ).astype(float)
+        wanted = [false / (true + false) for ((true, false), _) in pieces]
+        assert row == pytest.approx(np.mean(wanted))
+    alone = macro_fpr(np.array([0, 1]), np.array([0, 0]), np.ones((1, 2)), 2)
+    assert alone[0] == 0.5  # nobody is outside class 0, half of those outside class 1 are called it
 
 
 def test_abstentions_are_errors_but_no_attack_success(drawn):

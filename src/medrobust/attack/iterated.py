@@ -1,6 +1,8 @@
 """The loop that every iterated gradient attack shares: look, step, project."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -17,6 +19,10 @@ from medrobust.attack.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Gradient, Surrogate
+
+Watcher = Callable[[Tensor, int, Tensor, Tensor], None]
+"""Told of every step: which images moved (M,), the step's number in its restart, counted from 0,
+and the points (M, C, H, W) before and after."""
 
 
 class Iterated(Attack):
@@ -48,6 +54,7 @@ class Iterated(Attack):
     eps: float
     ball: ClassVar[type[Ball]] = LinfBall
     random_start: ClassVar[bool] = False
+    _watchers: tuple[Watcher, ...] = ()
     looks_at_point: bool = True
     """False where `look` sees other images than the point (transformed, ahead of it): then only
     the last point is judged, at the price of one forward pass, or every point with early stop."""
@@ -86,6 +93,15 @@ class Iterated(Attack):
     def size_at(self, step: int) -> float:
         """Length of a step, counted from 0; the same for all unless a subclass has a schedule."""
         return self.step_size
+
+    @contextmanager
+    def watched(self, watcher: Watcher) -> Iterator[None]:
+        """Inside, the watcher is told of every step; no result changes."""
+        self._watchers = (*self._watchers, watcher)
+        try:
+            yield
+        finally:
+            self._watchers = tuple(one for one in self._watchers if one is not watcher)
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Climb once per restart and return the best points."""
@@ -171,6 +187,8 @@ class Iterated(Attack):
                     now, grad = now.at(stay), grad[stay]
             direction, memory = rule(grad, now.memory)
             point = now.ball.project(now.point + self.size_at(step) * direction)
+            for watcher in self._watchers:
+                watcher(now.rows, step, now.point, point)
             now = now._replace(point=point, memory=memory)
         shown, noise = now.ball.shown(now.point), fold_in(now.seeds, self.steps)
         best.offer(now.rows, shown, *surrogate.value(shown, now.goal, seeds=noise))

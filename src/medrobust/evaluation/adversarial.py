@@ -1,7 +1,8 @@
 """Adversarial sets: crafted once per (surrogate, attack, images, seed), then replayed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.base import Attack, AttackError
+from medrobust.attack.iterated import Iterated
 from medrobust.evaluation.blame import watching
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
@@ -17,6 +19,7 @@ from medrobust.evaluation.quantize import quantize as to_eight_bit
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.evaluation.strength import craft_checks
 from medrobust.fingerprint import digest
+from medrobust.metric.perturbation import Course
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class AdversarialSet(NamedTuple):
         checks: attack-strength measurements made on the surrogate.
         queries: int64 (N,), of a black-box attack.
         replayed: it was on disk already.
+        course: int64 (N, 2), of an iterated attack that was watched; see `Course`.
     """
 
     images: ImageSet
@@ -45,6 +49,7 @@ class AdversarialSet(NamedTuple):
     checks: dict[str, float]
     replayed: bool
     queries: Tensor | None = None
+    course: Tensor | None = None
 
 
 def set_key(
@@ -54,6 +59,8 @@ def set_key(
     seed: int,
     eight: bool,
     learned_from: str = "",
+    *,
+    watched: bool = False,
 ) -> str:
     """SHA-256 of everything that the set depends on.
 
@@ -70,6 +77,7 @@ def set_key(
             "quantize": eight,
             "learned_from": learned_from if attack.learns else "",
         }
+        | ({"watched": True} if watched else {})  # without it, the key of a set that lacks a course
     )
 
 
@@ -86,14 +94,16 @@ class _Craft:
         surrogate: what the attacker sees.
         attack: crafts, fitted if it learns.
         quantize: round to 8 bits.
+        watched: note the attack's course, too.
     """
 
     surrogate: Surrogate
     attack: Attack
     quantize: bool
+    watched: bool = False
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """`images`, and `queries` of a black-box attack.
+        """`images`, `queries` of a black-box attack, and `course` of a watched one.
 
         Raises:
             AttackError: the attack broke its contract; names the images.
@@ -101,7 +111,10 @@ class _Craft:
         """
         x = batch.images
         try:
-            with watching(self.surrogate, batch.number, batch.ids):
+            with (
+                watching(self.surrogate, batch.number, batch.ids),
+                self._course(len(x)) as course,
+            ):
                 made, queries = self.attack.craft(
                     self.surrogate, x, batch.labels, seeds=batch.seeds
                 )
@@ -109,7 +122,18 @@ class _Craft:
             raise AttackError(f"{error}; the batch holds {batch.ids}") from None
         if self.quantize:
             made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
-        return {"images": made} | ({} if queries is None else {"queries": queries})
+        found = {"images": made} | ({} if queries is None else {"queries": queries})
+        return found | ({} if course is None else {"course": course.counts})
+
+    @contextmanager
+    def _course(self, count: int) -> Iterator[Course | None]:
+        """Inside, an iterated attack is watched where that was asked for."""
+        if not (self.watched and isinstance(self.attack, Iterated)):
+            yield None
+            return
+        course = Course(count)
+        with self.attack.watched(course):
+            yield course
 
 
 def adversarial_set(
@@ -125,6 +149,7 @@ def adversarial_set(
     shards: "Shards | None" = None,
     advance: Advance = lambda _: None,
     data: Any = None,
+    watched: bool = False,
 ) -> AdversarialSet:
     """Replay the set, or craft and store it.
 
@@ -140,6 +165,7 @@ def adversarial_set(
         shards: processes on several devices; changes no result. None = `device` alone.
         advance: told the number of images after each batch.
         data: datamodule whose training split an attack learns from, if it learns.
+        watched: note the course of an iterated attack, too; the images are the same.
 
     Raises:
         AttackError: the attack broke its budget or gave no numbers; names the batch's images.
@@ -147,14 +173,15 @@ def adversarial_set(
     if attack.learns and data is None:
         raise AttackError(f"{type(attack).__name__} learns from training data; pass `data`")
     learned_from = training_digest(data) if attack.learns else ""
-    key = set_key(surrogate, attack, clean, seed, quantize, learned_from)
+    watched = watched and isinstance(attack, Iterated)
+    key = set_key(surrogate, attack, clean, seed, quantize, learned_from, watched=watched)
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
         seeds = attacker_seeds(seed, clean.ids)
         if attack.learns:
             attack.fit(surrogate, data)
-        work = _Craft(surrogate, attack, quantize)
+        work = _Craft(surrogate, attack, quantize, watched)
         tensors = share_out(
             work,
             clean,
@@ -180,4 +207,5 @@ def adversarial_set(
         entry.meta["checks"],
         replayed,
         entry.tensors.get("queries"),
+        entry.tensors.get("course"),
     )

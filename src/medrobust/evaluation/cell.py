@@ -142,7 +142,8 @@ def _row(
     }
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
-    row_id = digest([FORMAT, cell, fingerprints, {key: config[key] for key in _KEYS}])
+    keys = {key: config[key] for key in _KEYS} | _asked(config)
+    row_id = digest([FORMAT, cell, fingerprints, keys])
     maps = MapsRequest.parse(config.maps)
     if maps is not None:
         maps.check(victim, clean)
@@ -168,6 +169,7 @@ def _row(
             cache=cache,
             shards=shards,
             data=data,
+            perturbation=config.perturbation,
         )
         if maps is not None:  # before the row: a finished one has them
             made = maps.record(
@@ -233,8 +235,13 @@ def _science(config: DictConfig) -> dict[str, Any]:
     """The part of the config that can change a result, resolved."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {name: plain[name] for name in (*_SCIENCE, *_KEYS)}
+    kept = {name: plain[name] for name in (*_SCIENCE, *_KEYS)} | _asked(config)
     return _without(kept)
+
+
+def _asked(config: DictConfig) -> dict[str, bool]:
+    """Further measures that were asked for; without any, a row has the id that it always had."""
+    return {"perturbation": True} if config.perturbation else {}
 
 
 def _without(value: Any) -> Any:

@@ -19,6 +19,7 @@ from medrobust.evaluation.progress import bar
 from medrobust.evaluation.strength import flags
 from medrobust.metric.classification import Measured, measure_classification
 from medrobust.metric.detection import measure_detection
+from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.model.victim import Victim
 from medrobust.result.scores import Scores
@@ -71,6 +72,7 @@ def evaluate(
     cache: TensorCache,
     shards: "Shards | None" = None,
     data: Any = None,
+    perturbation: bool = False,
 ) -> Result:
     """One cell of the benchmark.
 
@@ -88,6 +90,7 @@ def evaluate(
         cache: where adversarial sets and answers are kept.
         shards: processes on several devices; changes no result. None = `device` alone.
         data: datamodule that a learning attack learns from.
+        perturbation: measure how rough the perturbations are and how steady their course, too.
     """
     # What travels to other processes must not carry a bar's hooks.
     watch = surrogate if shards is None else None
@@ -104,6 +107,7 @@ def evaluate(
             shards=shards,
             advance=advance,
             data=data,
+            watched=perturbation,
         )
     with bar("answer", 2 * len(clean), watch=victim if shards is None else None) as advance:
         before, after = (
@@ -124,6 +128,15 @@ def evaluate(
     measured = measure(clean.labels, before, after, classes=classes, seed=seed)
     if attacked.queries is not None:
         measured.values.update(_query_counts(attacked.queries))
+    if perturbation:
+        values, intervals = measure_perturbation(
+            *(clean.images, attacked.images.images),
+            attack.eps if attack.norm == "linf" else None,
+            attacked.course,
+            seed=seed,
+        )
+        measured.values.update(values)
+        measured.intervals.update(intervals)
     scores, cost = None, {}
     if before.score is not None and clean.labels.ndim == 1:
         changed = attacked.checks["linf_max"] > 0

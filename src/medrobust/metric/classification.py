@@ -80,6 +80,16 @@ def measure_classification(
     intervals["balanced_accuracy"] = counted_bootstrap(
         lambda counts: balanced_accuracy(said, true, counts), len(true), seed=seed
     )
+    values["fpr_macro"] = float(macro_fpr(said, true, np.ones((1, len(true))), classes)[0])
+    intervals["fpr_macro"] = counted_bootstrap(
+        lambda counts: macro_fpr(said, true, counts, classes), len(true), seed=seed
+    )
+    if right_before.any():
+        before, after = right_before.double().numpy(), right.double().numpy()
+        values["accuracy_decrease_relative"] = float(1 - after.mean() / before.mean())
+        intervals["accuracy_decrease_relative"] = counted_bootstrap(
+            lambda counts: _decrease(before, after, counts), len(true), seed=seed
+        )
     if len(present) == classes:
         auroc = multiclass_auroc(attacked.probability, labels, num_classes=classes)
         values["auroc"] = auroc.double().item()
@@ -119,6 +129,34 @@ def balanced_accuracy(said: np.ndarray, true: np.ndarray, counts: np.ndarray) ->
     there = counts @ member
     right = counts @ (member & (said == true)[:, None])
     return _mean_where(right, there, there > 0)
+
+
+def macro_fpr(said: np.ndarray, true: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
+    """False-positive rate of each class against the rest, mean over the classes.
+
+    Of the images that are not of a class, the share that is answered with it. A class that all
+    images belong to is left out.
+
+    Args:
+        said: (N,) answers.
+        true: (N,) classes.
+        counts: (R, N), how often each image counts.
+        classes: K; an answer outside, such as an abstention, is no false positive.
+
+    Returns:
+        (R,) in [0, 1].
+    """
+    kinds = np.arange(classes)
+    outside = true[:, None] != kinds
+    negatives = counts @ outside
+    wrong = counts @ (outside & (said[:, None] == kinds))
+    return _mean_where(wrong, negatives, negatives > 0)
+
+
+def _decrease(before: np.ndarray, after: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """1 - accuracy after / accuracy before, (R,); NaN where none was right before."""
+    had, left = counts @ before, counts @ after
+    return 1 - np.divide(left, had, out=np.full(len(had), np.nan), where=had > 0)
 
 
 def macro_auroc(probability: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:

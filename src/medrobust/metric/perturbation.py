@@ -1,10 +1,10 @@
-"""How rough an iterated attack's perturbation is, and how steady its course (SMIA, table 1)."""
+"""How rough perturbations are, and how steady an attack's course (SMIA, tables 1 and 6)."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from medrobust.metric.interval import bootstrap
 
 
 def variance(clean: Tensor, adversarial: Tensor, eps: float) -> Tensor:
@@ -26,24 +26,85 @@ def variance(clean: Tensor, adversarial: Tensor, eps: float) -> Tensor:
     return scaled.flatten(1).var(dim=1, correction=0)
 
 
-def positive_cosines(points: Sequence[Tensor]) -> Tensor:
-    """Share of consecutive steps that point in like directions: cosine above zero.
+class Course:
+    """Counts the consecutive steps of an iterated attack that point in like directions.
+
+    Two steps are alike where their cosine is above zero. Pairs with a step of length zero have no
+    angle and are left out; steps of different restarts are no pair. A `Watcher` of `Iterated`.
+
+    Qi et al. 2021 print the share of "consecutive perturbations" with a positive cosine and do not
+    say whether a perturbation is a step or all that has accumulated. Ours is a step: what has
+    accumulated by two successive steps is nearly the same, and its cosine above zero always.
 
     Args:
-        points: where the attack stood, in order; (N, C, H, W) each.
+        count: N, images of the batch.
+
+    Attributes:
+        alike: int64 (N,), pairs with a positive cosine.
+        pairs: int64 (N,), pairs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.alike = torch.zeros(count, dtype=torch.int64)
+        self.pairs = torch.zeros(count, dtype=torch.int64)
+        self._last = torch.empty(0)
+
+    def __call__(self, rows: Tensor, step: int, before: Tensor, after: Tensor) -> None:
+        """Compare a step with the one before."""
+        move = (after - before).flatten(1)
+        if step == 0:
+            self._last = move.new_zeros(len(self.pairs), move.shape[1])
+        last = self._last[rows]
+        # Signs of sums of products; a zero step has the sum 0, so only its pair must be left out.
+        there = last.ne(0).any(1) & move.ne(0).any(1)
+        alike = there & ((last * move).sum(1, dtype=torch.float64) > 0)
+        places = rows.cpu()
+        self.pairs[places] += there.cpu()
+        self.alike[places] += alike.cpu()
+        self._last[rows] = move
+
+    @property
+    def counts(self) -> Tensor:
+        """`alike` and `pairs`, int64 (N, 2)."""
+        return torch.stack([self.alike, self.pairs], dim=1)
+
+
+def measure_perturbation(
+    clean: Tensor,
+    adversarial: Tensor,
+    eps: float | None,
+    course: Tensor | None,
+    *,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """`perturbation_variance` and `perturbation_cosine` of an adversarial set, with intervals.
+
+    Args:
+        clean: images (N, C, H, W).
+        adversarial: the same images, attacked.
+        eps: L∞ radius of the attack; None = it has none, and so no variance on eps's scale.
+        course: int64 (N, 2), `alike` and `pairs` of a `Course`; None = not an iterated attack. The
+            share is over all pairs of all images.
+        seed: of the bootstrap over images.
 
     Returns:
-        float64 (N,) in [0, 1]. Pairs with a step of length zero have no angle and are left out;
-        NaN for an image without any pair.
-
-    Raises:
-        ValueError: fewer than three points, which is no pair of steps.
+        Values and intervals by name; without what is not defined.
     """
-    if len(points) < 3:
-        raise ValueError(f"{len(points)} points make no pair of steps; expected at least 3")
-    path = torch.stack([point.double().flatten(1) for point in points])
-    steps = path.diff(dim=0)
-    moved = steps.abs().amax(dim=2) > 0
-    pairs = moved[1:] & moved[:-1]
-    alike = (F.cosine_similarity(steps[1:], steps[:-1], dim=2) > 0) & pairs
-    return alike.sum(0).double() / pairs.sum(0)
+    values: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    if eps is not None:
+        rough = variance(clean, adversarial, eps).numpy()
+        values["perturbation_variance"] = float(rough.mean())
+        intervals["perturbation_variance"] = bootstrap(
+            lambda i: float(rough[i].mean()), len(rough), seed=seed
+        )
+    if course is not None and course[:, 1].sum() > 0:
+        counts = course.double().numpy()
+
+        def share(chosen: np.ndarray) -> float:
+            alike, pairs = counts[chosen].sum(0)
+            return float(alike / pairs) if pairs else float("nan")
+
+        values["perturbation_cosine"] = share(np.arange(len(counts)))
+        intervals["perturbation_cosine"] = bootstrap(share, len(counts), seed=seed)
+    return values, intervals
