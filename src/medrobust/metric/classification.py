@@ -85,10 +85,10 @@ def measure_classification(
         lambda counts: macro_fpr(said, true, counts, classes), len(true), seed=seed
     )
     if right_before.any():
-        before, after = right_before.double().numpy(), right.double().numpy()
-        values["accuracy_decrease_relative"] = float(1 - after.mean() / before.mean())
+        had, kept = right_before.double().numpy(), right.double().numpy()
+        values["accuracy_decrease_relative"] = float(1 - kept.mean() / had.mean())
         intervals["accuracy_decrease_relative"] = counted_bootstrap(
-            lambda counts: _decrease(before, after, counts), len(true), seed=seed
+            lambda counts: _decrease(had, kept, counts), len(true), seed=seed
         )
     if len(present) == classes:
         auroc = multiclass_auroc(attacked.probability, labels, num_classes=classes)
