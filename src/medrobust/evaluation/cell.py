@@ -142,7 +142,7 @@ def _row(
     }
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
-    keys = {key: config[key] for key in _KEYS} | _asked(config)
+    keys = {key: config[key] for key in _KEYS} | _extra(config)
     row_id = digest([FORMAT, cell, fingerprints, keys])
     maps = MapsRequest.parse(config.maps)
     if maps is not None:
@@ -235,11 +235,11 @@ def _science(config: DictConfig) -> dict[str, Any]:
     """The part of the config that can change a result, resolved."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    kept = {name: plain[name] for name in (*_SCIENCE, *_KEYS)} | _asked(config)
+    kept = {name: plain[name] for name in (*_SCIENCE, *_KEYS)} | _extra(config)
     return _without(kept)
 
 
-def _asked(config: DictConfig) -> dict[str, bool]:
+def _extra(config: DictConfig) -> dict[str, bool]:
     """Further measures that were asked for; without any, a row has the id that it always had."""
     return {"perturbation": True} if config.perturbation else {}
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from medrobust.result.row import Row
 
-Unit = Literal["table", "plain", "seconds", "hours"]
+Unit = Literal["table", "plain", "ratio", "seconds", "hours"]
 """How a value is printed: as the table's own (percent or not), or a plain number with a unit."""
 
 UNITS: Mapping[str, Unit] = {
@@ -13,15 +13,22 @@ UNITS: Mapping[str, Unit] = {
     "training_hours": "hours",
     "robust_metric": "plain",
     "detector_overhead": "plain",
+    "perturbation_variance": "ratio",
 }
-"""Of measures that are no proportions; counts of queries are plain, too."""
+"""Of measures that are no proportions, or small ones; counts of queries are plain, too."""
 
-HEADINGS: Mapping[str, str] = {
+HEADINGS: Mapping[str, str] = {  # these need not be in any row
     "seconds_per_image": "s per image",
     "training_hours": "training, h",
     "auroc_detection": "AUROC",
     "tpr_at_90_tnr": "TPR at 90 % TNR",
     "detector_overhead": "time / victim",
+    "fpr_macro": "FPR",
+    "mean_accuracy": "mean accuracy",
+    "jaccard": "Jaccard",
+    "accuracy_decrease_relative": "decrease",
+    "perturbation_variance": "variance",
+    "perturbation_cosine": "cosine",
 }
 
 
@@ -63,6 +70,8 @@ def printed(value: float, unit: Unit, *, percent: bool) -> str:
     """
     if unit == "table":
         return f"{100 * value:.1f}" if percent else f"{value:.3f}"
+    if unit == "ratio":
+        return f"{value:.3f}"
     if unit == "plain":
         return f"{value:.2f}"
     size = abs(value)

@@ -159,6 +159,8 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
 
     names = config.metrics or (config.metric,)
     phantom = _checked(rows, (*names, *config.extra))
+    # Tasks have metrics of their own: those of a task that has no row here make no column.
+    names = tuple(n for n in names if any(measure(row, n) is not None for row in rows)) or names
     placed = (*config.rows, *config.columns)
     spare = [axis for axis in varying(rows) if axis not in placed]
     row_axes = [*hidden(rows, placed, spare), *config.rows]
@@ -230,13 +232,14 @@ def _cell(
 ) -> Cell:
     done = row.status == "done"
     span = row.intervals.get(metric) if done else None
-    paper = None
-    if reference and done:
+    value, paper = measure(row, metric), None
+    # Of several metrics a row may lack some: no paper's number stands beside what it cannot have.
+    if reference and done and (value is not None or not several):
         theirs = reference.metrics.get(metric, metric) if several else reference.metric
         paper = paper_value(row, reference, theirs)
     return Cell(
         row=row,
-        value=measure(row, metric),
+        value=value,
         interval=(span[0], span[1]) if span else None,
         flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
         paper=paper,
