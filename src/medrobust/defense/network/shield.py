@@ -87,5 +87,7 @@ def moments(features: Tensor) -> Tensor:
     """Mean and standard deviation over positions: (N, C, ...) -> (N, 2 C); (N, C) as it is."""
     if features.ndim == 2:
         return features
-    variance, mean = torch.var_mean(features.flatten(2), dim=2, correction=0)
+    pixels = features.flatten(2)
+    mean = pixels.mean(2)
+    variance = (pixels - mean[:, :, None]).square().mean(2)  # `var_mean` takes ten times as long
     return torch.cat([mean, variance.clamp(min=1e-12).sqrt()], 1)
