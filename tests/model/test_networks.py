@@ -14,6 +14,7 @@ from medrobust.model.victim import Victim
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CLASSIFIERS = ("resnet18", "resnet50", "resnet18_gcn", "resnet50_gcn", "vgg16", "mobilenet_v2")
+OTHERS = ("unet", "ag_sononet16", "vgg16_slim")
 
 
 def build(name: str, num_classes: int = 5, **changes: object) -> Victim:
@@ -23,7 +24,7 @@ def build(name: str, num_classes: int = 5, **changes: object) -> Victim:
 
 
 def test_every_config_is_tested() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {*CLASSIFIERS, "unet", "ag_sononet16"}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {*CLASSIFIERS, *OTHERS}
 
 
 @pytest.mark.parametrize("small_stem", [False, True])
@@ -77,6 +78,20 @@ def test_small_stem_keeps_resolution(
 def test_small_vgg_leaves_out_the_wide_layers() -> None:
     victim = build("vgg16", small_stem=True)
     assert 14e6 < sum(weight.numel() for weight in victim.parameters()) < 15e6
+
+
+def test_a_slim_vgg_has_a_part_of_the_channels() -> None:
+    whole, half = (build("vgg16_slim", width=width) for width in (1.0, 0.5))
+    weights = [sum(weight.numel() for weight in victim.parameters()) for victim in (whole, half)]
+    assert 3.9 < weights[0] / weights[1] < 4.0
+    plain = build("vgg16", small_stem=True).network.features
+    shapes = [layer.weight.shape for layer in plain if hasattr(layer, "weight")]
+    slim = whole.network.features
+    assert shapes == [m.weight.shape for m in slim if isinstance(m, torch.nn.Conv2d)]
+    for side in (28, 64):
+        assert half(torch.rand(2, 1, side, side)).shape == (2, 5)
+    with pytest.raises(InstantiationException, match=r"model\.width=0"):
+        build("vgg16_slim", width=0)
 
 
 def test_vgg_pooling_is_the_original_where_sides_divide_by_32() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from medrobust.report import heatmap, latex, markdown, tidy
 from medrobust.report.block import blocks
 from medrobust.report.config import TableConfig, TableError
-from medrobust.report.measure import printed
+from medrobust.report.measure import printed, unit_of
 from medrobust.report.table import Table, build, remeasured
 from medrobust.report.terminal import show
 from medrobust.report.text import best, parts
@@ -273,3 +273,8 @@ def test_every_output_has_blocks_means_and_extras(row: MakeRow) -> None:
 def test_times_have_three_digits(value: float, text: str) -> None:
     assert printed(value, "seconds", percent=True) == text
     assert re.fullmatch(r"[\d.e-]+", text)
+
+
+def test_counts_are_whole_numbers() -> None:
+    assert unit_of("training_queries") == "count"
+    assert printed(1_234_567.0, "count", percent=True) == "1234567"

@@ -78,9 +78,9 @@ class Estimator(Configured, ABC):
             grad = torch.zeros_like(flat)
             group = max(1, self.chunk // max(1, len(z)))
             for first in range(0, wanted, group):
-                numbers = range(first, min(first + group, wanted))
-                steps = torch.stack([offsets.step(number).to(flat.dtype) for number in numbers])
-                points = (flat + self.mu * steps).view(-1, *z.shape[1:])
+                numbers = torch.arange(first, min(first + group, wanted), device=z.device)
+                steps = offsets.steps(numbers).to(flat.dtype)
+                points = torch.add(flat, steps, alpha=self.mu).view(-1, *z.shape[1:])
                 found = self._asked(ask, points, row.repeat(len(numbers)))
                 for step, answer in zip(steps, found.view(-1, len(z)), strict=True):
                     grad += offsets.weight(answer, value)[:, None] * step
@@ -101,8 +101,8 @@ class Offsets(ABC):
     factor: float
 
     @abstractmethod
-    def step(self, number: int) -> Tensor:
-        """Offset of every sample's question of this number, in units of mu: (N, D)."""
+    def steps(self, numbers: Tensor) -> Tensor:
+        """Offsets of every sample's questions of these numbers (M,), in units of mu: (M, N, D)."""
 
     @abstractmethod
     def weight(self, answer: Tensor, value: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class RGE(Estimator):
         chunk: see `Estimator`.
     """
 
-    def __init__(self, q: int, mu: float | str = 0.005, *, chunk: int = 2048) -> None:
+    def __init__(self, q: int, mu: float | str = 0.005, *, chunk: int = 512) -> None:
         super().__init__(mu, chunk=chunk)
         self.q = whole(q, "defense.estimator.q", low=1)
 
@@ -150,7 +150,7 @@ class CGE(Estimator):
         chunk: see `Estimator`.
     """
 
-    def __init__(self, q: int | None = None, mu: float | str = 0.005, *, chunk: int = 2048) -> None:
+    def __init__(self, q: int | None = None, mu: float | str = 0.005, *, chunk: int = 512) -> None:
         super().__init__(mu, chunk=chunk)
         self.q = None if q is None else whole(q, "defense.estimator.q", low=1)
 
@@ -177,9 +177,11 @@ class _Sphere(Offsets):
         self.seeds, self.dimension = seeds, dimension
         self.factor = dimension / q
 
-    def step(self, number: int) -> Tensor:
-        drawn = normal(fold_in(self.seeds, number), (self.dimension,))
-        return drawn / drawn.norm(dim=1, keepdim=True)
+    def steps(self, numbers: Tensor) -> Tensor:
+        noise = fold_in(self.seeds, numbers[:, None]).flatten()
+        drawn = normal(noise, (self.dimension,))
+        drawn /= drawn.norm(dim=1, keepdim=True)
+        return drawn.view(len(numbers), -1, self.dimension)
 
     def weight(self, answer: Tensor, value: Tensor) -> Tensor:
         return answer - value
@@ -187,16 +189,17 @@ class _Sphere(Offsets):
 
 class _Axes(Offsets):
     def __init__(self, seeds: Tensor, dimension: int, q: int | None) -> None:
-        self.dimension, self.samples = dimension, len(seeds)
+        self.dimension = dimension
         self.axes = torch.arange(dimension, device=seeds.device).expand(len(seeds), -1)
         if q is not None and q < dimension:
             self.axes = uniform(seeds, (dimension,)).argsort(dim=1, stable=True)[:, :q]
         self.factor = dimension / self.axes.shape[1] / 2
 
-    def step(self, number: int) -> Tensor:
-        axis, side = self.axes[:, number // 2, None], 1.0 - 2.0 * (number % 2)
-        steps = torch.zeros(self.samples, self.dimension, device=self.axes.device)
-        return steps.scatter_(1, axis, side)
+    def steps(self, numbers: Tensor) -> Tensor:
+        axes = self.axes[:, numbers // 2].T[..., None]
+        sides = (1.0 - 2.0 * (numbers % 2)).view(-1, 1, 1).expand_as(axes)
+        steps = torch.zeros(*axes.shape[:2], self.dimension, device=axes.device)
+        return steps.scatter_(2, axes, sides)
 
     def weight(self, answer: Tensor, value: Tensor) -> Tensor:
         return answer  # the other side's step is the opposite, so that differences arise

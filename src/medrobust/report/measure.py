@@ -5,7 +5,7 @@ from typing import Literal
 
 from medrobust.result.row import Row
 
-Unit = Literal["table", "plain", "ratio", "seconds", "hours"]
+Unit = Literal["table", "plain", "ratio", "seconds", "hours", "count"]
 """How a value is printed: as the table's own (percent or not), or a plain number with a unit."""
 
 UNITS: Mapping[str, Unit] = {
@@ -14,6 +14,7 @@ UNITS: Mapping[str, Unit] = {
     "robust_metric": "plain",
     "detector_overhead": "plain",
     "perturbation_variance": "ratio",
+    "training_queries": "count",
 }
 """Of measures that are no proportions, or small ones; counts of queries are plain, too."""
 
@@ -29,6 +30,7 @@ HEADINGS: Mapping[str, str] = {  # these need not be in any row
     "accuracy_decrease_relative": "decrease",
     "perturbation_variance": "variance",
     "perturbation_cosine": "cosine",
+    "training_queries": "queries in training",
 }
 
 
@@ -74,6 +76,8 @@ def printed(value: float, unit: Unit, *, percent: bool) -> str:
         return f"{value:.3f}"
     if unit == "plain":
         return f"{value:.2f}"
+    if unit == "count":
+        return f"{value:.0f}"
     size = abs(value)
     if size >= 100:
         return f"{value:.0f}"
