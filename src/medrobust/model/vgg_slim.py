@@ -1,6 +1,7 @@
 """VGG-16 with a part of its channels, for machines without a GPU."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from timm.layers import ClassifierHead
 from timm.models.vgg import VGG
@@ -9,7 +10,7 @@ from torch import nn
 from medrobust.model.pretrained import normalisation
 from medrobust.model.victim import Victim
 
-_LAYERS = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"]
+_LAYERS: list[Any] = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"]
 """Configuration D of Simonyan & Zisserman 2015."""
 
 
@@ -39,8 +40,8 @@ def build(
     """
     if not 0 < width <= 1:
         raise ValueError(f"model.width={width}, expected a share of VGG-16's channels in (0, 1]")
-    sizes = [part if part == "M" else max(1, round(int(part) * width)) for part in _LAYERS]
-    net = VGG(sizes, num_classes=num_classes, in_chans=in_channels, norm_layer=nn.BatchNorm2d)
+    sizes = [part if part == "M" else max(1, round(part * width)) for part in _LAYERS]
+    net: Any = VGG(sizes, num_classes=num_classes, in_chans=in_channels, norm_layer=nn.BatchNorm2d)
     for layer in net.features:
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True  # sides below 32 pixels pass all five
