@@ -2,7 +2,11 @@
 
 import pytest
 
+from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.report import reference
+from medrobust.report.figure.draw import parse
+from medrobust.report.figure.perturbations import Perturbations
+from medrobust.report.sweep import plain_figure
 from medrobust.report.table import Table, build
 from medrobust.result.row import Row
 from tests.experiment.paper_cells import composed, planned, row, table_config
@@ -90,3 +94,14 @@ def test_the_first_and_the_last_job_compose(name: str) -> None:
         assert made.seed == 0
     assert made.model.get("small_stem", False) == (name == "table5")
     assert made.attack.steps == 10
+
+
+def test_figure_2_draws_what_is_recorded() -> None:
+    config = composed("experiment=smia/fig2")
+    (figure,) = parse(plain_figure(config))
+    assert isinstance(figure, Perturbations)
+    assert figure.name == "fig2"
+    request = IteratesRequest.parse(config.iterates)
+    assert request is not None
+    assert request.at == (1, 4, 9)
+    assert [job["attack"] for job in planned(config)] == ["smia/dev", "smia/smia"]

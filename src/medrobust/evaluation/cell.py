@@ -20,6 +20,7 @@ from medrobust.evaluation import parts
 from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
+from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.evaluation.maps import MapsRequest
 from medrobust.evaluation.provenance import revision, versions
 from medrobust.evaluation.strip import sheet, strips
@@ -147,13 +148,16 @@ def _row(
     maps = MapsRequest.parse(config.maps)
     if maps is not None:
         maps.check(victim, clean)
+    iterates = IteratesRequest.parse(config.iterates)
+    if iterates is not None:
+        iterates.check(attack)
     known = _known(store, row_id, config.rerun)
-    if known is not None and (maps is None or maps.met_by(store.maps(row_id))):
+    if known is not None and _complete(store, row_id, maps, iterates):
         return known, "skipped"
     cache = TensorCache(config.paths.cache)
     with cache.in_use(), store.lock(row_id):
         known = _known(store, row_id, config.rerun)  # another sweep did it meanwhile
-        if known is not None and (maps is None or maps.met_by(store.maps(row_id))):
+        if known is not None and _complete(store, row_id, maps, iterates):
             return known, "skipped"
         result = evaluate(
             victim=victim,
@@ -179,9 +183,14 @@ def _row(
                 device=device,
             )
             made.write(store.maps(row_id))
+        if iterates is not None:
+            seen = iterates.record(
+                *(surrogate, attack, clean), seed=config.seed, device=device, data=data
+            )
+            seen.write(store.iterates(row_id))
         if result.scores is not None:
             result.scores.write(store.scores(row_id))
-        if known is not None:  # it lacked only the maps; its answers came from the cache
+        if known is not None:  # it lacked only what figures need; its answers came from the cache
             return known, "skipped"
         row = Row(
             id=row_id,
@@ -223,6 +232,15 @@ def _asked(defense: Defense) -> dict[str, float]:
     """Queries of the training of a defense for which the victim was a black box."""
     queries = training_queries(defense)
     return {"training_queries": float(queries)} if queries else {}
+
+
+def _complete(
+    store: RowStore, row_id: str, maps: MapsRequest | None, iterates: IteratesRequest | None
+) -> bool:
+    """Whether a finished row has what is asked for beside it."""
+    return (maps is None or maps.met_by(store.maps(row_id))) and (
+        iterates is None or iterates.met_by(store.iterates(row_id))
+    )
 
 
 def _known(store: RowStore, row_id: str, rerun: bool) -> Row | None:

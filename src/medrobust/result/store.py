@@ -77,6 +77,10 @@ class RowStore:
         """Where the maps of a row's images lie, if it has any; see `result.maps`."""
         return self.folder / f"{row_id}.maps.npz"
 
+    def iterates(self, row_id: str) -> Path:
+        """Where an attack's perturbations on the way lie, if recorded; see `result.iterates`."""
+        return self.folder / f"{row_id}.iterates.npz"
+
     def scores(self, row_id: str) -> Path:
         """Where the scores of a detector's row lie, if it has any; see `result.scores`."""
         return self.folder / f"{row_id}.scores.npz"

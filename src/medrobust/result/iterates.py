@@ -1,0 +1,64 @@
+"""Where an iterated attack stood on a few images of a cell, for figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.result.arrays import read_arrays, write_arrays
+
+KIND = "iterates 1"
+
+
+@dataclass(frozen=True)
+class Iterates:
+    """Some images of a cell and their perturbations on the way.
+
+    Attributes:
+        ids: N sample ids.
+        wanted: images that were asked for; a smaller set has fewer.
+        at: T iterations, counted from 1.
+        clean: the clean images, float32 (N, H, W, C) in [0, 1].
+        perturbations: what had accumulated after each of `at`, float32 (T, N, H, W, C), in pixel
+            units.
+        eps: radius of the attack, in its norm.
+    """
+
+    ids: tuple[str, ...]
+    wanted: int
+    at: tuple[int, ...]
+    clean: NDArray[np.float32]
+    perturbations: NDArray[np.float32]
+    eps: float
+
+    def write(self, path: Path) -> None:
+        """Write a compressed NumPy archive, whole or not at all."""
+        arrays = {
+            "ids": np.array(self.ids, dtype=str),
+            "wanted": np.array(self.wanted),
+            "at": np.array(self.at),
+            "clean": self.clean,
+            "perturbations": self.perturbations,
+            "eps": np.array(self.eps),
+        }
+        write_arrays(path, KIND, arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> "Iterates | None":
+        """What `write` left, or None when there is no such file.
+
+        Raises:
+            ArraysError: the file is damaged, or of another format.
+        """
+        arrays = read_arrays(path, KIND)
+        if arrays is None:
+            return None
+        return cls(
+            ids=tuple(map(str, arrays["ids"])),
+            wanted=int(arrays["wanted"]),
+            at=tuple(map(int, arrays["at"])),
+            clean=arrays["clean"],
+            perturbations=arrays["perturbations"],
+            eps=float(arrays["eps"]),
+        )
