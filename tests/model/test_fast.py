@@ -108,6 +108,13 @@ def test_bit_equal_features_for_any_batch(victim):
             assert all(torch.equal(seen[tap], whole[tap][part]) for tap in BLOCKS), size
 
 
+def test_bit_equal_logits_beside_a_tap_that_needs_the_plain_network(victim):
+    victim.accelerate()
+    x = torch.rand(3, 3, 72, 72, generator=torch.Generator().manual_seed(1))
+    whole, _ = victim.features(x, ["layer1.0.conv1"])
+    assert torch.equal(victim.features(x[:1], ["layer1.0.conv1"])[0], whole[:1])
+
+
 def test_what_is_fast_is_chosen_before_it_is_tapped(victim):
     with victim.tapped(BLOCKS), pytest.raises(RuntimeError, match="before its features are tapped"):
         victim.accelerate()

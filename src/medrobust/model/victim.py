@@ -82,12 +82,13 @@ class Victim(nn.Module):
         normal = self.normalise(x)
         if self.training:
             return two_classes(self.network(normal))
-        # On a large image only linear layers see few rows; an accelerated victim fills those.
-        whole = not self._fast or x.shape[2] * x.shape[3] <= SMALL_IMAGE
+        fast = bool(self._fast) and all(caught.fast for caught in self._caught)
+        # On a large image only linear layers see few rows; the faster copy fills those itself.
+        whole = not fast or x.shape[2] * x.shape[3] <= SMALL_IMAGE
         missing = max(0, SMALLEST_BATCH - len(x)) if len(x) and whole else 0
         if missing:
             normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
-        if not self._fast or not all(caught.fast for caught in self._caught):
+        if not fast:
             logits = self.network(normal)
         elif self._reduced and not self._caught:
             half = normal.to(torch.bfloat16, memory_format=torch.channels_last)
