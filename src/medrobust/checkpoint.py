@@ -44,7 +44,7 @@ class TrainingMeta:
         data_key: name of its view in paths.
         data_digest: digest of its manifest.
         phantom: trained on a procedural stand-in.
-        task: `classification` or `segmentation`.
+        task: `classification`, `segmentation` or `detection`.
         classes: class names, in the order of the logits.
         seed: seed of the training.
         epochs: epochs that were run.

@@ -1,9 +1,12 @@
 """What the clinic sees of a model, defended or not."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from torch import Tensor
+
+from medrobust.box.anchored import Anchored
 
 
 @dataclass(frozen=True)
@@ -11,13 +14,15 @@ class Prediction:
     """Outputs for a batch of N images.
 
     Attributes:
-        logits: (N, K), or (N, K, H, W) for segmentation; argmax over K is the answer.
+        logits: (N, K), or (N, K, H, W) for segmentation; argmax over K is the answer. For detection
+            (N, K, A), of every anchor; each class is a yes or no of its own (sigmoid).
         score: (N,) higher = more adversarial; detectors only.
         confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
         abstain: (N,) bool, True where the defense refuses to answer.
         details: further numbers (N,) that the defense gives of each image, by name.
         threshold: scalar; a detector refuses images whose score exceeds it.
         features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
+        anchored: the boxes of the anchors; detection only.
     """
 
     logits: Tensor
@@ -27,8 +32,31 @@ class Prediction:
     details: Mapping[str, Tensor] = field(default_factory=dict)
     features: Mapping[str, Tensor] = field(default_factory=dict)
     threshold: Tensor | None = None
+    anchored: Anchored | None = None
 
     @property
     def label(self) -> Tensor:
-        """Class indices (N,) or (N, H, W)."""
+        """Class indices (N,) or (N, H, W); of a detector what leads at each anchor (N, A)."""
         return self.logits.argmax(dim=1)
+
+    @property
+    def probability(self) -> Tensor:
+        """Of each class, like `logits`: softmax, or sigmoid for detection."""
+        return self.logits.softmax(dim=1) if self.anchored is None else self.logits.sigmoid()
+
+    def rows(self, rule: Callable[[Tensor], Tensor]) -> Self:
+        """The same with a rule applied to everything that has one row per image.
+
+        Args:
+            rule: (N, ...) -> (N', ...), such as a choice of images.
+        """
+        return replace(self, **{name: _changed(value, rule) for name, value in vars(self).items()})
+
+
+def _changed(value: Any, rule: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: rule(item) for name, item in value.items()}
+    if isinstance(value, Anchored):
+        return value.rows(rule)
+    # A threshold is everybody's.
+    return value if value is None or value.ndim == 0 else rule(value)

@@ -87,7 +87,7 @@ def test_attack_that_writes_on_its_input_harms_no_one(
         (0, torch.full((4, 3, 6, 5), 1.5), "normalisation belongs inside the victim"),
         (0, torch.full((4, 3, 6, 5), torch.nan), r"expected \[0, 1\]"),
         (1, torch.zeros(4), "labels are torch.float32"),
-        (1, torch.zeros(4, 1, dtype=torch.int64), "expected int64"),
+        (1, torch.zeros(4, 1, dtype=torch.int64), "expected classes int64"),
         (1, torch.zeros(3, dtype=torch.int64), "for 4 images"),
         (2, torch.zeros(4), "medrobust.rng.sample_seeds"),
         (2, torch.zeros(3, dtype=torch.int64), "medrobust.rng.sample_seeds"),
@@ -134,7 +134,7 @@ def test_an_attack_for_labels_refuses_masks(pixel_surrogate: Surrogate) -> None:
         dense = False
 
     x, y = torch.rand(2, 3, 6, 6), torch.zeros(2, 6, 6, dtype=torch.int64)
-    with pytest.raises(AttackError, match="one label per image, this task has masks"):
+    with pytest.raises(AttackError, match="one label per image, this task is segmentation"):
         Labels(2 / 255, steps=1)(pixel_surrogate, x, y, seeds=torch.arange(2))
 
 

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from peers import adv_lib
 from torch import Tensor, nn
 
-from medrobust.attack.base import Attack, distance
+from medrobust.attack.base import Attack, AttackError, distance
 from medrobust.attack.dag import DAG
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import JaccardBelow
@@ -265,7 +265,7 @@ def test_through_an_evaluations_checks(
 def test_a_classifier_is_refused(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    with pytest.raises(ValueError, match=r"need masks .* use another attack such as attack=pgd"):
+    with pytest.raises(AttackError, match=r"segmentation and detection.*another attack such as"):
         DAG(EPS, steps=2)(surrogate, images, labels, seeds=seeds)
 
 

@@ -12,6 +12,7 @@ from medrobust.data.brain_tumor_mri import BrainTumorMRI
 from medrobust.data.chest_xray import ChestXRay
 from medrobust.data.covid_ct import COVIDCT
 from medrobust.data.covid_radiography import COVIDRadiography
+from medrobust.data.ead2019 import EAD2019
 from medrobust.data.isic2019 import ISIC2019
 from medrobust.data.kaggle_dr import KaggleDR
 from medrobust.data.kvasir_seg import KvasirSEG
@@ -50,6 +51,7 @@ CASES = {
     "brain_tumor_mri": Case(BrainTumorMRI, real="brain_tumor_mri"),
     "kvasir_seg": Case(KvasirSEG, real="kvasir_seg"),
     "covid_ct": Case(COVIDCT, real="covid_ct"),
+    "ead2019": Case(EAD2019),
     "covid_ct_lungs": Case(COVIDCT, {"target": "lungs"}, "covid_ct"),
 }
 

@@ -8,6 +8,7 @@ import torch
 
 from medrobust.data.error import MissingDataError
 from medrobust.data.split import SPLITS
+from medrobust.task import task_of
 
 ORDERED = ("dermamnist", "chest_xray", "kvasir_seg")  # one of arrays, of files, of masks
 
@@ -22,9 +23,13 @@ def test_samples_have_the_promised_types(name, make):
         assert image.dtype == torch.float32
         assert image.min() >= 0
         assert 0.2 < image.max() <= 1
-        assert label.dtype == torch.int64
-        side = () if module.task == "classification" else (module.size, module.size)
-        assert label.shape == side
+        assert task_of(label[None]) == module.task
+        if module.task == "detection":
+            assert label[:, 1:].max() <= module.size
+            label = label[:, 0]
+        else:
+            side = () if module.task == "classification" else (module.size, module.size)
+            assert label.shape == side
         assert label.max() < module.num_classes == len(module.classes)
 
 
@@ -62,8 +67,8 @@ def test_channels_can_be_chosen(name, make, channels):
 
 def test_labels_are_those_of_the_samples(name, make):
     module = make(name)
-    if module.task == "segmentation":
-        with pytest.raises(TypeError, match="masks"):
+    if module.task != "classification":
+        with pytest.raises(TypeError, match=r"masks|boxes"):
             module.labels("test")
     else:
         assert module.labels("test").tolist() == [s.label.item() for s in module.dataset("test")]

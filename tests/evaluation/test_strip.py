@@ -9,7 +9,9 @@ from PIL import Image
 
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.predict import Answers
 from medrobust.evaluation.strip import TILE_PX, sheet, strips
+from medrobust.evaluation.strip_boxes import RIGHT, WRONG
 
 
 def pictures(size: int, n: int = 9) -> tuple[ImageSet, dict[str, np.ndarray]]:
@@ -38,3 +40,31 @@ def test_a_sheet_shows_the_pixels() -> None:
         tile = shown[12 * number : 12 * (number + 1), :12, 0]
         wanted = (clean.images[number, 0] * 255).round().numpy()
         assert np.array_equal(tile, wanted)
+
+
+def test_boxes_are_drawn_into_the_first_two_tiles() -> None:
+    labels = torch.tensor([[[1.0, 2, 2, 10, 10], [-1, 0, 0, 0, 0]]] * 2)
+    ids = ("a", "b")
+    clean = ImageSet(torch.full((2, 1, 16, 16), 0.5), labels, ids)
+    attacked = clean.with_images(clean.images + 0.1)
+    boxes = torch.tensor([[[2.0, 2, 10, 10], [3, 3, 15, 15]]] * 2)
+    none = (None, None, None, None, 0.0)
+    right = Answers(
+        torch.tensor([[1, 0]] * 2), *none, boxes=boxes, box_score=torch.tensor([[0.9, 0.1]] * 2)
+    )
+    wrong = right._replace(label=torch.tensor([[0, -1]] * 2))
+    made = strips(clean, attacked, NoDefense(), seed=0, answers=(right, wrong))
+    plain = strips(clean, attacked, NoDefense(), seed=0)
+    assert list(made) == list(ids)
+    picture = made["a"]
+    assert picture.shape == (16, 64, 3)
+    assert np.array_equal(picture[:, 32:], plain["a"][:, 32:])
+    colours = [
+        {tuple(c) for c in picture[:, 16 * i : 16 * i + 16].reshape(-1, 3).tolist()} for i in (0, 1)
+    ]
+    assert RIGHT in colours[0]
+    assert WRONG not in colours[0]  # the weak answer is not shown
+    assert WRONG in colours[1]
+    assert RIGHT not in colours[1]
+    assert all((255, 255, 255) in found for found in colours)
+    assert sheet(made)

@@ -17,7 +17,7 @@ from medrobust.training.train import train
 
 
 class Data:
-    """Bright or dark images; for segmentation, a bright square on a dark ground."""
+    """Bright or dark images; for segmentation and detection, a bright square on a dark ground."""
 
     name = "blobs"
     key = "blobs_8px"
@@ -41,8 +41,18 @@ class Data:
             label = torch.zeros(8, 8, dtype=torch.int64)
             row = index % 4
             label[row : row + 4, 2:6] = 1
+        if self.task == "detection":
+            return self._boxed(index, image)
         image = image + 0.6 * label
         return Sample(image.float(), label, f"blobs/{index}")
+
+    def _boxed(self, index: int, image: Tensor) -> Sample:
+        row, kind = index % 4, index // 4 % 2
+        image[kind :: 3 - kind, row : row + 4, 2:6] += 0.6
+        large = torch.nn.functional.interpolate(image[None], scale_factor=4.0)[0]
+        box = torch.tensor([kind, 8.0, 4 * row, 24, 4 * row + 16])
+        label = torch.stack([box, torch.tensor([-1.0, 0, 0, 0, 0])])
+        return Sample(large.clamp(0, 1), label, f"blobs/{index}")
 
     def dataset(self, split: str) -> Sequence[Sample]:
         return self.samples

@@ -48,7 +48,7 @@ class APGD(Iterated):
         momentum: m, in (0, 1]; 1 = none.
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

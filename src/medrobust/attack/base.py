@@ -1,6 +1,7 @@
 """The frame of every attack: a final call that checks, around the one method that attacks."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
@@ -8,11 +9,12 @@ from torch import Tensor
 
 from medrobust.attack.goal import Goal
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import JaccardBelow, Misclassified, Success, Undetected
+from medrobust.attack.objective.by_task import ByTask
+from medrobust.attack.success import BY_TASK, Success, Undetected
 from medrobust.attack.target import Target
 from medrobust.number import fraction
 from medrobust.settings import Configured
+from medrobust.task import Task, task_of
 from medrobust.threat.surrogate import Surrogate
 
 
@@ -38,21 +40,23 @@ class Attack(Configured, ABC):
 
     What it cannot do it says in class attributes, and is then refused before anything runs:
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
-    per image only, no masks).
+    per image only, no masks or boxes), `successes` (what counts as a success, by task).
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
             None = no budget, for attacks that need none (`needs_eps` False).
-        objective: loss to maximise; default cross-entropy.
-        target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; default by task (label, or Jaccard < 0.5), and
-            with an objective that aims past a detector (`evades`) only where that accepts it.
+        objective: loss to maximise; default by task: cross-entropy, or a detector's own loss.
+        target: rule that chooses target classes; None = untargeted, as it must be for boxes.
+        success: when an image counts as fooled; default by task (label, Jaccard < 0.5, or fewer
+            than half of the boxes found), and with an objective that aims past a detector
+            (`evades`) only where that accepts it.
     """
 
     norm: str = "linf"  # or l2
     needs_eps: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = True
     dense: ClassVar[bool] = True
+    successes: ClassVar[Mapping[Task, type[Success]]] = BY_TASK
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 
     def __init__(
@@ -67,7 +71,7 @@ class Attack(Configured, ABC):
         if eps is not None or self.needs_eps:
             given = "null" if eps is None else eps  # refused, by the name the config has for it
             self.eps = fraction(given, "attack.eps", high=self.largest_eps, above=True)
-        self.objective = objective or CrossEntropy()
+        self.objective = objective or ByTask()
         self.target = target
         self.success = success
 
@@ -115,7 +119,7 @@ class Attack(Configured, ABC):
         Args:
             surrogate: what the threat lets the attacker see.
             x: clean images (N, C, H, W), floating point in [0, 1].
-            y: true labels (N,) or masks (N, H, W), int64.
+            y: true labels (N,) or masks (N, H, W), int64; or boxes (N, M, 5), see `task_of`.
             seeds: int64 (N,), one per image.
 
         Returns:
@@ -142,7 +146,7 @@ class Attack(Configured, ABC):
     def _goal(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> Goal:
         success = self.success
         if success is None:
-            success = Misclassified() if y.ndim == 1 else JaccardBelow()
+            success = self.successes[task_of(y)]()
             success = Undetected(success) if self.objective.evades else success
         targeted = self.target is not None
         labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
@@ -156,18 +160,9 @@ class Attack(Configured, ABC):
                 f"{name} needs gradients and {type(surrogate).__name__} gives none: set "
                 "threat=oblivious, transfer or adaptive, or attack=square, spsa or rays"
             )
-        if not self.dense and y.ndim != 1:
-            raise AttackError(
-                f"{name} is defined for one label per image, this task has masks "
-                f"{tuple(y.shape)}: use a gradient attack such as attack=pgd or attack=dag"
-            )
         if x.ndim != 4 or not x.is_floating_point():
             raise AttackError(f"{name}: images are {x.dtype} {tuple(x.shape)}, expected float NCHW")
-        if y.dtype != torch.int64 or y.ndim not in (1, 3) or len(y) != len(x):
-            raise AttackError(
-                f"{name}: labels are {y.dtype} {tuple(y.shape)} for {len(x)} images; expected "
-                "int64 (N,) or (N, H, W)"
-            )
+        self._check_task(y, len(x))
         if seeds.dtype != torch.int64 or seeds.shape != (len(x),):
             raise AttackError(
                 f"{name}: seeds are {seeds.dtype} {tuple(seeds.shape)}, expected int64 "
@@ -177,6 +172,32 @@ class Attack(Configured, ABC):
             raise AttackError(
                 f"{name}: clean images span [{x.amin():.4g}, {x.amax():.4g}], expected [0, 1]; "
                 "normalisation belongs inside the victim"
+            )
+
+    def _check_task(self, y: Tensor, count: int) -> None:
+        name = type(self).__name__
+        try:
+            task = task_of(y)
+        except ValueError as error:
+            raise AttackError(f"{name}: {error}") from None
+        if len(y) != count:
+            raise AttackError(f"{name}: labels {tuple(y.shape)} for {count} images")
+        if not self.dense and task != "classification":
+            raise AttackError(
+                f"{name} is defined for one label per image, this task is {task} with labels "
+                f"{tuple(y.shape)}: use a gradient attack such as attack=pgd or attack=dag"
+            )
+        if task not in self.objective.tasks or task not in self.successes:
+            raise AttackError(
+                f"{name} with {type(self.objective).__name__} is defined for "
+                f"{' and '.join(t for t in self.objective.tasks if t in self.successes)}, this task"
+                f" is {task}: leave attack.objective at null or set attack/objective=detection, or "
+                "use another attack such as attack=pgd"
+            )
+        if self.target is not None and task == "detection":
+            raise AttackError(
+                f"{name}: attack/target={type(self.target).__name__} chooses a class per image or "
+                "pixel, this task has boxes: set attack/target=null"
             )
 
     def _check_output(self, x: Tensor, adversarial: Tensor) -> None:

@@ -19,7 +19,7 @@ class BIM(Iterated):
         steps: gradient steps, >= 1.
         step_size: a, in pixel units; None = eps / steps, which splits the budget.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

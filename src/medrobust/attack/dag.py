@@ -1,21 +1,26 @@
-"""DAG: Dense Adversary Generation, for segmentation."""
+"""DAG: Dense Adversary Generation, for segmentation and detection."""
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from medrobust.attack.iterated import Iterated
 from medrobust.attack.objective.active_pixels import ActivePixels
 from medrobust.attack.step import StepRule, unit_linf
-from medrobust.attack.success import EveryPixel, Success
+from medrobust.attack.success import EveryAnchor, EveryPixel, Success
 from medrobust.attack.target import Target
+from medrobust.task import Task
 
 
 class DAG(Iterated):
-    """Climbs the logit gaps of all pixels that are still right, until none is.
+    """Climbs the logit gaps of all pixels (or anchors) that are still right, until none is.
 
     Xie et al. 2017, "Adversarial Examples for Semantic Segmentation and Object Detection",
     algorithm 1: r_m = sum over active pixels of grad(z_adversarial - z_true),
     x_{m+1} = x_m + gamma * r_m / ||r_m||_inf. The paper has no budget; here each step is
     projected into the L∞ ball, so `eps=1` is the paper's attack. An image leaves the batch by
     itself when it has no right pixel left, or earlier by another `success`. What is returned: see
-    `Iterated`; the loss says how much is left of the active pixels. Segmentation only.
+    `Iterated`; the loss says how much is left of the active pixels. What the pixels of a detector
+    are: see `ActivePixels`. Segmentation and detection only.
 
     All active pixels count alike, hopeless ones too. So where the budget is too small to turn
     every pixel, PGD turns more of them; where it is large enough, DAG finishes what PGD leaves.
@@ -30,8 +35,14 @@ class DAG(Iterated):
             `RandomClass`, the paper's choice. `MostLikely` is stronger.
         target: rule that chooses target classes, which every pixel shall reach; None =
             untargeted.
-        success: when an image is done; None = no pixel is right (or every pixel is the target).
+        success: when an image is done; None = no pixel, or no anchor, is right (or every pixel is
+            the target).
     """
+
+    successes: ClassVar[Mapping[Task, type[Success]]] = {
+        "segmentation": EveryPixel,
+        "detection": EveryAnchor,
+    }
 
     def __init__(
         self,
@@ -50,7 +61,7 @@ class DAG(Iterated):
             early_stop=True,
             objective=ActivePixels(labels),
             target=target,
-            success=success or EveryPixel(),
+            success=success,
         )
 
     def default_step_size(self) -> float:

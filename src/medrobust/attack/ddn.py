@@ -33,8 +33,8 @@ class DDN(MinimumNorm):
         gamma: relative change of the norm per step, in (0, 1).
         init_norm: L2 norm of the first perturbation, above 0.
         levels: grey levels that images are rounded to at every step, 256 for 8 bit; None = none.
-        objective: loss to maximise; None = cross-entropy. It vanishes where logits saturate;
-            `Margin` does not.
+        objective: loss to maximise; None = by task, see `ByTask`. Cross-entropy vanishes
+            where logits saturate; `Margin` does not.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

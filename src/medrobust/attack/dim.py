@@ -11,9 +11,10 @@ from medrobust.attack.mim import MIM
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
-from medrobust.attack.transform import draw_window, shrink
+from medrobust.attack.transform import draw_window, shrink, shrink_boxes
 from medrobust.number import NumberError, fraction
 from medrobust.rng import fold_in
+from medrobust.task import task_of
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
@@ -37,7 +38,7 @@ class DIM(MIM):
         resize_rate: smallest size, as a share of the image's own, in (0, 1).
         diversity_prob: p, in [0, 1]; 0 gives MIM.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """
@@ -94,8 +95,12 @@ class DIM(MIM):
             rate=self.resize_rate,
             probability=self.diversity_prob,
         )
-        if goal.labels.ndim == 3:
+        task = task_of(goal.labels)
+        if task == "segmentation":
             goal = replace(goal, labels=shrink(goal.labels, window))
+        elif task == "detection":
+            canvas = (point.shape[2], point.shape[3])
+            goal = replace(goal, labels=shrink_boxes(goal.labels, window, canvas))
         with torch.enable_grad():
             leaf = point.detach().requires_grad_()
             moved = shrink(leaf, window)

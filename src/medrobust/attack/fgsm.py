@@ -21,7 +21,7 @@ class FGSM(Attack):
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: unused by one step; kept so that every attack takes the same keys.
     """

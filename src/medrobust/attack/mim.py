@@ -21,7 +21,7 @@ class MIM(Iterated):
         step_size: a, in pixel units; None = eps / steps, as in the paper.
         decay: mu, >= 0; 0 gives BIM.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

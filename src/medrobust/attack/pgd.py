@@ -22,7 +22,7 @@ class PGD(Iterated):
             every start can reach the far side of the ball.
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

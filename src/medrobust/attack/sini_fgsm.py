@@ -33,7 +33,7 @@ class SINIFGSM(MIM):
         decay: mu, >= 0; 0 neither remembers nor looks ahead.
         copies: m, >= 1; 1 gives NI-FGSM.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

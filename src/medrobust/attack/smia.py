@@ -1,18 +1,17 @@
 """SMIA: the stabilised medical image attack."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from medrobust.attack.ball import Ball
 from medrobust.attack.goal import Goal
 from medrobust.attack.iterated import Iterated
 from medrobust.attack.kernel import gaussian_kernel, smooth
-from medrobust.attack.objective.base import Objective, per_image
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.objective.disagreement import disagreement
 from medrobust.attack.step import StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
@@ -28,7 +27,8 @@ class SMIA(Iterated):
     deviation L_DEV = L(f(x'), y) alone, later ones L_DEV + alpha * L_STA with
     L_STA = -L(f(x'), f(x + W * (x' - x))), W a Gaussian kernel. L of L_DEV is the objective; that
     of L_STA is the cross-entropy to the smoothed image's class probabilities, averaged over pixels
-    where the model segments. What is returned: see `Iterated`; points are ranked by L_DEV.
+    where the model segments, binary and per matched anchor where it detects. What is returned:
+    see `Iterated`; points are ranked by L_DEV.
 
     Where the paper is silent: eps bounds the whole perturbation, x' - x is what has accumulated,
     pixels outside the image count as unperturbed, and the smoothed image is cut to [0, 1]. Both
@@ -45,7 +45,7 @@ class SMIA(Iterated):
         through_smoothed: False takes the smoothed image's prediction for a constant; True also
             sends the gradient of L_STA through it: perturbations of far lower variance, weaker.
         early_stop: see `Iterated`.
-        objective: loss of L_DEV, to maximise; None = cross-entropy.
+        objective: loss of L_DEV, to maximise; None = by task (cross-entropy, RetinaNet's loss).
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """
@@ -145,24 +145,16 @@ class _Pair(Objective):
         return self._loss(self.base.toward, prediction, target)
 
     def _loss(self, rule: Any, prediction: Prediction, y: Tensor) -> Tensor:
-        smoothed = self._half(prediction.logits, 1).softmax(1)
-        point = self._point(prediction)
-        deviation = rule(point, self._half(y, 0))
-        wanted = smoothed if self.through else smoothed.detach()
-        change = per_image(F.cross_entropy(point.logits, wanted, reduction="none"))
+        labels = self._half(y, 0)
+        point, smoothed = (
+            prediction.rows(lambda value, which=which: self._half(value, which))  # type: ignore[misc]
+            for which in (0, 1)
+        )
+        deviation = rule(point, labels)
+        wanted = smoothed if self.through else smoothed.rows(Tensor.detach)
+        change = disagreement(point, wanted, labels)
         halves = [deviation.view(-1, self.count), -self.alpha * change.view(-1, self.count)]
         return torch.stack(halves, 1).flatten()
-
-    def _point(self, prediction: Prediction) -> Prediction:
-        """The prediction of the first half."""
-        fields = {name: self._first(value) for name, value in vars(prediction).items()}
-        return Prediction(**fields)
-
-    def _first(self, value: Any) -> Any:
-        """The first half of a field; a threshold is everybody's."""
-        if isinstance(value, Mapping):
-            return {name: self._first(item) for name, item in value.items()}
-        return value if value is None or value.ndim == 0 else self._half(value, 0)
 
     def _half(self, value: Tensor, which: int) -> Tensor:
         """(batches * 2 * N, ...) -> (batches * N, ...)."""

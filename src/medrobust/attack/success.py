@@ -1,12 +1,17 @@
 """When an attack has reached its aim."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Final
 
 from torch import Tensor
 
+from medrobust.box.keep import SCORE, SHOWN
+from medrobust.box.matching import anchor_classes, located, share_found
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
 from medrobust.settings import Configured
+from medrobust.task import Task, task_of
 
 
 class Success(Configured, ABC):
@@ -54,6 +59,32 @@ class JaccardBelow(Success):
         return _jaccard(prediction.label, target) >= self.level
 
 
+class BoxesLost(Success):
+    """Detection: fewer of the true boxes are found than a level.
+
+    Found is a box that is answered with its class, at an IoU and a score; see `share_found`.
+    Answers where there is nothing do not count.
+
+    Args:
+        level: share of the boxes, in (0, 1].
+        overlap: IoU of an answer with the box, in (0, 1].
+        score: of the answer, in (0, 1].
+    """
+
+    def __init__(self, level: float = 0.5, overlap: float = 0.5, score: float = SHOWN) -> None:
+        self.level = fraction(level, "success.level", above=True)
+        self.overlap = fraction(overlap, "success.overlap", above=True)
+        self.score = fraction(score, "success.score", above=True)
+
+    def away(self, prediction: Prediction, y: Tensor) -> Tensor:
+        """The share of the true boxes (N, M, 5) that are found is below the level."""
+        return share_found(prediction, y, overlap=self.overlap, score=self.score) < self.level
+
+    def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """The share of the target boxes (N, M, 5) that are found has reached the level."""
+        return ~self.away(prediction, target)
+
+
 class Undetected(Success):
     """The wrong answer passes the detector, too; an image that is refused is no success.
 
@@ -83,6 +114,46 @@ class EveryPixel(Success):
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
         """Every pixel's class is that of `target` (N, H, W)."""
         return (prediction.label == target).flatten(1).all(1)
+
+
+class EveryAnchor(Success):
+    """Detection: no anchor of a true box answers its class any more (Xie et al. 2017).
+
+    An anchor answers a class that leads there with at least the score of an answer that is kept.
+    """
+
+    def away(self, prediction: Prediction, y: Tensor) -> Tensor:
+        """No anchor is right about the true boxes (N, M, 5)."""
+        return ~right_anchors(prediction, anchor_classes(y, located(prediction).anchors)).any(1)
+
+    def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """Every anchor of a target box answers its class."""
+        classes = anchor_classes(target, located(prediction).anchors)
+        return (right_anchors(prediction, classes) | (classes < 0)).all(1)
+
+
+def right_anchors(prediction: Prediction, classes: Tensor) -> Tensor:
+    """Which anchors answer the class that they should: bool (N, A).
+
+    Args:
+        prediction: of a detector.
+        classes: int64 (N, A), -1 where an anchor answers for no box.
+    """
+    own = prediction.logits.gather(1, classes.clamp(min=0).unsqueeze(1)).squeeze(1)
+    return (classes >= 0) & (prediction.label == classes) & (own.sigmoid() >= SCORE)
+
+
+BY_TASK: Final[Mapping[Task, type[Success]]] = {
+    "classification": Misclassified,
+    "segmentation": JaccardBelow,
+    "detection": BoxesLost,
+}
+"""What counts as a success where nothing else is said."""
+
+
+def by_task(y: Tensor) -> Success:
+    """The rule for the task that labels are of."""
+    return BY_TASK[task_of(y)]()
 
 
 def accepted(prediction: Prediction) -> Tensor:

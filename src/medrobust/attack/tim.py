@@ -47,7 +47,7 @@ class TIM(DIM):
         resize_rate: see `DIM`.
         diversity_prob: see `DIM`; 0, as in the paper's TIM (torchattacks: 0.5).
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

@@ -74,6 +74,23 @@ def shrink(images: Tensor, window: Window) -> Tensor:
     return moved.where(inside, torch.zeros_like(moved)).view(images.shape)
 
 
+def shrink_boxes(boxes: Tensor, window: Window, canvas: tuple[int, int]) -> Tensor:
+    """Boxes of images that `shrink` resizes, where they lie then.
+
+    Args:
+        boxes: (N, M, 5): class, left, top, right and bottom in pixels.
+        window: one per image.
+        canvas: height and width of the images in pixels.
+
+    Returns:
+        Like `boxes`.
+    """
+    size = torch.stack([window.width, window.height] * 2, 1).to(boxes).unsqueeze(1)
+    start = torch.stack([window.left, window.top] * 2, 1).to(boxes).unsqueeze(1)
+    whole = boxes.new_tensor([canvas[1], canvas[0]] * 2)
+    return torch.cat([boxes[..., :1], boxes[..., 1:] * size / whole + start], dim=2)
+
+
 def _sources(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Which of `side` old pixels each new one shows, (N, side), and whether it shows any."""
     place = torch.arange(side, device=start.device) - start[:, None]

@@ -47,7 +47,7 @@ class UAP(Attack):
         restarts: random starts, >= 1.
         seed: decides the starts, the drawn images and their order; the seeds of attacked images
             have no say.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

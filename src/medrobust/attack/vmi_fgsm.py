@@ -35,7 +35,7 @@ class VMIFGSM(MIM):
         neighbours: N, >= 1; the paper has 20 (torchattacks 5).
         beta: radius of the neighbourhood as a multiple of eps, > 0.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = cross-entropy.
+        objective: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """

@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -18,10 +18,9 @@ from medrobust.data.manifest import Entry, Manifest, Record, read_records, write
 from medrobust.data.phantom.store import materialise, phantom_folder
 from medrobust.data.split import SPLITS, Split, split_groups, stratified_subset
 from medrobust.fingerprint import digest
+from medrobust.task import Task
 
 __all__ = ["ImageDataset", "MedicalDataModule", "Sample", "Task"]
-
-Task = Literal["classification", "segmentation"]
 
 _log = logging.getLogger(__name__)
 _CACHE_BYTES = 2**30
@@ -214,11 +213,12 @@ class MedicalDataModule(pl.LightningDataModule):
         """Class of each sample of a split, int64 (N,), without decoding an image.
 
         Raises:
-            TypeError: the dataset's labels are masks.
+            TypeError: the dataset's labels are masks or boxes.
         """
         found = [e.label for e in self.dataset(split).entries]
         if None in found:
-            raise TypeError(f"{self.name}: labels are masks; take them from dataset({split!r})")
+            what = {"segmentation": "masks", "detection": "boxes"}[self.task]
+            raise TypeError(f"{self.name}: labels are {what}; take them from dataset({split!r})")
         return torch.tensor(found)
 
     def train_dataloader(self) -> DataLoader[Sample]:

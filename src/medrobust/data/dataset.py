@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
+from medrobust.data.box import augmented_boxes
 from medrobust.data.image import Reader
 from medrobust.data.manifest import Entry
 
@@ -19,7 +20,8 @@ class Sample(NamedTuple):
 
     Attributes:
         image: float32 (C, H, W) in [0, 1], never normalised.
-        label: int64 () class, or (H, W) class of each pixel.
+        label: int64 () class, or (H, W) class of each pixel; or float32 (M, 5) boxes: class, left,
+            top, right and bottom in pixels, class -1 in rows that only fill up.
         id: unique and stable name, `<dataset>/<...>`; seeds of attacks are derived from it.
     """
 
@@ -48,7 +50,8 @@ class ImageDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         image, label = self._cache.get(index) or self._read(index)
-        return Sample(image.float().div_(255), label.long(), self.entries[index].id)
+        label = label.clone() if label.is_floating_point() else label.long()
+        return Sample(image.float().div_(255), label, self.entries[index].id)
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         image, label = self._reader(self.entries[index])
@@ -61,7 +64,8 @@ class AugmentedDataset(Dataset[Sample]):
     """A dataset seen through a random transform of the training images.
 
     Classification calls `augment(image)`. Segmentation calls `augment(image, mask)` with
-    torchvision's image and mask types, so that its v2 transforms move both alike.
+    torchvision's image and mask types, so that its v2 transforms move both alike. Detection calls
+    `augment(image, boxes)` likewise; boxes that leave the image are dropped.
     """
 
     def __init__(self, dataset: Dataset[Sample], length: int, augment: Augment) -> None:
@@ -74,6 +78,8 @@ class AugmentedDataset(Dataset[Sample]):
         image, label, name = self._dataset[index]
         if label.ndim == 0:
             changed = self._augment(image)
+        elif label.is_floating_point():
+            changed, label = augmented_boxes(self._augment, image, label)
         else:
             changed, label = self._augment(tv_tensors.Image(image), tv_tensors.Mask(label))
         return Sample(torch.as_tensor(changed).clamp(0, 1), torch.as_tensor(label), name)

@@ -24,10 +24,10 @@ class Entry:
 
     Attributes:
         id: unique and stable name, `<dataset>/<...>`.
-        label: class index; None for segmentation, where the label is a mask.
+        label: class index; None for segmentation and detection, where it is a mask or boxes.
         group: samples with the same group (patient, lesion) must share a split.
         split: the official split; None where the dataset has none.
-        files: the image, then its mask if there is one.
+        files: the image, then its mask, or the file of its boxes, if there is one.
         index: position inside `files[0]` when that is an array file.
     """
 

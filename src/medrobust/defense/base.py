@@ -77,7 +77,7 @@ class Purifier(Defense):
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """The victim's answer to the purified image."""
-        return Prediction(victim(self.purify(x, seeds=seeds)))
+        return victim.predict(self.purify(x, seeds=seeds))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """The purified image."""
@@ -98,7 +98,7 @@ class StraightThroughPurifier(Purifier):
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """The deployed forward pass with the identity as its derivative."""
-        return Prediction(victim(self.differentiable(x, seeds=seeds)))
+        return victim.predict(self.differentiable(x, seeds=seeds))
 
 
 class Smoother(Defense):
@@ -127,7 +127,7 @@ class Smoother(Defense):
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Soft answer to one copy; expectation over copies is the threat's business (EOT)."""
-        return Prediction(victim(self.sample(x, seeds=seeds)))
+        return victim.predict(self.sample(x, seeds=seeds))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """One copy."""

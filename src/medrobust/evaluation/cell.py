@@ -220,7 +220,11 @@ def _row(
             config=science,
             overrides=overrides,
         )
-        pictures = strips(clean, result.attacked.images, defense.cpu(), seed=config.seed)
+        pictures = strips(
+            *(clean, result.attacked.images, defense.cpu()),
+            seed=config.seed,
+            answers=(result.before, result.after),
+        )
         # Before the row: a finished one has it.
         write_atomically(store.picture(row_id), sheet(pictures))
         store.put(row)

@@ -1,5 +1,6 @@
 """Measure one cell: craft or replay, let the deployed system answer, measure, check."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,24 @@ from medrobust.evaluation.overhead import overhead
 from medrobust.evaluation.predict import Answers, answers
 from medrobust.evaluation.progress import bar
 from medrobust.evaluation.strength import flags
+from medrobust.metric.boxes import measure_boxes
 from medrobust.metric.classification import Measured, measure_classification
 from medrobust.metric.detection import measure_detection
 from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.model.victim import Victim
 from medrobust.result.scores import Scores
+from medrobust.task import Task, task_of
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
+
+_MEASURES: Mapping[Task, Callable[..., Measured]] = {
+    "classification": measure_classification,
+    "segmentation": measure_segmentation,
+    "detection": measure_boxes,
+}
 
 
 @dataclass(frozen=True)
@@ -124,8 +133,8 @@ def evaluate(
             )
             for images in (clean, attacked.images)
         )
-    measure = measure_classification if clean.labels.ndim == 1 else measure_segmentation
-    measured = measure(clean.labels, before, after, classes=classes, seed=seed)
+    task = task_of(clean.labels)
+    measured = _MEASURES[task](clean.labels, before, after, classes=classes, seed=seed)
     if attacked.queries is not None:
         measured.values.update(_query_counts(attacked.queries))
     if perturbation:
@@ -138,7 +147,7 @@ def evaluate(
         measured.values.update(values)
         measured.intervals.update(intervals)
     scores, cost = None, {}
-    if before.score is not None and clean.labels.ndim == 1:
+    if before.score is not None and task == "classification":
         changed = attacked.checks["linf_max"] > 0
         values, intervals = measure_detection(
             clean.labels, before, after, changed=changed, seed=seed

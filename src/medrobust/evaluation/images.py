@@ -19,7 +19,7 @@ class ImageSet:
 
     Attributes:
         images: float32 (N, C, H, W) in [0, 1].
-        labels: int64 (N,) or (N, H, W).
+        labels: int64 (N,) or (N, H, W), or boxes (N, M, 5).
         ids: N sample ids.
     """
 

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: float32 (N, C, H, W) in [0, 1].
-        labels: int64 (N,) or (N, H, W).
+        labels: int64 (N,) or (N, H, W), or boxes (N, M, 5).
         seeds: int64 (N,).
         ids: N sample ids.
         first: place of the first of them in the whole set.

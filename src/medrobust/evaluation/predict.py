@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from medrobust.box.keep import kept
 from medrobust.defense.base import Defense
 from medrobust.evaluation.blame import check_finite, naming
 from medrobust.evaluation.cache import TensorCache
@@ -30,7 +31,7 @@ class Answers(NamedTuple):
     """Predictions for a whole set, on the host.
 
     Attributes:
-        label: int64 (N,) or (N, H, W).
+        label: int64 (N,) or (N, H, W); of a box detector (N, M), -1 where there is no box.
         probability: float32 (N, K); None for segmentation, where it would fill the disk.
         score: (N,) detectors' scores, or None.
         confidence: (N,) or None.
@@ -39,6 +40,8 @@ class Answers(NamedTuple):
         key: of the cache, what they were computed from.
         details: what else the defense gives of each image, (N,) by name.
         threshold: (N,) that each score was compared with, or None.
+        boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
+        box_score: (N, M) of each box, or None.
     """
 
     label: Tensor
@@ -50,11 +53,21 @@ class Answers(NamedTuple):
     key: str = ""
     details: Mapping[str, Tensor] = MappingProxyType({})
     threshold: Tensor | None = None
+    boxes: Tensor | None = None
+    box_score: Tensor | None = None
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
     """What is kept of a batch's prediction."""
-    fields = {"label": prediction.label.to(torch.uint8)}
+    if prediction.anchored is not None:
+        found = kept(prediction)
+        fields = {
+            "label": found.label.to(torch.int16),
+            "boxes": found.boxes,
+            "box_score": found.score,
+        }
+    else:
+        fields = {"label": prediction.label.to(torch.uint8)}
     if prediction.logits.ndim == 2:
         fields["probability"] = prediction.logits.softmax(dim=1)
     for name in ("score", "confidence", "abstain"):
@@ -161,4 +174,6 @@ def answers(
             if name.startswith(_DETAIL)
         },
         found.get("threshold"),
+        found.get("boxes"),
+        found.get("box_score"),
     )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from medrobust.attack.base import Attack, distance
 from medrobust.attack.goal import Goal
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import JaccardBelow, Misclassified
+from medrobust.attack.objective.by_task import ByTask
+from medrobust.attack.success import by_task
 from medrobust.evaluation.blame import check_finite
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.memory import Batch, in_batches
@@ -44,7 +44,7 @@ class _Check:
         x, y, words = batch.images, batch.labels, batch.seeds
         number, ids = batch.number, batch.ids
         attacked = self.adversarial[batch.first : batch.first + len(x)].to(x.device)
-        rule = Misclassified() if y.ndim == 1 else JaccardBelow()
+        rule = by_task(y)
         with torch.no_grad():
             before, after = self.surrogate(x, words), self.surrogate(attacked, words)
         check_finite(before.logits, "the surrogate's logits", number, ids)
@@ -57,7 +57,7 @@ class _Check:
         # An objective on features is bound to its own batch; the gradient's absence shows in the
         # plain loss too.
         objective = self.attack.objective
-        loss = CrossEntropy() if objective.taps else objective
+        loss = ByTask() if objective.taps else objective
         goal = Goal(loss.bind(self.surrogate, x, y, words, targeted=False), rule, y)
         grad = self.surrogate.value_and_grad(x, goal, seeds=words).grad
         check_finite(grad, "the surrogate's gradients", number, ids[:most])
@@ -77,8 +77,9 @@ def craft_checks(
 
     Returns:
         `surrogate_clean`, `surrogate_adversarial`: share of images that the surrogate gets right
-        (segmentation: Jaccard >= 0.5) before and after; `zero_gradient`: share of images whose
-        input gradient is zero everywhere at the clean image, where the surrogate has gradients;
+        (segmentation: Jaccard >= 0.5, detection: half of the boxes found) before and after;
+        `zero_gradient`: share of images whose input gradient is zero everywhere at the
+        clean image, where the surrogate has gradients;
         `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.
 
     Raises:

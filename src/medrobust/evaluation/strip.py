@@ -11,17 +11,26 @@ from torch import Tensor
 
 from medrobust.defense.base import Defense
 from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.predict import Answers
 from medrobust.evaluation.stream import defender_seeds
+from medrobust.evaluation.strip_boxes import with_boxes
 
 TILE_PX = 72  # of a sheet: a page holds one for every cell of a sweep
 
 
 def strips(
-    clean: ImageSet, attacked: ImageSet, defense: Defense, *, seed: int, count: int = 6
+    clean: ImageSet,
+    attacked: ImageSet,
+    defense: Defense,
+    *,
+    seed: int,
+    count: int = 6,
+    answers: tuple[Answers, Answers] | None = None,
 ) -> dict[str, np.ndarray]:
     """One picture per sample: clean, adversarial, as defended, and the difference, side by side.
 
     The difference is stretched so that its largest value reaches black or white; grey is none.
+    Of a detector the first two show the true boxes and what is answered, see `with_boxes`.
 
     Args:
         clean: clean samples.
@@ -29,6 +38,7 @@ def strips(
         defense: on the host.
         seed: the run's seed.
         count: samples, spread evenly over the set.
+        answers: of the deployed system, to the clean and the attacked images.
 
     Returns:
         sample id -> uint8 array (H, 4 W, 3).
@@ -41,7 +51,13 @@ def strips(
         seen = defense.view(after, seeds=seeds)
     change = after - before
     largest = change.abs().flatten(1).amax(1).clamp(min=1e-12).view(-1, 1, 1, 1)
-    rows = torch.cat([before, after, seen, 0.5 + 0.5 * change / largest], dim=3)
+    tiles = [before, after, seen, 0.5 + 0.5 * change / largest]
+    if answers is not None and answers[0].boxes is not None:
+        labels = clean.labels[places]
+        for number, found in enumerate(answers):
+            tiles[number] = with_boxes(tiles[number], labels, found, places)
+        tiles = [tile.expand(-1, 3, -1, -1) for tile in tiles]
+    rows = torch.cat(tiles, dim=3)
     return {name: _picture(row) for name, row in zip(ids, rows, strict=True)}
 
 

@@ -48,6 +48,7 @@ class TrainedVictim(Victim):
             mean=victim.mean.flatten().tolist(),
             std=victim.std.flatten().tolist(),
             architecture=victim.architecture,
+            anchors=victim.anchors,
         )
         self.meta = meta
         self.freeze()

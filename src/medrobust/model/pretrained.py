@@ -1,10 +1,17 @@
 """Networks from timm, and the normalisation that goes with their weights."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Scaling(TypedDict):
+    """Normalisation of a victim, per channel in [0, 1] units."""
+
+    mean: list[float]
+    std: list[float]
 
 
 class PretrainedError(RuntimeError):
@@ -41,7 +48,7 @@ def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> Any:
 
 def normalisation(
     mean: Sequence[float] | None, std: Sequence[float] | None, *, channels: int, imagenet: bool
-) -> dict[str, list[float]]:
+) -> Scaling:
     """Per-channel mean and standard deviation in [0, 1] units.
 
     Args:
@@ -63,11 +70,11 @@ def normalisation(
         )
     default_mean: Sequence[float] = IMAGENET_MEAN if imagenet else [0.5] * channels
     default_std: Sequence[float] = IMAGENET_STD if imagenet else [0.5] * channels
-    found = {
-        "mean": [float(m) for m in (default_mean if mean is None else mean)],
-        "std": [float(s) for s in (default_std if std is None else std)],
-    }
-    for key, values in found.items():
+    found = Scaling(
+        mean=[float(m) for m in (default_mean if mean is None else mean)],
+        std=[float(s) for s in (default_std if std is None else std)],
+    )
+    for key, values in (("mean", found["mean"]), ("std", found["std"])):
         if len(values) != channels:
             raise ValueError(f"model.{key}={values}, expected {channels} numbers (in_channels)")
     return found

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model.anchors import Anchors
 from medrobust.model.conv import SMALLEST_BATCH
 from medrobust.model.fast import Folded, accelerated
+from medrobust.prediction import Prediction
 
 SMALL_IMAGE = 64 * 64
 """Up to this many pixels the deepest maps are so small that every layer is a product of few rows;
@@ -26,7 +28,7 @@ class _Caught(NamedTuple):
 
 
 class Victim(nn.Module):
-    """A classifier or segmenter that takes images in [0, 1].
+    """A classifier, segmenter or detector that takes images in [0, 1].
 
     Normalisation lives inside, so that every attack and every ε is in pixel units. A grey image
     (one channel) is repeated to the channels that the network wants here too, so that an attack
@@ -34,10 +36,12 @@ class Victim(nn.Module):
 
     Args:
         network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W). A single logit
-            is read as the second of two classes, the first at zero.
+            is read as the second of two classes, the first at zero. Of a detector (N, K + 4, A):
+            for each anchor the logits of the classes, then the four offsets.
         mean: per-channel mean in [0, 1] units.
         std: per-channel standard deviation.
         architecture: how the network was built, as plain data; enters the fingerprint.
+        anchors: of a detector, where its answers lie; None for the others.
     """
 
     mean: Tensor
@@ -50,11 +54,13 @@ class Victim(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         architecture: Mapping[str, Any],
+        anchors: Anchors | None = None,
     ) -> None:
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f"mean={mean} and std={std} need equal lengths and std > 0")
         self.network = network
+        self.anchors = anchors
         self.architecture = dict(architecture)
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
@@ -77,8 +83,16 @@ class Victim(nn.Module):
             )
         return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts a grey channel
 
+    def predict(self, x: Tensor) -> Prediction:
+        """Images (N, C, H, W) in [0, 1] -> what the clinic sees of the bare victim."""
+        return self.read(self(x), x)
+
+    def read(self, output: Tensor, x: Tensor) -> Prediction:
+        """What `forward` gave for images `x`, in the terms of the task."""
+        return Prediction(output) if self.anchors is None else self.anchors.read(output, x)
+
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> logits (N, K) or (N, K, H, W)."""
+        """Images (N, C, H, W) in [0, 1] -> what the network gives, see above."""
         normal = self.normalise(x)
         if self.training:
             return two_classes(self.network(normal))

@@ -1,12 +1,13 @@
 """What every training objective shares."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
 from medrobust.model.victim import Victim
 from medrobust.settings import Configured
+from medrobust.task import Task
 
 if TYPE_CHECKING:
     from medrobust.attack.base import Attack
@@ -23,6 +24,8 @@ class Objective(Configured, nn.Module, ABC):
         name: name in paths and tables.
     """
 
+    tasks: ClassVar[tuple[Task, ...]] = ("classification", "segmentation")
+    """Tasks that it is defined for; a training on others is refused."""
     validation: "Attack | None" = None
     """What validation images must stand: the best epoch is that of the highest score under it.
     None: on clean images. An objective that trades clean accuracy for robustness needs one, or the
@@ -48,6 +51,6 @@ class Objective(Configured, nn.Module, ABC):
         Args:
             victim: what is trained.
             x: images (N, C, H, W) in [0, 1].
-            y: classes (N,), or (N, H, W) per pixel, int64.
+            y: classes (N,), or (N, H, W) per pixel, int64; or boxes (N, M, 5), see `task_of`.
             seeds: int64 (N,), of the run's seed, each sample's id and the epoch.
         """

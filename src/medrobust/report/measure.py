@@ -31,6 +31,11 @@ HEADINGS: Mapping[str, str] = {  # these need not be in any row
     "perturbation_variance": "variance",
     "perturbation_cosine": "cosine",
     "training_queries": "queries in training",
+    "iou": "IoU",
+    "iou_best": "IoU of true boxes",
+    "map": "mAP",
+    "map_50": "mAP at IoU 0.5",
+    "map_50_95": "mAP at IoU 0.5 to 0.95",
 }
 
 

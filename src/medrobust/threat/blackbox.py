@@ -46,6 +46,7 @@ class QuerySurrogate(Surrogate):
 
         Raises:
             RuntimeError: the attack wants to look inside.
+            ValueError: labels alone are wanted of a detector.
         """
         if taps:
             raise RuntimeError(
@@ -55,7 +56,12 @@ class QuerySurrogate(Surrogate):
         with torch.no_grad():
             seen = self.defense(x.detach(), self.victim, seeds=seeds)
         if self.answer == "scores":
-            return Prediction(seen.logits, abstain=seen.abstain)
+            return Prediction(seen.logits, abstain=seen.abstain, anchored=seen.anchored)
+        if seen.anchored is not None:
+            raise ValueError(
+                "threat.answer=labels shows one class per image or pixel, a detector answers boxes "
+                "with scores: set threat.answer=scores"
+            )
         one_hot = F.one_hot(seen.label, seen.logits.shape[1]).movedim(-1, 1)
         return Prediction(one_hot.to(x.dtype), abstain=seen.abstain)
 

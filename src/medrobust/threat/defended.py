@@ -7,8 +7,10 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from medrobust.attack.goal import Goal
+from medrobust.box.anchored import Anchored
 from medrobust.defense.base import Defense
 from medrobust.fingerprint import digest
 from medrobust.model.victim import Victim
@@ -135,21 +137,29 @@ class _Total(NamedTuple):
     """What the draws of each image sum up to.
 
     Attributes:
-        mass: logarithms of the sums of class probabilities (N, K[, H, W]).
+        mass: logarithms of the sums of class probabilities (N, K[, H, W]), or (N, K, A).
         score: (N,), of detectors.
         threshold: of detectors.
+        rest: of models that answer boxes, the same of "not this class".
+        anchored: of these, the boxes with the sums of their offsets.
     """
 
     mass: Tensor
     score: Tensor | None
     threshold: Tensor | None
+    rest: Tensor | None = None
+    anchored: Anchored | None = None
 
     @classmethod
     def of(cls, seen: Prediction, x: Tensor) -> Self:
         """Of the draws of one look (draws * N, ...)."""
-        mass = _by_draw(seen.logits, x).log_softmax(2).logsumexp(0)  # a sum may underflow
         score = None if seen.score is None else _by_draw(seen.score, x).sum(0)
-        return cls(mass, score, seen.threshold)
+        logits = _by_draw(seen.logits, x)
+        if seen.anchored is None:
+            return cls(logits.log_softmax(2).logsumexp(0), score, seen.threshold)  # may underflow
+        mass, rest = (F.logsigmoid(sign * logits).logsumexp(0) for sign in (1, -1))
+        boxes = seen.anchored.rows(lambda value: _by_draw(value, x).sum(0))
+        return cls(mass, score, seen.threshold, rest, boxes)
 
     def plus(self, other: Self | None) -> Self:
         """Of both."""
@@ -157,17 +167,29 @@ class _Total(NamedTuple):
             return self
         both = self.score is not None and other.score is not None
         score = self.score + other.score if both else None  # type: ignore[operator]
-        return self._replace(mass=self.mass.logaddexp(other.mass), score=score)
+        made = self._replace(mass=self.mass.logaddexp(other.mass), score=score)
+        if self.rest is None or other.rest is None:
+            return made
+        assert self.anchored is not None
+        assert other.anchored is not None
+        boxes = self.anchored.rows(other.anchored.offsets.add)
+        return made._replace(rest=self.rest.logaddexp(other.rest), anchored=boxes)
 
     def detached(self) -> Self:
         """Without the graph."""
         score = None if self.score is None else self.score.detach()
-        return self._replace(mass=self.mass.detach(), score=score)
+        made = self._replace(mass=self.mass.detach(), score=score)
+        if self.rest is None or self.anchored is None:
+            return made
+        return made._replace(rest=self.rest.detach(), anchored=self.anchored.rows(Tensor.detach))
 
     def mean(self, draws: int) -> Prediction:
-        """Log-probabilities of the mean, and the mean score."""
+        """Logits of the mean probabilities, the mean score and the mean offsets."""
         score = None if self.score is None else self.score / draws
         abstain = None if score is None or self.threshold is None else score > self.threshold
+        if self.rest is not None and self.anchored is not None:
+            boxes = self.anchored.rows(lambda value: value / draws)
+            return Prediction(self.mass - self.rest, anchored=boxes)
         return Prediction(
             self.mass - math.log(draws), score=score, threshold=self.threshold, abstain=abstain
         )

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -158,8 +159,8 @@ class VictimSurrogate(Surrogate):
         return self.victim.fingerprint
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
-        """The victim's logits; `seeds` are not used."""
+        """The victim's answer; `seeds` are not used."""
         if not taps:
-            return Prediction(self.victim(x))
-        logits, features = self.victim.features(x, taps)
-        return Prediction(logits, features=features)
+            return self.victim.predict(x)
+        output, features = self.victim.features(x, taps)
+        return replace(self.victim.read(output, x), features=features)

@@ -10,6 +10,7 @@ from torchmetrics import MetricCollection
 from medrobust.data.base import MedicalDataModule, Sample
 from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
+from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
@@ -76,7 +77,11 @@ class TrainingModule(SeededModule):
 
     @abstractmethod
     def metrics(self, num_classes: int) -> MetricCollection:
-        """Metrics of (logits, labels) that are computed over a whole split."""
+        """Metrics of (answer, labels) that are computed over a whole split."""
+
+    def answer(self, x: Tensor) -> Tensor | Prediction:
+        """What the metrics get of images (N, C, H, W): the victim's logits."""
+        return self.victim(x)
 
     def trained(self) -> Iterable[nn.Parameter]:
         """The victim's weights."""
@@ -100,10 +105,10 @@ class TrainingModule(SeededModule):
         self, batch: Sample, clean: MetricCollection, robust: MetricCollection, *, prog_bar: bool
     ) -> None:
         x, y = batch.image, batch.label
-        clean.update(self.victim(x), y)
+        clean.update(self.answer(x), y)
         self.log_dict(clean, on_epoch=True, prog_bar=prog_bar, batch_size=len(x))
         if self.objective.validation is not None:
             surrogate = VictimSurrogate(self.victim)
             attacked = self.objective.validation(surrogate, x, y, seeds=self.seeds(batch))
-            robust.update(self.victim(attacked), y)
+            robust.update(self.answer(attacked), y)
             self.log_dict(robust, on_epoch=True, prog_bar=prog_bar, batch_size=len(x))

@@ -10,6 +10,7 @@ from medrobust.data.base import MedicalDataModule
 from medrobust.model.checkpoint import VictimMeta, read_meta, save_victim
 from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
+from medrobust.training.box_detector import BoxDetectorModule
 from medrobust.training.classifier import ClassifierModule
 from medrobust.training.module import TrainingModule
 from medrobust.training.run import Run, reuse, run
@@ -19,6 +20,7 @@ from medrobust.training.segmenter import SegmenterModule
 _MODULES: dict[str, type[TrainingModule]] = {
     "classification": ClassifierModule,
     "segmentation": SegmenterModule,
+    "detection": BoxDetectorModule,
 }
 
 
@@ -58,6 +60,7 @@ def train(
         RecipeError: the checkpoint to resume from is of another recipe.
         FileNotFoundError: the checkpoint to resume from is not there.
         EmptyTrainingError: no epoch, or no whole batch for each device.
+        TypeError: model or objective are for another task than the data's.
     """
     checkpoint = Path(checkpoint)
     recipe = {**recipe, "data_digest": data.manifest.digest}
@@ -66,6 +69,7 @@ def train(
         return known
     pl.seed_everything(seed, workers=True, verbose=False)
     victim = model(data.num_classes)
+    _check_task(victim, objective, data)
     objective.prepare(data)
     module = _MODULES[data.task](
         victim,
@@ -87,6 +91,21 @@ def train(
         keep=lambda meta: save_victim(checkpoint, victim, meta),
         **how,
     )
+
+
+def _check_task(victim: Victim, objective: Objective, data: MedicalDataModule) -> None:
+    if data.task not in objective.tasks:
+        raise TypeError(
+            f"objective={objective.name} is for {' and '.join(objective.tasks)}, {data.name} is a "
+            f"task of {data.task}; "
+            + ("set objective=detection" if data.task == "detection" else "set objective=standard")
+        )
+    if (victim.anchors is not None) != (data.task == "detection"):
+        wanted = {"detection": "retinanet", "segmentation": "unet", "classification": "resnet18"}
+        raise TypeError(
+            f"the model answers {'boxes' if victim.anchors else 'classes'}, {data.name} is a task "
+            f"of {data.task}; set model={wanted[data.task]}"
+        )
 
 
 def recipe_name(recipe: Mapping[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """The frame of every objective: a loss per image that the attacker maximises."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
 
 from medrobust.prediction import Prediction
 from medrobust.settings import Configured
+from medrobust.task import Task
 
 if TYPE_CHECKING:
     from medrobust.threat.surrogate import Surrogate
@@ -29,6 +30,8 @@ class Objective(Configured, ABC):
     `bind`, which returns a copy that holds it, and `at`, which keeps some of its images.
     """
 
+    tasks: ClassVar[tuple[Task, ...]] = ("classification", "segmentation")
+    """Tasks that it is defined for; an attack refuses the others."""
     learns: bool = False
     evades: bool = False
     """Aims past a detector, too: then only an image that it accepts counts as a success."""

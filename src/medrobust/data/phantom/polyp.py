@@ -14,6 +14,16 @@ from medrobust.data.phantom.canvas import (
 )
 
 
+def draw_mucosa(rng: Generator, n: int, px: int) -> Array:
+    """Folded mucosa, brighter in the middle: (n, px, px), grey in [0, 1]."""
+    rows, columns = grid(px)
+    rings = np.sqrt((rows - uniform(rng, n, -1, 1)) ** 2 + (columns - uniform(rng, n, -1, 1)) ** 2)
+    folds = np.sin(2 * np.pi * uniform(rng, n, 1.2, 2.0) * rings)
+    value = 0.60 + 0.05 * folds + 0.05 * smooth_noise(rng, n, px, 3)
+    value = value - 0.14 * (rows**2 + columns**2)
+    return value + 0.02 * smooth_noise(rng, n, px, 8)
+
+
 def draw_polyp(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_]]:
     """Images (n, px, px, 3) in [0, 1] and masks (n, px, px).
 
@@ -30,11 +40,7 @@ def draw_polyp(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_
     edge = radius - uniform(rng, n, 0.24, 0.45) * (1 + 0.12 * wobble)
     body = inside(edge, 0.02)
 
-    rings = np.sqrt((rows - uniform(rng, n, -1, 1)) ** 2 + (columns - uniform(rng, n, -1, 1)) ** 2)
-    folds = np.sin(2 * np.pi * uniform(rng, n, 1.2, 2.0) * rings)
-    value = 0.60 + 0.05 * folds + 0.05 * smooth_noise(rng, n, px, 3)
-    value = value - 0.14 * (rows**2 + columns**2)
-    value = value + 0.02 * smooth_noise(rng, n, px, 8)
+    value = draw_mucosa(rng, n, px)
     shade = uniform(rng, n, 0.04, 0.09)
     value = value + body * (shade - 0.04 * radius + 0.04 * smooth_noise(rng, n, px, 15))
     value = value - 0.05 * np.exp(-((edge / 0.035) ** 2))

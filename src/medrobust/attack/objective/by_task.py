@@ -1,0 +1,32 @@
+"""The loss that models of a task are trained with."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from torch import Tensor
+
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.objective.detection import Detection
+from medrobust.prediction import Prediction
+from medrobust.task import Task, task_of
+
+_LOSSES: Final[Mapping[Task, Objective]] = {
+    "classification": CrossEntropy(),
+    "segmentation": CrossEntropy(),
+    "detection": Detection(),
+}
+
+
+class ByTask(Objective):
+    """Cross-entropy of classes and masks, RetinaNet's loss of boxes."""
+
+    tasks: ClassVar[tuple[Task, ...]] = ("classification", "segmentation", "detection")
+
+    def away(self, prediction: Prediction, y: Tensor) -> Tensor:
+        """The loss of the task that the labels are of."""
+        return _LOSSES[task_of(y)].away(prediction, y)
+
+    def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """Likewise."""
+        return _LOSSES[task_of(target)].toward(prediction, target)

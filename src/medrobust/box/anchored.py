@@ -1,0 +1,39 @@
+"""Where a detector's anchors lie, and how it moves each of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+from torch import Tensor
+from torchvision.models.detection._utils import BoxCoder
+
+CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))  # as RetinaNet's
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """The boxes that a dense detector answers, one per anchor.
+
+    Attributes:
+        offsets: (N, A, 4), shift and logarithmic stretch of each anchor, in its own sides (Ren et
+            al. 2015, eq. 2).
+        anchors: (A, 4), left, top, right and bottom in pixels.
+        canvas: height and width of the image in pixels.
+    """
+
+    offsets: Tensor
+    anchors: Tensor
+    canvas: tuple[int, int]
+
+    @property
+    def boxes(self) -> Tensor:
+        """(N, A, 4), left, top, right and bottom in pixels, cut to the image."""
+        count = len(self.offsets)
+        anchors = self.anchors.expand(count, -1, -1).reshape(-1, 4)
+        boxes = CODER.decode_single(self.offsets.reshape(-1, 4), anchors).view(count, -1, 4)
+        high = boxes.new_tensor([self.canvas[1], self.canvas[0]] * 2)
+        return boxes.clamp(min=0).minimum(high)
+
+    def rows(self, rule: Callable[[Tensor], Tensor]) -> Self:
+        """The same with a rule applied to what has one row per image."""
+        return replace(self, offsets=rule(self.offsets))

@@ -1,0 +1,264 @@
+"""What is measured of a detector's boxes."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medrobust.box.keep import SHOWN
+from medrobust.box.matching import iou
+from medrobust.evaluation.predict import Answers
+from medrobust.metric.classification import Measured
+from medrobust.metric.interval import bootstrap, counted_bootstrap
+
+THRESHOLDS: Final[dict[str, tuple[float, ...]]] = {
+    "map": (0.25,),
+    "map_50": (0.5,),
+    "map_50_95": tuple(0.5 + 0.05 * step for step in range(10)),
+}
+"""IoU thresholds: that of the EAD 2019 challenge's own evaluation, of PASCAL VOC, of COCO."""
+FOUND: Final = 0.5
+"""IoU from which a box counts as found in `recall` and in success, as in the attacks' rule."""
+_RECALLS: Final = torch.linspace(0, 1, 101).double().numpy()
+"""At which COCO reads precision; rounded to float32, as torchmetrics has them."""
+
+
+def measure_boxes(
+    labels: Tensor, clean: Answers, attacked: Answers, *, classes: int, seed: int
+) -> Measured:
+    """Mean average precision, IoU, recall, and how often the attack won.
+
+    `map`, `map_50` and `map_50_95` are torchmetrics' (COCO's matching and interpolation) at other
+    IoU thresholds; classes without a true box are left out. `map` and `iou` follow the evaluation
+    code of the EAD 2019 challenge: IoU 0.25 makes a match, and `iou` is the mean over all answers
+    of a class of their IoU with the box that they match, 0 for one that matches none, then the
+    mean over the classes with a true box. Of all answers those of a score of `SHOWN` count; a
+    class without any answer scores 0. `iou_best` is over the true boxes instead: the IoU of the
+    best such answer of the box's class, 0 where there is none. `recall` is the share of true boxes
+    that an answer finds, see `share_found`. `clean_…` are the same on the clean images.
+
+    Args:
+        labels: true boxes (N, M, 5).
+        clean: answers to the clean images.
+        attacked: answers to the attacked images.
+        classes: K.
+        seed: of the bootstrap over images.
+    """
+    values: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    for prefix, answers in (("", attacked), ("clean_", clean)):
+        tables = [Ranking(labels, answers, number) for number in range(classes)]
+        for name, thresholds in THRESHOLDS.items():
+            values[prefix + name] = torchmetrics_map(labels, answers, thresholds)
+            if prefix and name != "map":
+                continue
+            parts = [table.hits(threshold) for threshold in thresholds for table in tables]
+            intervals[prefix + name] = counted_bootstrap(
+                lambda counts, parts=parts: mean_average_precision(parts, counts),  # type: ignore[misc]
+                len(labels),
+                seed=seed,
+            )
+        shown = [table.shown() for table in tables]
+        every = np.ones((1, len(labels)))
+        values[f"{prefix}iou"] = float(mean_iou(shown, every)[0])
+        intervals[f"{prefix}iou"] = counted_bootstrap(
+            lambda counts, shown=shown: mean_iou(shown, counts),  # type: ignore[misc]
+            len(labels),
+            seed=seed,
+        )
+    best, real = best_iou(labels, attacked)
+    before, _ = best_iou(labels, clean)
+    if real.any():
+        owner = real.nonzero()[:, 0].numpy()
+        for name, hits in (
+            ("iou_best", best[real].numpy()),
+            ("recall", (best[real] >= FOUND).double().numpy()),
+            ("clean_recall", (before[real] >= FOUND).double().numpy()),
+        ):
+            values[name] = float(hits.mean())
+            intervals[name] = counted_bootstrap(
+                lambda counts, hits=hits, owner=owner: _weighted(hits, counts[:, owner]),  # type: ignore[misc]
+                len(labels),
+                seed=seed,
+            )
+    # An image is lost when fewer than half of its boxes are found, as in the attacks' success rule.
+    # One without any box has nothing to lose.
+    lost, held = _share(best, real) < 0.5, (_share(before, real) >= 0.5) & real.any(1)
+    if held.any():
+        array = lost[held].double().numpy()
+        values["attack_success_rate"] = float(array.mean())
+        intervals["attack_success_rate"] = bootstrap(
+            lambda i: array[i].mean(), len(array), seed=seed
+        )
+    return Measured(values, intervals)
+
+
+def as_lists(
+    label: Tensor, score: Tensor, boxes: Tensor, y: Tensor
+) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Answers and true boxes in torchmetrics' form, without what only fills up.
+
+    Args:
+        label: (N, M), -1 where nothing is answered.
+        score: (N, M).
+        boxes: (N, M, 4).
+        y: true boxes (N, M', 5).
+    """
+    found = [
+        {"boxes": b[own >= 0], "scores": s[own >= 0], "labels": own[own >= 0]}
+        for own, s, b in zip(label, score, boxes, strict=True)
+    ]
+    wanted = [
+        {"boxes": one[one[:, 0] >= 0, 1:], "labels": one[one[:, 0] >= 0, 0].long()} for one in y
+    ]
+    return found, wanted
+
+
+def torchmetrics_map(labels: Tensor, answers: Answers, thresholds: Sequence[float]) -> float:
+    """Mean average precision by torchmetrics; 0 where no class has a true box."""
+    from torchmetrics.detection import MeanAveragePrecision
+
+    assert answers.boxes is not None
+    assert answers.box_score is not None
+    metric = MeanAveragePrecision(iou_thresholds=list(thresholds))
+    metric.update(*as_lists(answers.label, answers.box_score, answers.boxes, labels))
+    return max(0.0, float(metric.compute()["map"]))
+
+
+class Ranking:
+    """Answers of one class over a set of images, by score, with their overlaps.
+
+    Args:
+        labels: true boxes (N, M, 5).
+        answers: of a detector.
+        number: the class.
+    """
+
+    def __init__(self, labels: Tensor, answers: Answers, number: int) -> None:
+        assert answers.boxes is not None
+        assert answers.box_score is not None
+        self.true = (labels[..., 0] == number).sum(1).numpy()  # (N,) boxes per image
+        image, score, overlaps = [], [], []
+        for n in range(len(labels)):
+            mine = answers.label[n] == number
+            wanted = labels[n, labels[n, :, 0] == number, 1:].double()
+            image += [n] * int(mine.sum())
+            score.append(answers.box_score[n, mine].double())
+            overlaps += list(iou(answers.boxes[n, mine].double(), wanted).numpy())
+        self.score = torch.cat(score).numpy()
+        self.order = np.argsort(-self.score, kind="stable")
+        self.image, self.overlaps = np.array(image, dtype=np.int64), overlaps
+
+    def matched(self, threshold: float) -> np.ndarray:
+        """IoU of each answer with the true box that it takes, 0 for none, in order of the scores.
+
+        The surest answer takes the free box of the largest IoU, if that reaches the threshold.
+        """
+        taken = [np.zeros(count, dtype=bool) for count in self.true]
+        found = np.zeros(len(self.order))
+        for place, at in enumerate(self.order):
+            free = taken[self.image[at]]
+            overlap = np.where(free, -1.0, self.overlaps[at])
+            if len(overlap) and overlap.max() >= threshold:
+                found[place] = overlap.max()
+                free[overlap.argmax()] = True
+        return found
+
+    def hits(self, threshold: float) -> "Hits":
+        """Which answers are right at an IoU threshold."""
+        return Hits(self.matched(threshold) > 0, self.image[self.order], self.true)
+
+    def shown(self) -> "Hits":
+        """IoU of the answers that a person is shown, at the challenge's threshold."""
+        matched, image = self.matched(THRESHOLDS["map"][0]), self.image[self.order]
+        sure = self.score[self.order] >= SHOWN
+        return Hits(matched[sure], image[sure], self.true)
+
+
+class Hits:
+    """Answers of one class in order of their scores.
+
+    Args:
+        worth: (D,), 1 or the IoU of a right answer, 0 of a wrong one.
+        image: (D,), whose answer it is.
+        true: (N,), true boxes of each image.
+    """
+
+    def __init__(self, worth: np.ndarray, image: np.ndarray, true: np.ndarray) -> None:
+        self.worth, self.image, self.true = worth.astype(np.float64), image, true
+
+
+def mean_average_precision(parts: Sequence[Hits], counts: np.ndarray) -> np.ndarray:
+    """COCO's average precision, mean over classes and thresholds with a true box.
+
+    Args:
+        parts: of each class at each threshold.
+        counts: (R, N), how often each image counts.
+
+    Returns:
+        (R,) in [0, 1]; NaN without any true box.
+    """
+    return _mean([average_precision(part, counts) for part in parts], len(counts))
+
+
+def average_precision(part: Hits, counts: np.ndarray) -> np.ndarray:
+    """Precision at 101 recalls, each the best at that recall or above, (R,); NaN without a box."""
+    total = counts @ part.true
+    weight = counts[:, part.image]
+    right = (weight * part.worth).cumsum(1)
+    every = weight.cumsum(1)
+    precision = np.divide(right, every, out=np.zeros_like(right), where=every > 0)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    values = np.full(len(counts), np.nan)
+    for row in np.flatnonzero(total > 0):
+        place = np.searchsorted(right[row] / total[row], _RECALLS, side="left")
+        padded = np.append(best[row], 0.0)
+        values[row] = padded[np.minimum(place, len(padded) - 1)].mean()
+    return values
+
+
+def mean_iou(parts: Sequence[Hits], counts: np.ndarray) -> np.ndarray:
+    """Mean IoU of the answers of each class, mean over the classes with a true box; (R,)."""
+    found = []
+    for part in parts:
+        value = _weighted(part.worth, counts[:, part.image])
+        found.append(np.where(counts @ part.true > 0, np.nan_to_num(value), np.nan))
+    return _mean(found, len(counts))
+
+
+def best_iou(labels: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
+    """IoU of each true box with the best shown answer of its class.
+
+    Returns:
+        float64 (N, M), 0 where there is no such answer; bool (N, M), rows that are boxes.
+    """
+    assert answers.boxes is not None
+    assert answers.box_score is not None
+    same = labels[..., :1].long() == answers.label.unsqueeze(1)
+    sure = (answers.box_score >= SHOWN).unsqueeze(1)
+    overlap = iou(labels[..., 1:].double(), answers.boxes.double())
+    real = labels[..., 0] >= 0
+    return overlap.where(same & sure & real.unsqueeze(2), 0.0).amax(2), real
+
+
+def _share(best: Tensor, real: Tensor) -> Tensor:
+    """Share of the boxes of each image that are found; 1 for an image without."""
+    found = ((best >= FOUND) & real).sum(1).double() / real.sum(1).clamp(min=1)
+    return found.where(real.any(1), 1.0)
+
+
+def _weighted(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted mean over the last axis; NaN where nothing weighs."""
+    total = weight.sum(1)
+    return np.divide(weight @ values, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def _mean(parts: Sequence[Any], length: int) -> np.ndarray:
+    """Mean over the parts that are defined; NaN where none is."""
+    stacked = np.stack([np.full(length, np.nan), *parts])
+    there = ~np.isnan(stacked)
+    count = there.sum(0)
+    total = np.where(there, stacked, 0.0).sum(0)
+    return np.divide(total, count, out=np.full(length, np.nan), where=count > 0)

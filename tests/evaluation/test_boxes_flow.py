@@ -1,0 +1,97 @@
+"""A cell of a detector: crafted, answered, measured; the same for any batch size, and replayed."""
+
+import pytest
+import torch
+from boxes import CLASSES, answered, detector, pictures
+
+from medrobust.attack.base import Attack
+from medrobust.attack.dag import DAG
+from medrobust.attack.none import NoAttack
+from medrobust.attack.pgd import PGD
+from medrobust.attack.smia import SMIA
+from medrobust.defense.base import Defense
+from medrobust.defense.median import Median
+from medrobust.defense.medrdf import MedRDF
+from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.none import NoDefense
+from medrobust.defense.random_resize_pad import RandomResizePad
+from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.evaluate import Result, evaluate
+from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.strip import strips
+from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.oblivious import Oblivious
+
+SET = ImageSet(pictures(), answered(), tuple(f"set/{i}" for i in range(len(pictures()))))
+
+
+def cell(folder, attack: Attack, defense: Defense, batch_size: int = 7, threat=None) -> Result:
+    threat = threat or Oblivious()
+    return evaluate(
+        victim=detector(),
+        defense=defense,
+        surrogate=threat(detector(), defense),
+        attack=attack,
+        clean=SET,
+        classes=CLASSES,
+        seed=0,
+        quantize=False,
+        batch_size=batch_size,
+        device=torch.device("cpu"),
+        cache=TensorCache(folder),
+    )
+
+
+@pytest.mark.parametrize("attack", [PGD(0.05, steps=3), SMIA(0.05, steps=3), DAG(0.1, steps=10)])
+def test_an_attack_costs_boxes(tmp_path, attack):
+    clean = cell(tmp_path, NoAttack(), NoDefense())
+    found = cell(tmp_path, attack, NoDefense())
+    for name in ("map", "map_50", "iou", "recall"):
+        assert clean.measured.values[name] == clean.measured.values[f"clean_{name}"]
+        assert found.measured.values[name] <= clean.measured.values[name]
+    assert found.measured.values["recall"] < clean.measured.values["recall"]
+    assert clean.checks["surrogate_clean"] == 1.0  # what it answers is what is true here
+    # DAG has nothing to climb where no anchor of a true box is right.
+    assert found.checks["zero_gradient"] <= (0.5 if isinstance(attack, DAG) else 0.0)
+    assert found.scores is None
+
+
+@pytest.mark.parametrize("defense", [NoDefense(), Median()])
+def test_the_same_for_any_batch_and_replayed(tmp_path, defense):
+    one = cell(tmp_path / "a", PGD(0.05, steps=2), defense)
+    other = cell(tmp_path / "b", PGD(0.05, steps=2), defense, batch_size=2)
+    again = cell(tmp_path / "a", PGD(0.05, steps=2), defense, batch_size=3)
+    assert again.attacked.replayed
+    assert torch.equal(one.after.label, again.after.label)
+    assert torch.equal(one.after.boxes, again.after.boxes)
+    assert torch.equal(one.after.box_score, again.after.box_score)
+    assert one.measured == again.measured
+    assert torch.equal(one.after.label, other.after.label)
+    assert torch.allclose(one.after.boxes, other.after.boxes, atol=1e-3)
+
+
+def test_an_adaptive_attack_goes_through_a_purifier(tmp_path):
+    found = cell(tmp_path, PGD(0.05, steps=3), Median(), threat=Adaptive(1))
+    blind = cell(tmp_path, PGD(0.05, steps=3), Median())
+    assert found.measured.values["recall"] <= blind.measured.values["recall"]
+
+
+def test_votes_and_what_moves_pixels_are_refused(tmp_path):
+    vote = MedRDF(GaussianNoise(0.1), NoDefense(), n=2)
+    for defense, what in (
+        (vote, "votes on classes, not on"),
+        (RandomResizePad(), "moves the pixels"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            cell(tmp_path, NoAttack(), defense)
+
+
+def test_pictures_show_boxes(tmp_path):
+    found = cell(tmp_path, PGD(0.05, steps=3), NoDefense())
+    made = strips(
+        SET, found.attacked.images, NoDefense(), seed=0, answers=(found.before, found.after)
+    )
+    plain = strips(SET, found.attacked.images, NoDefense(), seed=0)
+    assert made.keys() == plain.keys()
+    assert all((made[name][:, :128] != plain[name][:, :128]).any() for name in made)
+    assert all((made[name][:, 128:] == plain[name][:, 128:]).all() for name in made)
