@@ -78,10 +78,10 @@ def main() -> None:
             numbers = (f"{found[q]:.3f}" if q in found else "" for q in options.q)
             table.add_row(label, str(one.dimension), *numbers)
     console.print(table)
-    costs(setting, options, console)
     if options.figure is not None:
         draw(setting, curves, options)
         console.print(f"drawn: {options.figure}")
+    costs(setting, options, console)
 
 
 def arguments() -> tuple[argparse.Namespace, list[str]]:
