@@ -5,6 +5,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from medrobust.box.anchored import Anchored
 from medrobust.prediction import Prediction
 
 FOREGROUND: Final = 0.5
@@ -90,7 +91,7 @@ def share_found(prediction: Prediction, y: Tensor, *, overlap: float, score: flo
     return found.float().where(real.any(1), 1.0) / real.sum(1).clamp(min=1)
 
 
-def located(prediction: Prediction):  # type: ignore[no-untyped-def]
+def located(prediction: Prediction) -> Anchored:
     """The boxes of a detector's prediction.
 
     Raises:
