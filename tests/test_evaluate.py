@@ -18,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from medrobust.config import register
+from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 
@@ -299,13 +300,14 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
         "data.phantom=true",
         "data.phantom_n=40",
         "data.size=32",
-        "model=unet",
-        "objective=dice_ce",
         "logger=none",
     ]
     for name, more in (
         ("train.py", ["trainer.max_epochs=1", "progress_bar=false"]),
-        ("evaluate.py", ["-m", "attack=none,pgd", "defense=none,median", "table.metric=dice"]),
+        (
+            "evaluate.py",
+            ["-m", "attack=none,pgd", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"],
+        ),
     ):
         flags = [word for word in more if word.startswith("-")]
         rest = [word for word in more if not word.startswith("-")]
@@ -318,7 +320,11 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
         assert {"dice", "jaccard", "pixel_accuracy", "clean_dice"} <= set(row.metrics)
         assert row.confusion is None
         assert row.metrics["dice"] >= row.metrics["jaccard"]
-    for defense in ("none", "median"):
+        beside = PerImage.read(RowStore(tmp_path / "outputs/rows").per_image(row.id))
+        assert beside is not None
+        assert len(beside.ids) == row.n
+        assert beside.scores["dice"].mean() == row.metrics["dice"]
+    for defense in ("none", "medrdf_seg"):
         clean, attacked = (
             next(r for r in found if r.cell["attack"] == attack and r.cell["defense"] == defense)
             for attack in ("none", "pgd")

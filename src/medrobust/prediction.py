@@ -18,7 +18,9 @@ class Prediction:
             (N, K, A), of every anchor; each class is a yes or no of its own (sigmoid).
         score: (N,) higher = more adversarial; detectors only.
         confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
-        abstain: (N,) bool, True where the defense refuses to answer.
+        abstain: bool, True where the defense refuses to answer: (N,), or (N, H, W) for single
+            pixels of a mask.
+        confidence_map: (N, H, W) the same confidence of each pixel of a mask.
         details: further numbers (N,) that the defense gives of each image, by name.
         threshold: scalar; a detector refuses images whose score exceeds it.
         features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
@@ -33,11 +35,19 @@ class Prediction:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     threshold: Tensor | None = None
     anchored: Anchored | None = None
+    confidence_map: Tensor | None = None
 
     @property
     def label(self) -> Tensor:
         """Class indices (N,) or (N, H, W); of a detector what leads at each anchor (N, A)."""
         return self.logits.argmax(dim=1)
+
+    @property
+    def answer(self) -> Tensor:
+        """`label`, with K, which is no class, for the pixels of a mask that it abstains from."""
+        if self.abstain is None or self.abstain.ndim < 3:
+            return self.label
+        return self.label.masked_fill(self.abstain, self.logits.shape[1])
 
     @property
     def probability(self) -> Tensor:

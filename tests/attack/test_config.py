@@ -24,7 +24,7 @@ ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
 VARIANTS = sorted(
     f"{path.parent.name}/{path.stem}"
     for path in (CONF / "attack").glob("*/*.yaml")
-    if path.parent.name not in ("target", "objective")
+    if path.parent.name not in ("target", "objective", "success")
 )
 OBJECTIVES = sorted(path.stem for path in (CONF / "attack/objective").glob("*.yaml"))
 MEDRDF = ["cw_linf", *[f"ifgsm_{n}" for n in (1, 2, 5, 7)], *[f"pgd_{n}" for n in (7, 20, 100)]]

@@ -6,29 +6,23 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+
+from medrobust.config import register
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if p.stem not in ("base", "medmnist"))
-SUFFIX = "medrobust.suffix"
 
 
 @pytest.fixture(autouse=True)
-def _resolver():
-    # The application registers this resolver; only stand in for it where it is not there.
-    absent = not OmegaConf.has_resolver(SUFFIX)
-    if absent:
-        OmegaConf.register_new_resolver(SUFFIX, lambda on, text: text if on else "")
+def _resolvers():
+    register()
     GlobalHydra.instance().clear()
-    yield
-    if absent:
-        OmegaConf.clear_resolver(SUFFIX)
 
 
 def data_config(tmp_path, name, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        paths = [f"+paths.data={tmp_path}", f"+paths.manifests={tmp_path}/manifests"]
-        return compose(overrides=[f"+data={name}", *paths, *overrides]).data
+        paths = [f"paths.data={tmp_path}", f"paths.manifests={tmp_path}/manifests"]
+        return compose("train", overrides=[f"data={name}", *paths, *overrides]).data
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,5 +50,20 @@ def test_any_medmnist_set(tmp_path):
 def test_every_key_is_explained():
     for file in (CONF / "data").glob("*.yaml"):
         for line in file.read_text().splitlines():
-            plain = line.startswith(("#", "_target_", "defaults", "name: " + file.stem))
+            plain = line.startswith(("#", "_target_", "defaults", "name: " + file.stem, "  - "))
             assert plain or "  # " in line, f"{file.name}: {line}"
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate"])
+def test_masks_bring_their_network_and_objective_unless_others_are_named(script):
+    def chosen(*words):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose(script, overrides=list(words))
+        return config.model.name, config.objective.name, config.victim_path.split("/", 3)[3]
+
+    path = "unet/dice_ce/seed_0.ckpt"
+    for name in ("kvasir_seg", "covid_ct"):
+        assert chosen(f"data={name}") == ("unet", "dice_ce", path)
+    other = chosen("data=kvasir_seg", "objective=standard", "model=resnet50")
+    assert other[:2] == ("resnet50", "standard")
+    assert chosen("data=isic2019")[:2] == chosen()[:2] == ("resnet18", "standard")

@@ -43,7 +43,7 @@ def test_masks_are_thresholded_and_resized_by_nearest(tmp_path):
     mask = np.zeros((20, 30), dtype=np.uint8)
     mask[:10] = 250
     mask[10:] = 5
-    files = saved(tmp_path, COLOUR), saved(tmp_path, mask, "m.png")
+    files = saved(tmp_path, COLOUR), saved(tmp_path, mask, "m.jpg")
     image, label = FileReader(10, 3, 3)(Entry("s/a", None, "a", None, files))
     assert image.shape == (3, 10, 10)
     assert label.shape == (10, 10)

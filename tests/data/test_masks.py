@@ -7,6 +7,9 @@ from PIL import Image
 
 from medrobust.data.covid_ct import COVIDCT
 from medrobust.data.error import DataError, MissingDataError
+from medrobust.data.foreground import check_foreground
+from medrobust.data.image import classes_of, decoded
+from medrobust.evaluation.images import load
 
 PLACES = {"kvasir_seg": ("Kvasir-SEG/images", "Kvasir-SEG/masks"), "covid_ct": ("ct", "covid")}
 
@@ -134,3 +137,54 @@ def test_wrong_rows_of_the_slice_table_are_named(make_own, old, new, message):
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(DataError, match=message):
         make_own("covid_ct").setup()
+
+
+def lossless(folder, pixels, **how):
+    path = folder / "mask.png"
+    Image.fromarray(np.array(pixels, dtype=np.uint8), **how).save(path)
+    return path
+
+
+def indices(path, classes=2):
+    return np.array(classes_of(decoded(path), path, classes)).tolist()
+
+
+def test_a_lossless_mask_is_black_and_white_or_class_indices(tmp_path):
+    assert indices(lossless(tmp_path, [[0, 255], [255, 0]])) == [[0, 1], [1, 0]]
+    assert indices(lossless(tmp_path, [[0, 1], [1, 1]])) == [[0, 1], [1, 1]]
+    assert indices(lossless(tmp_path, [[0, 1], [2, 1]]), classes=3) == [[0, 1], [2, 1]]
+    assert indices(lossless(tmp_path, [[0, 0], [0, 0]])) == [[0, 0], [0, 0]]
+
+
+def test_a_palette_holds_class_indices(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1], [1, 0]], dtype=np.uint8), mode="P")
+    picture.putpalette([9, 9, 9, 200, 30, 30])
+    picture.save(tmp_path / "mask.png")
+    assert indices(tmp_path / "mask.png") == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "classes", "odd"),
+    [
+        ([[0, 7], [255, 0]], 2, r"\[7, 255\]"),
+        ([[0, 1], [3, 2]], 3, r"\[3\]"),
+        ([[128]], 2, r"\[128\]"),
+    ],
+)
+def test_values_that_are_no_classes_are_named(tmp_path, pixels, classes, odd):
+    path = lossless(tmp_path, pixels)
+    with pytest.raises(DataError, match=rf"mask\.png: mask values {odd}.*0 and 255, or indices 0"):
+        indices(path, classes)
+
+
+def test_a_split_without_any_foreground_is_refused(drawn):
+    _, masks, read = drawn
+    module = read()
+    keep = module.dataset("train").entries[0].files[1]
+    for path in masks.iterdir():
+        if path != keep:  # one of the training split is enough there
+            picture = Image.open(path)
+            Image.new("L", picture.size).save(path)
+    check_foreground(read(), "train")
+    with pytest.raises(DataError, match=r"no mask of split test \(\d+ images\).*data\.limit_test"):
+        load(read(), "test")

@@ -9,13 +9,16 @@ from medrobust.attack.pgd import PGD
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
+from medrobust.defense.medrdf_seg import MedRDFSeg
 from medrobust.defense.noise import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.maps import MapsRequest, bare_maps, defended_maps
+from medrobust.evaluation.predict import answers
 from medrobust.evaluation.stream import defender_seeds
+from medrobust.model.victim import Victim
 from medrobust.result.arrays import ArraysError
 from medrobust.result.maps import Maps
 from medrobust.rng import fold_in
@@ -105,10 +108,10 @@ def test_labels_and_confidence_are_the_rows_own(tmp_path):
     _, result = cell(tmp_path, vote)
     places = [IDS.index(name) for name in maps.ids]
     assert places == [0, 2, 5, 8]  # spread over the set
-    for side, answers in ((maps.clean, result.before), (maps.adversarial, result.after)):
-        assert np.array_equal(side.defended_label, answers.label[places])
-        assert np.array_equal(side.confidence, answers.confidence[places])
-        assert np.array_equal(side.abstain, answers.abstain[places])
+    for side, said in ((maps.clean, result.before), (maps.adversarial, result.after)):
+        assert np.array_equal(side.defended_label, said.label[places])
+        assert np.array_equal(side.confidence, said.confidence[places])
+        assert np.array_equal(side.abstain, said.abstain[places])
     expected = np.round(IMAGES[2].numpy() * np.float32(255)).transpose(1, 2, 0)
     assert np.array_equal(maps.clean.images[1], expected)
 
@@ -176,11 +179,38 @@ def test_bad_requests(node, message):
 
 def test_what_cannot_be_recorded_is_refused(tmp_path):
     victim = small_cnn()
-    clean = ImageSet(IMAGES, torch.zeros(9, dtype=torch.long), IDS)
     with pytest.raises(ValueError, match=r"maps\.taps=\['head'\]: the victim has only \['0'"):
-        MapsRequest(("head",), 1).check(victim, clean)
-    masks = ImageSet(IMAGES, torch.zeros(9, 8, 12, dtype=torch.long), IDS)
-    with pytest.raises(ValueError, match="not of segmenters"):
-        MapsRequest((), 1).check(victim, masks)
+        MapsRequest(("head",), 1).check(victim)
     with pytest.raises(ValueError, match=r"'6' gives \(9, 4\), expected maps"):
         bare_maps(victim, IMAGES, ["6"])
+
+
+class Pixels(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([1.5 - x.sum(1, keepdim=True), x.sum(1, keepdim=True) - 1.5], 1)
+
+
+def test_masks_are_recorded_with_the_vote_of_each_pixel(tmp_path):
+    victim = Victim(Pixels(), mean=[0.0] * 3, std=[1.0] * 3, architecture={}).freeze()
+    x, seeds = IMAGES[:3], defender_seeds(0, IDS[:3])
+    clean = ImageSet(x, victim(x).argmax(1), IDS[:3])
+    defense = MedRDFSeg(GaussianNoise(0.2), NoDefense(), n=30, k=None)
+    found = [
+        answers(
+            defense, victim, clean, seed=0, batch_size=2, device=CPU, cache=TensorCache(tmp_path)
+        )
+    ] * 2
+    request = MapsRequest((), 2)
+    request.check(victim)
+    made = request.record(
+        *(victim, defense, clean, clean, *found), classes=["a", "b"], seed=0, device=CPU
+    )
+    made.write(tmp_path / "maps.npz")
+    assert request.met_by(tmp_path / "maps.npz")
+    side = Maps.read(tmp_path / "maps.npz").clean
+    places = torch.tensor([0, 2])
+    expected = defense(x[places], victim, seeds=seeds[places])
+    np.testing.assert_array_equal(side.defended_label, expected.label)
+    np.testing.assert_array_equal(side.abstain, expected.abstain)
+    np.testing.assert_array_equal(side.confidence_map, expected.confidence_map)
+    assert 0 < side.abstain.mean() < 1

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 import torch
+from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from medrobust.model.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
@@ -35,10 +36,26 @@ def test_the_closed_form(dice_weight: float, ce_weight: float) -> None:
     logits, y = torch.randn(2, 3, 8, 8), torch.randint(3, (2, 8, 8))
     p, t = logits.softmax(1), one_hot(y, 3).permute(0, 3, 1, 2)
     over = (0, 2, 3)
-    dice = 1 - (2 * (p * t).sum(over) / (p.sum(over) + t.sum(over))).mean()
+    dice = 1 - (2 * (p * t).sum(over) / (p.sum(over) + t.sum(over)))[1:].mean()
     expected = dice_weight * dice + ce_weight * cross_entropy(logits, y)
     objective = DiceCE(dice_weight=dice_weight, ce_weight=ce_weight)
     torch.testing.assert_close(objective.loss(fixed(logits), X, y, seeds=SEEDS), expected)
+
+
+def test_with_two_classes_it_is_dice_and_binary_cross_entropy() -> None:
+    """Of the difference of the logits, by segmentation_models_pytorch's binary loss and PyTorch."""
+    torch.manual_seed(1)
+    logits, y = torch.randn(2, 2, 8, 8), torch.randint(2, (2, 8, 8))
+    difference = logits[:, 1:] - logits[:, :1]
+    expected = DiceLoss("binary")(difference, y[:, None])
+    expected = expected + binary_cross_entropy_with_logits(difference[:, 0], y.float())
+    torch.testing.assert_close(DiceCE().loss(fixed(logits), X, y, seeds=SEEDS), expected)
+
+
+def test_a_batch_without_foreground_has_cross_entropy_alone() -> None:
+    logits, y = torch.randn(2, 2, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64)
+    found = DiceCE().loss(fixed(logits), X, y, seeds=SEEDS)
+    torch.testing.assert_close(found, cross_entropy(logits, y))
 
 
 def test_a_perfect_segmentation_costs_nothing_and_a_wrong_one_much() -> None:

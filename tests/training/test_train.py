@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from medrobust.data.error import DataError
 from medrobust.model.checkpoint import read_meta
 from medrobust.model.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
@@ -68,6 +69,21 @@ def test_a_classifier_learns_and_says_where_it_comes_from(run: Train, tmp_path: 
     assert meta.seconds > 0
     assert {"torch", "medrobust"} <= set(meta.versions)
     assert [path.name for path in tmp_path.iterdir()] == ["victim.ckpt"]  # nothing left over
+
+
+def test_masks_need_a_segmenter_and_some_foreground(
+    run: Train, segmentation: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match=r"one answer per image.*blobs are for seg.*model=unet"):
+        run(data=segmentation["data"], objective=DiceCE())
+    with pytest.raises(
+        TypeError, match=r"answer per pixel.*for classification; set model=resnet18"
+    ):
+        run(model=segmentation["model"])
+    for sample in segmentation["data"].samples:
+        sample.label.zero_()
+    with pytest.raises(DataError, match=r"no mask of split train \(32 images\).*bright"):
+        run(**segmentation, objective=DiceCE())
 
 
 def test_a_segmenter_learns(run: Train, segmentation: dict[str, Any]) -> None:

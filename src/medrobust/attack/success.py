@@ -8,6 +8,7 @@ from torch import Tensor
 
 from medrobust.box.keep import SCORE, SHOWN
 from medrobust.box.matching import anchor_classes, located, share_found
+from medrobust.metric.overlap import overlap
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
 from medrobust.settings import Configured
@@ -41,7 +42,8 @@ class Misclassified(Success):
 class JaccardBelow(Success):
     """Segmentation: the foreground's Jaccard index has fallen below a level.
 
-    The foreground is every class but 0. Where neither mask has foreground the index is 1.
+    The index is that of the metric (`metric.overlap`): the mean over the classes but 0 that are in
+    either mask, 1 where none is; a pixel that a defense abstains from is a miss.
 
     Args:
         level: in (0, 1].
@@ -52,11 +54,11 @@ class JaccardBelow(Success):
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
         """Jaccard(prediction, y) < level; `y` (N, H, W)."""
-        return _jaccard(prediction.label, y) < self.level
+        return _jaccard(prediction, y) < self.level
 
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
         """Jaccard(prediction, target) >= level; `target` (N, H, W)."""
-        return _jaccard(prediction.label, target) >= self.level
+        return _jaccard(prediction, target) >= self.level
 
 
 class BoxesLost(Success):
@@ -151,9 +153,10 @@ BY_TASK: Final[Mapping[Task, type[Success]]] = {
 """What counts as a success where nothing else is said."""
 
 
-def by_task(y: Tensor) -> Success:
-    """The rule for the task that labels are of."""
-    return BY_TASK[task_of(y)]()
+def by_task(y: Tensor, own: Success | None = None) -> Success:
+    """The rule for the task that labels are of; of masks at the level of the attack's own rule."""
+    task = task_of(y)
+    return lost_below(own) if task == "segmentation" else BY_TASK[task]()
 
 
 def accepted(prediction: Prediction) -> Tensor:
@@ -164,7 +167,7 @@ def accepted(prediction: Prediction) -> Tensor:
     """
     if prediction.score is not None and prediction.threshold is not None:
         return prediction.score <= prediction.threshold  # one that is no number does not pass
-    if prediction.abstain is not None:
+    if prediction.abstain is not None and prediction.abstain.ndim == 1:  # of images, not of pixels
         return ~prediction.abstain
     raise ValueError(
         "an attack that wants to pass a detector sees none: set threat=adaptive and a detector as "
@@ -172,7 +175,10 @@ def accepted(prediction: Prediction) -> Tensor:
     )
 
 
-def _jaccard(found: Tensor, wanted: Tensor) -> Tensor:
-    same = ((found == wanted) & (wanted > 0)).flatten(1).sum(1)
-    either = ((found > 0) | (wanted > 0)).flatten(1).sum(1)
-    return same.float().where(either > 0, 1.0) / either.clamp(min=1)
+def lost_below(success: Success | None) -> JaccardBelow:
+    """The level at which a segmented image counts as lost: the attack's own, else the default."""
+    return success if isinstance(success, JaccardBelow) else JaccardBelow()
+
+
+def _jaccard(prediction: Prediction, wanted: Tensor) -> Tensor:
+    return overlap(prediction.answer, wanted, prediction.logits.shape[1]).jaccard

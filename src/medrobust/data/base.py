@@ -124,7 +124,7 @@ class MedicalDataModule(pl.LightningDataModule):
 
     def reader(self) -> Reader:
         """Decoder of the entries."""
-        return FileReader(self.size, self.channels, self.native_channels)
+        return FileReader(self.size, self.channels, self.native_channels, max(2, self.num_classes))
 
     def view(self) -> dict[str, int | str | None]:
         """What decides pixels and labels besides the bytes on disk; part of the manifest."""

@@ -16,7 +16,8 @@ from medrobust.data.manifest import Entry
 from medrobust.fingerprint import digest, file_digest
 
 _DEEP_MODES = ("I", "F")  # PIL's names for 16- and 32-bit pixels begin with these
-_MASK_THRESHOLD = 128  # masks are often JPEG, so 0 and 255 are smeared
+_MASK_THRESHOLD = 128  # of JPEG masks, whose 0 and 255 are smeared
+_SMEARED = "JPEG"
 
 
 class Reader(Protocol):
@@ -56,17 +57,51 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         DataError: not an image, truncated, or more than 8 bits per channel.
     """
+    image = decoded(path)
+    return image.convert("RGB") if image.mode in ("P", "RGBA", "CMYK", "PA") else image
+
+
+def decoded(path: Path) -> Image.Image:
+    """As it is in the file, its format included."""
     try:
-        with Image.open(path) as file:
-            file.load()
-            image = file.copy()
+        with Image.open(path) as image:
+            image.load()
     except FileNotFoundError as error:
         raise DataError(f"{path}: listed when the dataset was read, but gone now") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be decoded ({error}); fetch this file again") from error
     if image.mode.startswith(_DEEP_MODES):
         raise DataError(f"{path}: pixel mode {image.mode}, expected 8 bits per channel")
-    return image.convert("RGB") if image.mode in ("P", "RGBA", "CMYK", "PA") else image
+    return image
+
+
+def classes_of(mask: Image.Image, path: Path, classes: int) -> Image.Image:
+    """The class index of each pixel of a mask, at its own size.
+
+    Of a JPEG, whose values are smeared, what is at least 128 is class 1. A lossless file must hold
+    0 and 255, which is class 1, or class indices; of a palette these are its indices.
+
+    Args:
+        mask: as it is in its file.
+        path: that file, for errors.
+        classes: K.
+
+    Returns:
+        8-bit grey image of 0 to K - 1.
+
+    Raises:
+        DataError: values that are neither.
+    """
+    grey = np.array(mask if mask.mode == "P" else mask.convert("L"), dtype=np.uint8)
+    if mask.format == _SMEARED or (mask.mode != "P" and set(np.unique(grey)) <= {0, 255}):
+        return Image.fromarray((grey >= _MASK_THRESHOLD).astype(np.uint8))
+    odd = np.unique(grey[grey >= classes]).tolist()
+    if odd:
+        raise DataError(
+            f"{path}: mask values {odd[:8]} are no classes; expected 0 and 255, or indices 0 to "
+            f"{classes - 1}: write the mask again as one of them"
+        )
+    return Image.fromarray(grey)
 
 
 @dataclass(frozen=True)
@@ -77,30 +112,34 @@ class FileReader:
         size: side of the square in pixels.
         channels: 1 or 3 to give.
         native: 1 or 3 of the dataset.
+        classes: K, of masks.
     """
 
     size: int
     channels: int
     native: int
+    classes: int = 2
 
     def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
-        """Image uint8 (C, size, size); label int64 (), or mask uint8 (size, size) of 0 and 1.
+        """Image uint8 (C, size, size); label int64 (), or mask uint8 (size, size), 0 to K - 1.
 
         Raises:
-            DataError: a file cannot be decoded, or a mask has another size than its image.
+            DataError: a file cannot be decoded, or a mask has another size than its image, or
+                values that are no classes.
         """
         source = open_image(entry.files[0])
         image = to_tensor(source, self.size, self.channels, self.native)
         if entry.label is not None:
             return image, torch.tensor(entry.label)
-        mask = open_image(entry.files[1]).convert("L")
+        mask = decoded(entry.files[1])
         if mask.size != source.size:
             raise DataError(
                 f"{entry.files[1]}: mask of {mask.size[0]}x{mask.size[1]} pixels, "
                 f"but its image {entry.files[0]} has {source.size[0]}x{source.size[1]}"
             )
+        mask = classes_of(mask, entry.files[1], self.classes)
         mask = mask.resize((self.size, self.size), Image.Resampling.NEAREST)
-        return image, torch.from_numpy((np.array(mask) >= _MASK_THRESHOLD).astype(np.uint8))
+        return image, torch.from_numpy(np.array(mask, dtype=np.uint8))
 
     def sha256(self, entry: Entry) -> str:
         """Digest of the file, or of the digests of image and mask."""

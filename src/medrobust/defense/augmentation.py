@@ -19,6 +19,8 @@ class Rotation(Noise):
         high_degrees: largest angle.
     """
 
+    moves_pixels = True
+
     def __init__(self, low_degrees: float = 10.0, high_degrees: float = 100.0) -> None:
         self.high = fraction(high_degrees, "defense.noise.high_degrees", low=-360, high=360)
         self.low = fraction(low_degrees, "defense.noise.low_degrees", low=-360, high=self.high)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ class Defense(Configured, nn.Module, ABC):
     """
 
     random: bool = False
+    moves_pixels: ClassVar[bool] = False
+    """What it shows the victim is not where it was in the image, so that a mask would be wrong."""
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Learn what the defense and its parts learn; nothing for most.
@@ -111,6 +113,8 @@ class Smoother(Defense):
 
     random = True
     unscientific = ("chunk",)
+    dense: ClassVar[bool] = False
+    """Votes on masks, pixel by pixel, too."""
 
     def __init__(self, n: int, *, chunk: int = 512) -> None:
         super().__init__()
@@ -123,7 +127,7 @@ class Smoother(Defense):
 
     @abstractmethod
     def decide(self, counts: Tensor) -> Prediction:
-        """From votes (N, K), int64, to an answer."""
+        """From votes (N, K), int64, to an answer; (N, K, H, W) where it votes on masks."""
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Soft answer to one copy; expectation over copies is the threat's business (EOT)."""
@@ -141,17 +145,19 @@ class Smoother(Defense):
         return self.decide(self.count(x, victim, seeds=seeds))
 
     def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
-        """Votes (N, K) of all `n` copies, int64."""
+        """Votes (N, K[, H, W]) of all `n` copies, int64."""
         return self.tally(x, victim, seeds=seeds, first=0, last=self.n)
 
     def tally(self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int) -> Tensor:
-        """Votes (N, K) of copies `first` to `last`, int64; see `ballots`."""
+        """Votes (N, K[, H, W]) of copies `first` to `last`, int64; see `ballots`."""
         counts: Tensor | None = None
         for image, logits in self.ballots(x, victim, seeds=seeds, first=first, last=last):
             if counts is None:
-                counts = torch.zeros(len(x), logits.shape[1], dtype=torch.int64, device=x.device)
-            ones = torch.ones_like(image)
-            counts.index_put_((image, logits.argmax(1)), ones, accumulate=True)
+                shape = len(x), *logits.shape[1:]
+                counts = torch.zeros(shape, dtype=torch.int64, device=x.device)
+            vote = logits.argmax(1)
+            for number, votes in enumerate(counts.unbind(1)):
+                votes.index_add_(0, image, (vote == number).long())
         assert counts is not None
         return counts
 
@@ -164,21 +170,26 @@ class Smoother(Defense):
 
         Args:
             x: images (N, C, H, W) in [0, 1].
-            victim: frozen classifier.
+            victim: frozen.
             seeds: int64 (N,).
             first: number of the first copy.
             last: one past the last.
 
         Yields:
-            for at most `chunk` copies each: which image (M,), and logits (M, K).
+            for at most `chunk` copies each: which image (M,), and logits (M, K[, H, W]).
+
+        Raises:
+            ValueError: the victim gives masks, and the defense votes on classes.
         """
         total = len(x) * (last - first)
         for start in range(0, total, self.chunk):
             place = torch.arange(start, min(start + self.chunk, total), device=x.device)
             image, copy = place // (last - first), first + place % (last - first)
             logits = victim(self._copies(x, image, fold_in(seeds[image], copy)))
-            if logits.ndim != 2:
-                raise ValueError(f"{type(self).__name__} votes on classes, not on masks")
+            if logits.ndim != 2 and not self.dense:
+                raise ValueError(
+                    f"{type(self).__name__} votes on classes, not on masks; set defense=medrdf_seg"
+                )
             yield image, logits
 
     def _copies(self, x: Tensor, image: Tensor, seeds: Tensor) -> Tensor:

@@ -95,22 +95,13 @@ class MedRDF(Smoother):
         Raises:
             ValueError: the victim has one class, or RM cannot exceed the threshold.
         """
-        if classes < 2:
-            raise ValueError("MedRDF compares the two leading classes; the victim has one")
-        if self.rm_threshold is None:
-            return default_threshold(classes)
-        if self.rm_threshold >= classes:
-            raise ValueError(
-                f"defense.rm_threshold={self.rm_threshold:g} cannot be exceeded with {classes} "
-                f"classes; expected less than {classes}, or null for {default_threshold(classes)}"
-            )
-        return self.rm_threshold
+        return check_threshold(self.rm_threshold, classes)
 
     def decided(self, counts: Tensor) -> Tensor:
         """Whether the sequential estimator stops at these votes (N, K); bool (N,)."""
         classes = counts.shape[1]
         wanted = self.threshold(classes) / classes
-        first, second, other = _leaders(counts)
+        first, second, other = leaders(counts)
         known = log_capital(first, second, other, 0.0) >= math.log(classes / (EARLY * self.alpha))
         if self.needs_rm:
             needed = math.log(2 * classes / self.alpha)
@@ -127,7 +118,7 @@ class MedRDF(Smoother):
         """
         classes = counts.shape[1]
         threshold = self.threshold(classes)
-        first, second, other = _leaders(counts)
+        first, second, other = leaders(counts)
         drawn = counts.sum(1)
         rm = classes * (first - second) / drawn
         level = self.alpha * (1 - EARLY) if self.sequential else self.alpha
@@ -153,8 +144,26 @@ def _one_of(known: tuple[str, ...], value: str, name: str) -> str:
     return value
 
 
-def _leaders(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Votes for the leading class, for the runner-up and for all others, (N,) each."""
+def check_threshold(given: float | None, classes: int) -> float:
+    """RM from which an answer is called robust, by default `default_threshold`.
+
+    Raises:
+        ValueError: the victim has one class, or RM cannot exceed what is given.
+    """
+    if classes < 2:
+        raise ValueError("MedRDF compares the two leading classes; the victim has one")
+    if given is None:
+        return default_threshold(classes)
+    if given >= classes:
+        raise ValueError(
+            f"defense.rm_threshold={given:g} cannot be exceeded with {classes} "
+            f"classes; expected less than {classes}, or null for {default_threshold(classes)}"
+        )
+    return given
+
+
+def leaders(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Votes (N, K, ...) for the leading class, the runner-up and all others, (N, ...) each."""
     top = counts.topk(2, dim=1).values
     return top[:, 0], top[:, 1], counts.sum(1) - top.sum(1)
 

@@ -6,6 +6,7 @@ far as they exist, so that an adaptive attacker sees what there is to see.
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ _ROUNDING = 2.0**-14
 
 class Noise(Configured, ABC):
     """One noisy copy of each image."""
+
+    moves_pixels: ClassVar[bool] = False
+    """A pixel of the copy is not where it was in the image."""
 
     @abstractmethod
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class RandomResizePad(Purifier):
     """
 
     random = True
+    moves_pixels = True
 
     def __init__(
         self, smallest: float | str = 1.0, canvas: float | str = "331/299", passes: int = 1

@@ -27,6 +27,7 @@ from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.number import whole
+from medrobust.result.per_image import PerImage
 from medrobust.result.row import CELL, Row
 from medrobust.result.store import RowStore, write_atomically
 
@@ -147,7 +148,7 @@ def _row(
     row_id = digest([FORMAT, cell, fingerprints, keys])
     maps = MapsRequest.parse(config.maps)
     if maps is not None:
-        maps.check(victim, clean)
+        maps.check(victim)
     iterates = IteratesRequest.parse(config.iterates)
     if iterates is not None:
         iterates.check(attack)
@@ -190,6 +191,8 @@ def _row(
             seen.write(store.iterates(row_id))
         if result.scores is not None:
             result.scores.write(store.scores(row_id))
+        if result.measured.per_image is not None:
+            PerImage(clean.ids, result.measured.per_image).write(store.per_image(row_id))
         if known is not None:  # it lacked only what figures need; its answers came from the cache
             return known, "skipped"
         row = Row(

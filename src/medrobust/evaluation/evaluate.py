@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from medrobust.attack.base import Attack
 from medrobust.attack.objective.stress import Stress
+from medrobust.attack.success import lost_below
 from medrobust.defense.base import Defense
 from medrobust.defense.detector import Detector
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
@@ -134,7 +136,10 @@ def evaluate(
             for images in (clean, attacked.images)
         )
     task = task_of(clean.labels)
-    measured = _MEASURES[task](clean.labels, before, after, classes=classes, seed=seed)
+    measure = _MEASURES[task]
+    if task == "segmentation":
+        measure = partial(measure, level=lost_below(attack.success).level)
+    measured = measure(clean.labels, before, after, classes=classes, seed=seed)
     if attacked.queries is not None:
         measured.values.update(_query_counts(attacked.queries))
     if perturbation:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.data.dataset import Sample
+from medrobust.data.foreground import check_foreground
 from medrobust.data.split import Split, stratified_subset
 from medrobust.fingerprint import digest, digest_tensors
 
@@ -59,9 +60,13 @@ def load(
         workers: decoding processes; changes no result.
         most: most images wanted, drawn by class; None = all.
         seed: decides which images are drawn.
+
+    Raises:
+        DataError: masks, and no foreground in the whole split.
     """
     data.prepare_data()
     data.setup("test")
+    check_foreground(data, split)
     whole = data.dataset(split)
     part: Dataset[Sample] = whole
     if most is not None and most < len(whole):

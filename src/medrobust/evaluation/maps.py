@@ -49,14 +49,12 @@ class MapsRequest:
             tuple(dict.fromkeys(map(str, taps))), whole(node["images"], "maps.images", low=1)
         )
 
-    def check(self, victim: Victim, clean: ImageSet) -> None:
+    def check(self, victim: Victim) -> None:
         """Refuse what could not be recorded, before hours of work.
 
         Raises:
-            ValueError: masks, or a layer that the victim does not have.
+            ValueError: a layer that the victim does not have.
         """
-        if clean.labels.ndim != 1:
-            raise ValueError("maps are recorded of classifiers, not of segmenters; set maps=null")
         unknown = [tap for tap in self.taps if tap not in victim.taps]
         if unknown:
             raise ValueError(f"maps.taps={unknown}: the victim has only {victim.taps}")
@@ -116,6 +114,7 @@ class MapsRequest:
                     abstain=np.zeros(len(x), bool) if abstain is None else abstain[places].numpy(),
                     victim=bare_maps(victim, x.to(device), self.taps),
                     defended=defended_maps(victim, defense, x.to(device), self.taps, seeds=seeds),
+                    confidence_map=_confidence_map(victim, defense, x.to(device), seeds, logits),
                 )
             )
         return Maps(
@@ -127,6 +126,19 @@ class MapsRequest:
             clean=sides[0],
             adversarial=sides[1],
         )
+
+
+@torch.no_grad()
+def _confidence_map(
+    victim: Victim, defense: Defense, x: Tensor, seeds: Tensor, logits: Tensor
+) -> np.ndarray:
+    """The deployed defense's confidence of each pixel (N, H, W), where there are pixels to have."""
+    if logits.ndim == 2:
+        return np.zeros((len(x), 0, 0), np.float32)
+    found = defense(x, victim, seeds=seeds).confidence_map
+    if found is None:
+        return np.zeros((len(x), 0, 0), np.float32)
+    return found.float().cpu().numpy()
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ class Answers(NamedTuple):
         probability: float32 (N, K); None for segmentation, where it would fill the disk.
         score: (N,) detectors' scores, or None.
         confidence: (N,) or None.
-        abstain: bool (N,) or None.
+        abstain: bool (N,), or (N, H, W) for pixels, or None.
         seconds: time the predictions took, also when replayed.
         key: of the cache, what they were computed from.
         details: what else the defense gives of each image, (N,) by name.

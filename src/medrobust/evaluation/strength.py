@@ -44,7 +44,7 @@ class _Check:
         x, y, words = batch.images, batch.labels, batch.seeds
         number, ids = batch.number, batch.ids
         attacked = self.adversarial[batch.first : batch.first + len(x)].to(x.device)
-        rule = by_task(y)
+        rule = by_task(y, self.attack.success)
         with torch.no_grad():
             before, after = self.surrogate(x, words), self.surrogate(attacked, words)
         check_finite(before.logits, "the surrogate's logits", number, ids)
@@ -77,7 +77,8 @@ def craft_checks(
 
     Returns:
         `surrogate_clean`, `surrogate_adversarial`: share of images that the surrogate gets right
-        (segmentation: Jaccard >= 0.5, detection: half of the boxes found) before and after;
+        (segmentation: Jaccard >= 0.5, or another level that the attack's `success` names;
+        detection: half of the boxes found) before and after;
         `zero_gradient`: share of images whose input gradient is zero everywhere at the
         clean image, where the surrogate has gradients;
         `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.

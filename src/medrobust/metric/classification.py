@@ -25,12 +25,14 @@ class Measured(NamedTuple):
         intervals: name -> [low, high], 95 %.
         confusion: counts under attack, true × predicted; None for segmentation.
         clean_confusion: the same on the clean images.
+        per_image: of masks, name -> scores of the images, float64 (N,).
     """
 
     values: dict[str, float]
     intervals: dict[str, list[float]]
     confusion: list[list[int]] | None = None
     clean_confusion: list[list[int]] | None = None
+    per_image: dict[str, np.ndarray] | None = None
 
 
 def measure_classification(

@@ -2,66 +2,96 @@
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from medrobust.evaluation.predict import Answers
 from medrobust.metric.classification import Measured
-from medrobust.metric.interval import bootstrap
-
-
-def foreground_scores(found: Tensor, wanted: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Dice and Jaccard per image, mean over the foreground classes.
-
-    A class that is in neither mask of an image scores 1 there: a rightly empty mask is right.
-
-    Args:
-        found: predicted classes (N, H, W).
-        wanted: true classes (N, H, W).
-        classes: K; class 0 is background.
-
-    Returns:
-        float64 (N,), float64 (N,).
-    """
-    dice, jaccard = [], []
-    for number in range(1, classes):
-        a, b = (found == number).flatten(1), (wanted == number).flatten(1)
-        both, either = (a & b).sum(1).double(), (a | b).sum(1).double()
-        empty = either == 0
-        dice.append((2 * both / (both + either).clamp(min=1)).masked_fill(empty, 1.0))
-        jaccard.append((both / either.clamp(min=1)).masked_fill(empty, 1.0))
-    return torch.stack(dice).mean(0), torch.stack(jaccard).mean(0)
+from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
+from medrobust.metric.overlap import Overlap, mean_accuracy, overlap
 
 
 def measure_segmentation(
-    labels: Tensor, clean: Answers, attacked: Answers, *, classes: int, seed: int
+    labels: Tensor,
+    clean: Answers,
+    attacked: Answers,
+    *,
+    classes: int,
+    seed: int,
+    level: float = 0.5,
 ) -> Measured:
-    """Mean Dice and Jaccard per image, pixel accuracy, and how often the attack won.
+    """Metrics of the masks under attack, with those on clean images to compare.
+
+    Means over images of each image's own score: `dice`, `jaccard` (mean over the foreground classes
+    that are in its true mask or its answer; 1 where none is) and `pixel_accuracy` (over all
+    pixels). `mean_accuracy` is of all pixels of the set: the share of each class that is found,
+    mean over the classes, background included. `clean_` is the same before the attack.
+
+    `attack_success_rate` is the share of lost images, Jaccard < `level`, among those that were not
+    lost before.
+
+    A pixel that the defense abstains from is in no class: wrong in both accuracies; in Dice and
+    Jaccard a miss of its true class and no find of another, so silence on the background costs
+    nothing there. `dice_vote` and `jaccard_vote` take the leading class all the same. A whole image
+    that is refused abstains with every pixel.
 
     Args:
         labels: true masks (N, H, W).
         clean: answers to the clean images.
         attacked: answers to the attacked images.
         classes: K; class 0 is background.
-        seed: of the bootstrap.
+        seed: of the bootstrap over images.
+        level: Jaccard index below which an image is lost.
     """
-    dice, jaccard = foreground_scores(attacked.label, labels, classes)
-    clean_dice, clean_jaccard = foreground_scores(clean.label, labels, classes)
-    pixels = multiclass_accuracy(
-        attacked.label, labels, num_classes=classes, average="micro", multidim_average="samplewise"
-    ).double()
+    found, before = (_counts(answers, labels, classes) for answers in (attacked, clean))
     per_image = {
-        "dice": dice,
-        "jaccard": jaccard,
-        "pixel_accuracy": pixels,
-        "clean_dice": clean_dice,
+        "dice": found.dice,
+        "jaccard": found.jaccard,
+        "pixel_accuracy": found.accuracy,
+        "clean_dice": before.dice,
+        "clean_jaccard": before.jaccard,
+        "clean_pixel_accuracy": before.accuracy,
     }
-    before = clean_jaccard >= 0.5
-    if before.any():
-        # An image is lost when its Jaccard index falls below 0.5, as in the attacks' success rule.
-        per_image["attack_success_rate"] = (jaccard < 0.5)[before].double()
-    values = {name: value.mean().item() for name, value in per_image.items()}
-    intervals = {}
-    for name, value in per_image.items():
-        array = value.numpy()
-        intervals[name] = bootstrap(lambda i, a=array: a[i].mean(), len(array), seed=seed)  # type: ignore[misc]
-    return Measured(values, intervals)
+    if attacked.abstain is not None:
+        vote = overlap(attacked.label, labels, classes)
+        silent = attacked.abstain.flatten(1) if attacked.abstain.ndim > 1 else attacked.abstain
+        per_image |= {
+            "dice_vote": vote.dice,
+            "jaccard_vote": vote.jaccard,
+            "abstention_rate": silent.double().view(len(labels), -1).mean(1),
+        }
+    own = dict(attacked.details)
+    if attacked.confidence is not None:
+        own |= {"robust_metric": attacked.confidence}
+    values, intervals = {}, {}
+    for name, value in (per_image | own).items():
+        numbers = value.double().numpy()
+        values[name] = float(numbers.mean())
+        intervals[name] = bootstrap(lambda i, a=numbers: a[i].mean(), len(numbers), seed=seed)  # type: ignore[misc]
+    kept = before.jaccard >= level
+    if kept.any():
+        lost = (found.jaccard < level)[kept]
+        values["attack_success_rate"], intervals["attack_success_rate"] = proportion(lost)
+    for name, part in (("mean_accuracy", found), ("clean_mean_accuracy", before)):
+        values[name], intervals[name] = _mean_accuracy(part, seed)
+    scores = {name: value.double().numpy() for name, value in per_image.items()}
+    return Measured(values, intervals, per_image=scores)
+
+
+def _counts(answers: Answers, labels: Tensor, classes: int) -> Overlap:
+    """Of the answers, abstentions being of no class."""
+    label, abstain = answers.label, answers.abstain
+    if abstain is not None:
+        label = label.masked_fill(abstain.view(len(label), *abstain.shape[1:] or (1, 1)), classes)
+    return overlap(label, labels, classes)
+
+
+def _mean_accuracy(counts: Overlap, seed: int) -> tuple[float, list[float]]:
+    """Over all pixels of the set, and its interval over images."""
+    both, wanted = counts.both.double(), counts.wanted.double()
+
+    def of(drawn: Tensor) -> Tensor:
+        return mean_accuracy(drawn @ both, drawn @ wanted)
+
+    interval = counted_bootstrap(
+        lambda drawn: of(torch.from_numpy(drawn)).numpy(), len(both), seed=seed
+    )
+    return of(torch.ones(len(both), dtype=torch.float64)).item(), interval

@@ -64,6 +64,7 @@ class Victim(nn.Module):
         self.architecture = dict(architecture)
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
+        self._convolutional = convolutional(network)
         self._known: tuple[Any, str] | None = None
         self._fast: list[nn.Module] = []  # in a list: no part of the weights; then in bfloat16
         self._caught: list[_Caught] = []  # of every `tapped` that is open
@@ -97,9 +98,11 @@ class Victim(nn.Module):
         if self.training:
             return two_classes(self.network(normal))
         fast = bool(self._fast) and all(caught.fast for caught in self._caught)
-        # On a large image only linear layers see few rows; the faster copy fills those itself.
-        whole = not fast or x.shape[2] * x.shape[3] <= SMALL_IMAGE
-        missing = max(0, SMALLEST_BATCH - len(x)) if len(x) and whole else 0
+        # On a large image only linear layers see few rows; the faster copy fills those itself, and
+        # a segmenter has none. There a batch of two already rounds as a large one does.
+        small = x.shape[2] * x.shape[3] <= SMALL_IMAGE
+        least = SMALLEST_BATCH if small or not (fast or self._convolutional) else 2
+        missing = max(0, least - len(x)) if len(x) else 0
         if missing:
             normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
         if not fast:
@@ -235,6 +238,12 @@ class Victim(nn.Module):
         if self._known is None or self._known[0] != version:
             self._known = (version, digest([self.architecture, digest_tensors(state)]))
         return self._known[1]
+
+
+def convolutional(network: nn.Module) -> bool:
+    """Whether only convolutions and batch norms have weights, and some convolution has."""
+    owners = {type(part) for part in network.modules() if [*part.parameters(recurse=False)]}
+    return nn.Conv2d in owners and owners <= {nn.Conv2d, nn.BatchNorm2d}
 
 
 def two_classes(logits: Tensor) -> Tensor:

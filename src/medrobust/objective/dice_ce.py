@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 class DiceCE(Objective):
-    """Soft Dice loss plus cross-entropy (the combination of nnU-Net, Isensee et al. 2021).
+    """Soft Dice loss of the foreground plus cross-entropy (as nnU-Net, Isensee et al. 2021).
 
-    Dice is over the whole batch, on softmax probabilities, and averaged over the classes.
+    Dice is over the pixels of the whole batch, on softmax probabilities, and averaged over the
+    classes but 0, the background; a class without a pixel in the batch adds no loss. With two
+    classes this is Dice + BCE: the softmax of logits z is the sigmoid of z_1 - z_0, so the
+    cross-entropy is the binary one on that difference.
 
     Args:
         name: name in paths and tables.
@@ -40,7 +43,7 @@ class DiceCE(Objective):
                 f"expected none negative and one positive"
             )
         self.dice_weight, self.ce_weight = dice_weight, ce_weight
-        self.dice = DiceLoss(mode="multiclass", from_logits=True, smooth=smooth)
+        self.smooth = smooth
 
     def prepare(self, data: "MedicalDataModule") -> None:
         """Check that labels are masks.
@@ -57,5 +60,6 @@ class DiceCE(Objective):
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         """Weighted sum of both, a scalar."""
         logits = victim(x)
-        dice = self.dice(logits, y)
+        foreground = list(range(1, logits.shape[1]))
+        dice = DiceLoss("multiclass", classes=foreground, smooth=self.smooth)(logits, y)
         return self.dice_weight * dice + self.ce_weight * cross_entropy(logits, y)

@@ -58,12 +58,13 @@ class TapFigure(Figure):
         return min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
 
 
-def recorded(source: Source, taps: Sequence[str] = ()) -> list[Recorded]:
+def recorded(source: Source, taps: Sequence[str] = (), *, ndim: int = 1) -> list[Recorded]:
     """The attacked cells of a sweep that have maps.
 
     Args:
         source: the sweep.
         taps: layers that must have been recorded.
+        ndim: of the labels: 1 for cells of classifiers, 3 for cells of segmenters.
 
     Raises:
         FigureError: there is none, a file is damaged, or a layer is missing.
@@ -74,7 +75,7 @@ def recorded(source: Source, taps: Sequence[str] = ()) -> list[Recorded]:
             maps = Maps.read(source.beside(row, "maps.npz"))
         except ArraysError as error:
             raise FigureError(str(error)) from None
-        if maps is None or row.cell["attack"] == "none":
+        if maps is None or row.cell["attack"] == "none" or maps.labels.ndim != ndim:
             continue
         lacking = [tap for tap in taps if tap not in maps.taps]
         if lacking:

@@ -1,7 +1,7 @@
 """What a few images of a cell look like inside the network, for figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medrobust.result.arrays import read_arrays, write_arrays
 
-KIND = "maps 1"
+KIND = "maps 2"
 SIDES = ("clean", "adversarial")
 _MAPS = ("victim", "defended")
 
@@ -21,12 +21,14 @@ class Side:
 
     Attributes:
         images: uint8 (N, H, W, C).
-        victim_label: the bare victim's answer, int64 (N,).
-        defended_label: the deployed system's answer, int64 (N,).
+        victim_label: the bare victim's answer, int64 (N,), or (N, H, W) where it gives masks.
+        defended_label: the deployed system's answer, likewise.
         confidence: its own confidence, such as the robust metric, float (N,); NaN without one.
-        abstain: whether it declined to answer, bool (N,).
+        abstain: whether it declined to answer, bool (N,), or (N, H, W) where it does so by pixel.
         victim: tap -> the bare victim's map, float32 (N, h, w), mean over the channels.
         defended: tap -> the same of the defended victim, mean over its copies of an image too.
+        confidence_map: the confidence of each pixel of a mask, float32 (N, H, W); no numbers (N,
+            0, 0) where the defense has none.
     """
 
     images: NDArray[np.uint8]
@@ -36,6 +38,9 @@ class Side:
     abstain: NDArray[np.bool_]
     victim: Mapping[str, NDArray[np.float32]]
     defended: Mapping[str, NDArray[np.float32]]
+    confidence_map: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0, 0), np.float32)
+    )
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Maps:
 
     Attributes:
         ids: N sample ids.
-        labels: the true classes, int64 (N,).
+        labels: the true classes, int64 (N,), or masks (N, H, W).
         classes: names of the K classes.
         taps: names of the recorded layers; see `Victim.taps`.
         wanted: images that were asked for; a smaller set has fewer.

@@ -85,6 +85,10 @@ class RowStore:
         """Where the scores of a detector's row lie, if it has any; see `result.scores`."""
         return self.folder / f"{row_id}.scores.npz"
 
+    def per_image(self, row_id: str) -> Path:
+        """Where the scores of a row's images lie, if it has any; see `result.per_image`."""
+        return self.folder / f"{row_id}.images.npz"
+
     def lock(self, row_id: str) -> AbstractContextManager[None]:
         """Hold while a row is computed: of two sweeps, one waits and then finds it done."""
         return locked(self.folder / ".locks" / f"{row_id}.lock", f"row {row_id[:12]}")

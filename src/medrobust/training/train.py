@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import pytorch_lightning as pl
+import torch
 
 from medrobust.data.base import MedicalDataModule
+from medrobust.data.foreground import check_foreground
 from medrobust.model.checkpoint import VictimMeta, read_meta, save_victim
 from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
@@ -22,6 +24,7 @@ _MODULES: dict[str, type[TrainingModule]] = {
     "segmentation": SegmenterModule,
     "detection": BoxDetectorModule,
 }
+_NETWORK = {"classification": "resnet18, or another classifier", "segmentation": "unet"}
 
 
 def train(
@@ -61,6 +64,7 @@ def train(
         FileNotFoundError: the checkpoint to resume from is not there.
         EmptyTrainingError: no epoch, or no whole batch for each device.
         TypeError: model or objective are for another task than the data's.
+        DataError: masks without any foreground.
     """
     checkpoint = Path(checkpoint)
     recipe = {**recipe, "data_digest": data.manifest.digest}
@@ -70,6 +74,8 @@ def train(
     pl.seed_everything(seed, workers=True, verbose=False)
     victim = model(data.num_classes)
     _check_task(victim, objective, data)
+    _check_answers(victim, data)
+    check_foreground(data, "train")
     objective.prepare(data)
     module = _MODULES[data.task](
         victim,
@@ -106,6 +112,28 @@ def _check_task(victim: Victim, objective: Objective, data: MedicalDataModule) -
             f"the model answers {'boxes' if victim.anchors else 'classes'}, {data.name} is a task "
             f"of {data.task}; set model={wanted[data.task]}"
         )
+
+
+def _check_answers(victim: Victim, data: MedicalDataModule) -> None:
+    """Ask the victim about one image: are its answers of the kind of the labels?
+
+    Raises:
+        TypeError: masks for a classifier, or labels for a segmenter.
+    """
+    if data.task not in _NETWORK:
+        return
+    sample = data.dataset("train")[0]
+    training = victim.training
+    with torch.no_grad():
+        logits = victim.eval()(sample.image[None])
+    victim.train(training)
+    if logits.ndim - 2 == sample.label.ndim:
+        return
+    kinds = {0: "one answer per image", 2: "an answer per pixel"}
+    raise TypeError(
+        f"model={victim.architecture.get('name')} gives {kinds[logits.ndim - 2]}, but the labels "
+        f"of {data.name} are for {data.task}; set model={_NETWORK[data.task]}"
+    )
 
 
 def recipe_name(recipe: Mapping[str, Any]) -> str:

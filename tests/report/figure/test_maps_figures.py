@@ -126,3 +126,54 @@ def test_bad_numbers_of_cases(kind: str) -> None:
     tap = {} if kind == "robust_metric" else {"tap": TAP}
     with pytest.raises(FigureError, match="cases=0, expected a number >= 1"):
         parse({"kind": kind, "cases": 0, **tap})
+
+
+def masks(count: int = 3) -> Maps:
+    """Masks of a square, found whole on clean images and by half on attacked ones."""
+    true = np.zeros((count, 28, 36), np.int64)
+    true[:, 8:20, 10:26] = 1
+    sides = []
+    for found in (true, true * (np.arange(36) < 18)):
+        sides.append(
+            Side(
+                images=np.full((count, 28, 36, 3), 90, np.uint8),
+                victim_label=found,
+                defended_label=found,
+                confidence=np.linspace(0.5, 1.5, count),
+                abstain=true != found,
+                victim={},
+                defended={},
+                confidence_map=np.linspace(0, 2, count * 28 * 36, dtype=np.float32).reshape(
+                    count, 28, 36
+                ),
+            )
+        )
+    return Maps(tuple(map(str, range(count))), true, ("background", "polyp"), (), count, *sides)
+
+
+def test_rm_of_each_pixel_beside_the_answer(source: Callable[..., Source]) -> None:
+    (figure,) = parse({"kind": "rm_map", "cases": 2})
+    (drawing,) = figure.draw(source(masks(), "none", "pgd"))
+    axes = drawing.canvas.axes[:-1]  # the last is the scale
+    assert len(axes) == 2 * 6
+    made = masks()
+    for line in range(2):
+        picture, answer, metric, *attacked = axes[6 * line : 6 * line + 6]
+        assert picture.collections  # the outline
+        shown = answer.images[0].get_array()
+        assert np.array_equal(shown[..., 0], made.clean.defended_label[line])
+        red = attacked[1].images[0].get_array()
+        silent = made.adversarial.abstain[line]
+        assert (red[silent, 0] > red[silent, 1]).all()
+        assert np.array_equal(metric.images[0].get_array(), made.clean.confidence_map[line])
+        assert metric.images[0].get_clim() == (0, 2)
+    assert metric.get_xlabel() == "mean 1.00"
+
+
+def test_masks_and_classes_are_not_drawn_as_each_other(source: Callable[..., Source]) -> None:
+    (rm_map,) = parse({"kind": "rm_map"})
+    with pytest.raises(FigureError, match="no attacked cell has recorded images"):
+        rm_map.draw(source(maps(), "pgd"))
+    (cases,) = parse({"kind": "robust_metric"})
+    with pytest.raises(FigureError, match="no attacked cell has recorded images"):
+        cases.draw(source(masks(), "pgd"))
