@@ -45,11 +45,10 @@ def test_a_black_box_is_defended(
     call("train.py", tmp_path, *victim, f"defense={defense}", "trainer.max_epochs=2", *slim, *train)
     few = ["data.limit_test=8", "logger=csv", "attack=none,fgsm"]
     few += [*(["copies=20", "eot_samples=2"] if part else [])]
-    told = call(
+    call(
         *("evaluate.py", tmp_path, "-m", f"experiment=zo_ae_ds/{task}", *victim),
         *(f"defense={defense}", *slim, *few),
     )
-    assert "Adaptive" in told
     found = rows(tmp_path)
     assert {row["status"] for row in found} == {"done"}
     assert {row["cell"]["threat"] for row in found} == {"oblivious", "adaptive"}
