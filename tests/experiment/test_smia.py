@@ -69,6 +69,20 @@ def test_each_set_has_its_network_its_eps_and_its_rivals() -> None:
     assert len(small) == 5
 
 
+@pytest.mark.parametrize(
+    ("data", "columns"),
+    [
+        ("covid_ct", ["mean accuracy", "Jaccard", "variance"]),
+        ("kaggle_dr", ["accuracy", "variance", "FPR"]),
+    ],
+)
+def test_one_set_alone_has_the_columns_of_its_task(data: str, columns: list[str]) -> None:
+    config = composed("experiment=smia/table6")
+    jobs = planned(config, f"data={data}")
+    shown = build([row(config, job, measured(job)) for job in jobs], table_config(config))
+    assert [heading[-1].label for heading in shown.column_headings] == columns
+
+
 def test_the_papers_contradictions_stand_below_its_tables() -> None:
     for name, words in {"table1": "81.82", "table6": "81.28 8.14 2.5e-7 27.80"}.items():
         notes = " ".join(table(name).notes)

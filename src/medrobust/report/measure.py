@@ -25,6 +25,7 @@ HEADINGS: Mapping[str, str] = {  # these need not be in any row
     "tpr_at_90_tnr": "TPR at 90 % TNR",
     "detector_overhead": "time / victim",
     "fpr_macro": "FPR",
+    "accuracy": "accuracy",
     "mean_accuracy": "mean accuracy",
     "jaccard": "Jaccard",
     "accuracy_decrease_relative": "decrease",
