@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from medrobust.attack.base import AttackError
 from medrobust.attack.bim import BIM
+from medrobust.attack.ddn import DDN
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
@@ -199,6 +200,8 @@ def test_flags_for_a_weak_attack():
     attack = PGD(eps="8/255", steps=3)
     assert flags(strong, attack) == []
     assert "budget" in flags(strong | {"linf_median": 2 / 255}, attack)[0]
+    nearest = DDN(eps="8/255", steps=3)  # of its budget it needs what the image asks for
+    assert flags(strong | {"l2_median": 1e-3}, nearest) == []
     assert "hardly fooled" in flags(strong | {"surrogate_adversarial": 0.89}, attack)[0]
     assert (
         "only 40%"

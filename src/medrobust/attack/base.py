@@ -41,6 +41,7 @@ class Attack(Configured, ABC):
     What it cannot do it says in class attributes, and is then refused before anything runs:
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
     per image only, no masks or boxes), `successes` (what counts as a success, by task).
+    `fills_budget` False: it looks for the nearest image, so that unused budget is no weakness.
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
@@ -56,6 +57,7 @@ class Attack(Configured, ABC):
     needs_eps: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = True
     dense: ClassVar[bool] = True
+    fills_budget: ClassVar[bool] = True
     successes: ClassVar[Mapping[Task, type[Success]]] = BY_TASK
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from medrobust.defense.base import Defense
 from medrobust.defense.learned import learners, training_queries, training_seconds
@@ -23,6 +23,7 @@ from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.evaluation.maps import MapsRequest
 from medrobust.evaluation.provenance import revision, versions
+from medrobust.evaluation.science import keys_of, science_of
 from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
 from medrobust.logger.cell import kept_pictures, log_cell
@@ -34,12 +35,6 @@ from medrobust.result.store import RowStore, write_atomically
 _log = logging.getLogger(__name__)
 
 FORMAT = 1
-_SCIENCE = ("data", "model", "objective", "attack", "threat", "defense")
-_KEYS = ("seed", "victim_seed", "split", "quantize", "precision")
-_ELSEWHERE = {
-    *("root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"),
-    "checkpoint",
-}
 
 
 def run_cell(config: DictConfig) -> float | None:
@@ -57,7 +52,7 @@ def run_cell(config: DictConfig) -> float | None:
     store = RowStore(config.paths.rows)
     folder = Path(job.runtime.output_dir)
     overrides = list(job.overrides.task)
-    science = _science(config)
+    science = science_of(config)
     cell = _cell(config, dict(job.runtime.choices))
     # Names the failure of a cell that got no further than its config.
     failure_id = digest(["failed", cell, science])
@@ -144,7 +139,7 @@ def _row(
     }
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
-    keys = {key: config[key] for key in _KEYS} | _extra(config)
+    keys = keys_of(config)
     row_id = digest([FORMAT, cell, fingerprints, keys])
     maps = MapsRequest.parse(config.maps)
     if maps is not None:
@@ -254,29 +249,6 @@ def _known(store: RowStore, row_id: str, rerun: bool) -> Row | None:
     """The cell's finished row, if it is there and wanted."""
     row = store.get(row_id)
     return row if row is not None and row.status == "done" and not rerun else None
-
-
-def _science(config: DictConfig) -> dict[str, Any]:
-    """The part of the config that can change a result, resolved."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    kept = {name: plain[name] for name in (*_SCIENCE, *_KEYS)} | _extra(config)
-    return _without(kept)
-
-
-def _extra(config: DictConfig) -> dict[str, bool]:
-    """Further measures that were asked for; without any, a row has the id that it always had."""
-    return {"perturbation": True} if config.perturbation else {}
-
-
-def _without(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _without(item)
-            for key, item in value.items()
-            if key not in _ELSEWHERE and not key.endswith("_path")
-        }
-    return [_without(item) for item in value] if isinstance(value, list) else value
 
 
 def _cell(config: DictConfig, choices: dict[str, str]) -> dict[str, str]:

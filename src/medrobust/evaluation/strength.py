@@ -120,9 +120,10 @@ def flags(checks: dict[str, float], attack: Attack) -> list[str]:
         found.append(
             f"what was attacked is right on only {checks['surrogate_clean']:.0%} of clean images"
         )
-    if attack.eps is not None and checks[f"{attack.norm}_median"] < 0.5 * attack.eps:
+    bounded = attack.eps if attack.fills_budget else None
+    if bounded is not None and checks[f"{attack.norm}_median"] < 0.5 * bounded:
         found.append(
-            f"the attack used {checks[f'{attack.norm}_median'] / attack.eps:.0%} of its "
+            f"the attack used {checks[f'{attack.norm}_median'] / bounded:.0%} of its "
             f"{attack.norm} budget (median)"
         )
     if checks["surrogate_adversarial"] > 0.9 * checks["surrogate_clean"]:
