@@ -183,7 +183,7 @@ def test_who_makes_no_progress_stops(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
     """Fewer passes for the same distances, and each image stops at a time of its own."""
-    x, y, s = images[:8], labels[:8], seeds[:8]
+    x, y, s = images[:32], labels[:32], seeds[:32]
     sizes: list[int] = []
     handle = surrogate.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     whole, early = (

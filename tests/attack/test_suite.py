@@ -268,5 +268,5 @@ def test_saturated_logits_hide_nothing_from_scale_free_attacks(
 def test_dense_adversary_refuses_labels(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    with pytest.raises(ValueError, match="need masks"):
+    with pytest.raises(AttackError, match="segmentation and detection, this task is class"):
         DAG(EPS, steps=2)(surrogate, images[:2], labels[:2], seeds=seeds[:2])

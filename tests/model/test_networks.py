@@ -14,7 +14,7 @@ from medrobust.model.victim import Victim
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CLASSIFIERS = ("resnet18", "resnet50", "resnet18_gcn", "resnet50_gcn", "vgg16", "mobilenet_v2")
-OTHERS = ("unet", "ag_sononet16", "vgg16_slim")
+OTHERS = ("unet", "ag_sononet16", "vgg16_slim", "retinanet")
 
 
 def build(name: str, num_classes: int = 5, **changes: object) -> Victim:
