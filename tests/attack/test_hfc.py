@@ -8,6 +8,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from sklearn.covariance import EmpiricalCovariance
 from torch import Tensor
 from toys import Noise, ToyData
 
@@ -63,6 +64,34 @@ def test_features_hide_in_the_class_and_success_stays(
     assert success[0] > 0.95
     assert (likelihood[1] > likelihood[0]).float().mean() > 0.9
     assert likelihood[1].mean() > likelihood[0].mean() + 1
+
+
+def test_the_mahalanobis_distance_does_not_see_it(
+    surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
+) -> None:
+    """What HFC was made for (Yao et al., table 3): scikit-learn's distance to the target class."""
+    x, y, s = images[:60], labels[:60], seeds[:60]
+    plain = MIM("16/255", steps=20, target=NextClass())
+    hiding = MIM("16/255", steps=20, target=NextClass(), objective=HFC())
+    fitted(surrogate, hiding, images, labels)
+    away = []
+    for shown in (x, *(attack(surrogate, x, y, seeds=s) for attack in (plain, hiding))):
+        with torch.no_grad():
+            clean = surrogate.victim.features(images[60:], ["2", "4"])[1]
+            seen = surrogate.victim.features(shown, ["2", "4"])[1]
+        wanted = y if shown is x else (y + 1) % 3
+        distance = torch.zeros(len(x))
+        for tap, maps in clean.items():
+            features, of = maps.mean((2, 3)), labels[60:]
+            means = torch.stack([features[of == label].mean(0) for label in range(3)])
+            model = EmpiricalCovariance().fit((features - means[of]).numpy())
+            there = seen[tap].mean((2, 3)) - means[wanted]
+            # As the detectors do: pixels on the scale of clean ones, layers alike.
+            distance += torch.from_numpy(model.mahalanobis(there.numpy())) / features.shape[1]
+        away.append(distance.median())
+    natural, seen_plain, seen_hiding = away
+    assert seen_plain > 1.3 * natural
+    assert seen_hiding < 0.8 * natural
 
 
 def test_weight_zero_is_the_carrier_alone(

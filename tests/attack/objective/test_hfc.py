@@ -3,13 +3,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.nn import functional as F
 from toys import ToyData
 
+from medrobust.attack.objective.clean import Clean
 from medrobust.attack.objective.feature_match import FeatureMatch
-from medrobust.attack.objective.hfc import HFC
+from medrobust.attack.objective.hfc import HFC, principal_axes
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.target import MostLikely
 from medrobust.prediction import Prediction
@@ -51,12 +53,14 @@ def test_likelihood_of_the_best_component_against_sklearn(
     wanted = np.zeros(20)
     for tap, maps in layers.items():
         means = maps.double().mean((2, 3)).numpy()
+        axes = fitted._axes[tap].double().numpy()
         for row, label in enumerate(classes.tolist()):
             mixture = fitted._mixtures[tap].at(torch.tensor(label))
-            model = GaussianMixture(2, covariance_type="diag")
+            model = GaussianMixture(2, covariance_type="full")
             model.weights_ = mixture.log_weight.double().exp().numpy()
-            model.means_, model.covariances_ = mixture.mean.numpy(), mixture.variance.numpy()
-            model.precisions_cholesky_ = 1 / np.sqrt(model.covariances_)
+            model.means_ = mixture.mean.double().numpy() @ axes
+            scaled = axes / np.sqrt(mixture.variance.double().numpy())[:, :, None]
+            model.precisions_cholesky_ = np.linalg.cholesky(scaled.transpose(0, 2, 1) @ scaled)
             joint = model._estimate_weighted_log_prob(means[row : row + 1])
             wanted[row] += joint.max() / means.shape[1]
     seen = see(surrogate, bound, x)
@@ -73,6 +77,15 @@ def test_mixtures_describe_the_clean_features_of_their_class(
     objective.fit(surrogate, data)
     with torch.no_grad():
         features = surrogate.victim.features(data.train.images, ["4"])[1]["4"].mean((2, 3))
+    axes = objective._axes["4"]
+    torch.testing.assert_close(axes @ axes.T, torch.eye(len(axes)), rtol=0, atol=1e-5)
+    within = torch.cat([features[data.train.labels == label] for label in range(3)])
+    within = torch.cat(
+        [part - part.mean(0) for part in within.split(data.train.labels.bincount().tolist())]
+    )
+    scatter = axes @ (within.T @ within) @ axes.T
+    torch.testing.assert_close(scatter, scatter.diag().diag(), rtol=0, atol=1e-4 * scatter.max())
+    features = features @ axes.T
     for label in range(3):
         part = features[data.train.labels == label]
         mixture = objective._mixtures["4"].at(torch.tensor(label))
@@ -147,8 +160,10 @@ def test_rare_classes(
         bound = objective_.bind(surrogate, images[:2], y[:2], seeds[:2], targeted=True)
         assert bound.likelihood(see(surrogate, bound, images[:2])).isfinite().all()
     for tap in full._mixtures:
-        mine, theirs = objective._mixtures[tap].at(index), full._mixtures[tap].at(index)
-        torch.testing.assert_close(mine.mean, theirs.mean, rtol=0.05, atol=0.05)
+        mine, theirs = (
+            some._mixtures[tap].at(index).mean @ some._axes[tap] for some in (objective, full)
+        )
+        torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.05)
     with pytest.raises(ValueError, match="no class has more than 2 training images"):
         HFC(components=3, per_class=2).fit(surrogate, data)
 
@@ -170,3 +185,27 @@ def test_wrong_use_is_refused(
     for bad in ({"weight": -1}, {"components": 0}, {"per_class": 0}):
         with pytest.raises(ValueError, match=rf"attack\.objective\.{next(iter(bad))}="):
             HFC(**bad)
+
+
+def test_a_correlation_of_channels_is_a_part_of_the_likelihood() -> None:
+    """Channels that always move together: one that moves alone is unlikely, as SciPy says."""
+    generator = torch.Generator().manual_seed(3)
+    common = torch.randn(400, 1, generator=generator, dtype=torch.float64)
+    features = common + 0.1 * torch.randn(400, 2, generator=generator, dtype=torch.float64)
+    labels = torch.arange(400) % 2
+    objective = HFC(components=1)
+    objective._count = torch.bincount(labels)
+    axes = principal_axes(features, labels)
+    clean = Clean(labels, labels, {"tap": features}, 2)
+    objective._mixtures = {"tap": objective._fit(clean, "tap", axes)}
+    objective._axes = {"tap": axes}
+    objective._classes = torch.tensor([0, 0])
+    shown = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    found = objective.likelihood(Prediction(torch.zeros(2, 2), features={"tap": shown}))
+    part = features[labels == 0]
+    floor = 1e-3 * float(features.var(0, correction=0).mean())
+    along = (part @ axes.T).var(0, correction=0) + floor
+    covariance = (axes.T * along) @ axes
+    wanted = multivariate_normal(part.mean(0).numpy(), covariance.numpy()).logpdf(shown.numpy()) / 2
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4)
+    assert found[0] > found[1] + 20

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.clean import Clean, class_to_imitate, clean_features
@@ -13,6 +14,7 @@ from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.gmm import Mixture, fit
 from medrobust.attack.objective.learned import LearnedObjective
 from medrobust.attack.objective.taps import activations, given
+from medrobust.model.conv import steady_linear
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from medrobust.threat.surrogate import Surrogate
 
 _FLOOR = 1e-3
-"""Added to every variance, in units of the layer's mean variance over all classes: else channels
-that never fire on clean images would outweigh all others."""
+"""Added to every variance, in units of the layer's mean variance over all classes: else directions
+in which clean images never vary would outweigh all others."""
 
 
 class HFC(LearnedObjective):
@@ -29,9 +31,13 @@ class HFC(LearnedObjective):
 
     Yao et al. 2021, "A Hierarchical Feature Constraint to Camouflage Medical Adversarial Attacks":
     per layer a mixture of Gaussians is fitted to the spatial means of the target class's clean
-    features; the attack climbs the log-likelihood of the best component. Here covariances are
-    diagonal, and a layer's likelihood is divided by its number of channels, so that wide layers do
-    not decide alone. Of a random surrogate the features are means over its draws.
+    features; the attack climbs the log-likelihood of the best component. Here all covariances of a
+    layer share their principal axes, those of the scatter within classes, along which each
+    component has variances of its own: correlated channels are seen as such with few images, and a
+    detector that measures distance in those axes (Lee et al. 2018) is hidden from. Blind to
+    correlations (variances per channel), the attack did not escape it. A layer's likelihood is
+    divided by its number of channels, so that wide layers do not decide alone. Of a random
+    surrogate the features are means over its draws.
 
     The paper's attacks are targeted. Without a target each image aims at the likeliest wrong class
     of its clean self, with the base loss as with the constraint: away from the true class alone,
@@ -60,7 +66,8 @@ class HFC(LearnedObjective):
         self.weight = fraction(weight, "attack.objective.weight", high=1e6)
         self.components = whole(components, "attack.objective.components", low=1)
         self.per_class = whole(per_class, "attack.objective.per_class", low=1)
-        self._mixtures: dict[str, Mixture] = {}  # K mixtures each
+        self._axes: dict[str, Tensor] = {}  # (D, D), a row per axis
+        self._mixtures: dict[str, Mixture] = {}  # K mixtures each, along the axes
         self._count = torch.zeros(0)
         self._classes = torch.zeros(0, dtype=torch.int64)
 
@@ -75,7 +82,7 @@ class HFC(LearnedObjective):
         return tuple(dict.fromkeys([*(self._mixtures or self.names), *self.base.taps]))
 
     def fit(self, surrogate: "Surrogate", data: Any) -> None:
-        """Fit a mixture per layer and class."""
+        """Find each layer's axes, and fit a mixture along them for each class."""
         self.base.fit(surrogate, data)
         taps = self.names or activations
         clean = clean_features(surrogate, data, self.per_class, taps, pooled)
@@ -85,12 +92,14 @@ class HFC(LearnedObjective):
                 f"attack.objective.components={self.components}, but no class has more than "
                 f"{int(self._count.max())} training images: lower it"
             )
-        self._mixtures = {tap: self._fit(clean, tap) for tap in clean.features}
+        axes = {tap: principal_axes(found, clean.labels) for tap, found in clean.features.items()}
+        self._mixtures = {tap: self._fit(clean, tap, axes[tap]) for tap in axes}
+        self._axes = {tap: rows.to(self._mixtures[tap].mean) for tap, rows in axes.items()}
         self.fitted_on = surrogate.fingerprint
 
-    def _fit(self, clean: Clean, tap: str) -> Mixture:
+    def _fit(self, clean: Clean, tap: str, axes: Tensor) -> Mixture:
         """Mixtures (K, ...); a class with too few images has that of another, and is refused."""
-        features = clean.features[tap].double()
+        features = clean.features[tap].double() @ axes.T
         floor = max(_FLOOR * float(features.var(dim=0, correction=0).mean()), 1e-12)
         enough = self._count >= self.components
         found = [
@@ -137,9 +146,22 @@ class HFC(LearnedObjective):
         parts = []
         for tap, mixtures in self._mixtures.items():
             features = pooled(prediction.features[tap]).to(mixtures.mean.dtype)
+            features = steady_linear(features, self._axes[tap], bias=None)
             joint = mixtures.at(self._classes).log_joint(features.unsqueeze(1)).squeeze(1)
             parts.append(joint.max(dim=1).values / features.shape[1])
         return torch.stack(parts).sum(0)
+
+
+def principal_axes(features: Tensor, labels: Tensor) -> Tensor:
+    """Eigenvectors of the scatter of features (M, D) about their classes' means: float64 (D, D).
+
+    One row per axis, rising in variance.
+    """
+    features = features.double()
+    one_of = functional.one_hot(labels).double()
+    means = (one_of.T @ features) / one_of.sum(0).clamp(min=1)[:, None]
+    centred = features - means[labels]
+    return torch.linalg.eigh(centred.T @ centred).eigenvectors.T
 
 
 def pooled(features: Tensor) -> Tensor:
