@@ -120,3 +120,13 @@ def test_an_object_with_a_fingerprint_stands_for_itself() -> None:
 def test_wrong_arguments_fail_as_usual() -> None:
     with pytest.raises(TypeError, match="size_typo"):
         Inner(size_typo=3)  # type: ignore[call-arg]
+
+
+def test_a_later_revision_of_a_class_is_another_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, around = Inner().fingerprint, Outer(0.1, inner=Inner()).fingerprint
+    monkeypatch.setattr(Inner, "revision", 2)
+    assert Inner().settings == {"class": f"{__name__}.Inner", "revision": 2, "size": 3}
+    assert Inner().fingerprint != before
+    assert Outer(0.1, inner=Inner()).fingerprint != around
+    monkeypatch.setattr(Inner, "revision", 1)
+    assert Inner().fingerprint == before  # what is stored already keeps its name

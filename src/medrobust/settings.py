@@ -13,9 +13,13 @@ class Configured:
     The arguments are captured before `__init__` runs. A subclass lists no settings by hand, so a
     new argument enters the fingerprint, and with it every cache key, by itself. Arguments that
     cannot change a result (a chunk size, a progress bar) are named in `unscientific`.
+
+    A class that begins to compute something else from the same arguments raises its `revision`:
+    rows, sets and fits of the code before it are then made anew instead of being found.
     """
 
     unscientific: tuple[str, ...] = ()
+    revision: int = 1
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Capture the arguments."""
@@ -32,7 +36,7 @@ class Configured:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Class and arguments as plain data.
+        """Class and arguments as plain data; the revision too, after the first.
 
         Raises:
             TypeError: an argument is neither plain data nor itself `Configured`.
@@ -43,7 +47,8 @@ class Configured:
             for name, value in self._captured.items()  # type: ignore[attr-defined]
             if name not in self.unscientific
         }
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", **arguments}
+        later = {} if self.revision == 1 else {"revision": self.revision}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", **later, **arguments}
 
     @property
     def fingerprint(self) -> str:

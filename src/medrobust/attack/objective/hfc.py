@@ -52,6 +52,8 @@ class HFC(LearnedObjective):
         per_class: most training images that a mixture is fitted to.
     """
 
+    revision = 2  # 1: variances per channel
+
     def __init__(
         self,
         taps: Sequence[str] | None = None,
