@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -59,8 +60,10 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         initialize_config_dir(str(CONF), version_base="1.3"),
     ):
+        data: MedicalDataModule = instantiate(settings("none", options, folder).data)
+        data.setup()
         for name in track(options.detectors.split(","), "detectors"):
-            victim, detector = subject(name, options, folder)
+            victim, detector = subject(settings(name, options, folder), data, options.device)
             bare, whole = [], []
             for _ in range(options.repeats + 1):
                 bare.append(seconds(partial(victim, x), clock))
@@ -90,7 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=32, help="images at once")
     parser.add_argument(
-        "--train", type=int, default=400, help="images that detectors are fitted on"
+        "--train", type=int, default=200, help="images that detectors are fitted on"
     )
     parser.add_argument("--repeats", type=int, default=9, help="interleaved rounds")
     parser.add_argument("--device", default="cpu")
@@ -98,8 +101,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def subject(name: str, options: argparse.Namespace, folder: str) -> tuple[Victim, Detector]:
-    """An accelerated victim and a fitted detector before it."""
+def settings(defense: str, options: argparse.Namespace, folder: str) -> DictConfig:
+    """The config of a defense before a victim on generated chest images."""
     overrides = [
         "data=chest_xray",
         "data.phantom=true",
@@ -108,20 +111,21 @@ def subject(name: str, options: argparse.Namespace, folder: str) -> tuple[Victim
         f"data.phantom_n={2 * options.train}",
         f"data.limit_train={options.train}",
         f"model={options.model}",
-        f"defense={name}",
-        "defense.fits=null",
+        f"defense={defense}",
     ]
-    config = compose("evaluate", overrides)
-    data: MedicalDataModule = instantiate(config.data)
-    data.setup()
+    return compose("evaluate", overrides)
+
+
+def subject(config: DictConfig, data: MedicalDataModule, device: str) -> tuple[Victim, Detector]:
+    """An accelerated victim and a fitted detector before it; nothing is kept on disk."""
     torch.manual_seed(0)
     victim: Victim = instantiate(config.model, num_classes=data.num_classes)
-    victim.freeze().to(options.device).accelerate()
-    detector: Detector = instantiate(config.defense)
+    victim.freeze().to(device).accelerate()
+    detector: Detector = instantiate(config.defense, fits=None)
     if isinstance(detector, LearnedDetector):
         detector.meet(victim, data)
         detector.build(data.channels)
-        detector.to(options.device).eval().requires_grad_(False)
+        detector.to(device).eval().requires_grad_(False)
     Detector.fit(detector, victim, data)
     return victim, detector
 
