@@ -59,17 +59,18 @@ def root(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(root: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs evaluate.py's main in this process and returns its exit status."""
+    return lambda *overrides: here(monkeypatch, script("evaluate.py", *overrides, root=root))
 
-    def call(*overrides: str) -> int:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", script("evaluate.py", *overrides, root=root)[1:])
-        try:
-            runpy.run_path(str(ROOT / "evaluate.py"), run_name="__main__")
-        except SystemExit as leave:
-            return int(leave.code or 0)
-        return 0
 
-    return call
+def here(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> int:
+    """Exit status of a Python command, run in this process: imports are the half of a new one."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", command[1:])
+    try:
+        runpy.run_path(command[1], run_name="__main__")
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return 0
 
 
 def rows(root: Path) -> list[Row]:
@@ -292,7 +293,7 @@ def test_wandb_runs_of_a_sweep_share_a_group(
     assert len(list(latest(root).rglob("*.wandb"))) == 3
 
 
-def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
+def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [
         f"paths.root={tmp_path}",
         "trainer=cpu",
@@ -310,8 +311,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path) -> None:
         flags = [word for word in more if word.startswith("-")]
         rest = [word for word in more if not word.startswith("-")]
         command = [sys.executable, str(ROOT / name), *flags, *words, *rest]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
+        assert here(monkeypatch, command) == 0
     found = rows(tmp_path)
     assert len(found) == 4
     for row in found:
