@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from here import run_here
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -30,11 +30,14 @@ FAST = ["attack.steps=2"]
 Run = Callable[..., int]
 
 
-def script(name: str, *overrides: str, root: Path) -> list[str]:
+def words(*overrides: str, root: Path) -> list[str]:
     flags = [word for word in overrides if word.startswith("-")]
-    words = [word for word in overrides if not word.startswith("-")]
     always = [f"paths.root={root}", "trainer=cpu", *DATA]
-    return [sys.executable, str(ROOT / name), *flags, *always, *words]
+    return [*flags, *always, *(word for word in overrides if not word.startswith("-"))]
+
+
+def script(name: str, *overrides: str, root: Path) -> list[str]:
+    return [sys.executable, str(ROOT / name), *words(*overrides, root=root)]
 
 
 @pytest.fixture(scope="session")
@@ -59,18 +62,7 @@ def root(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(root: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs evaluate.py's main in this process and returns its exit status."""
-    return lambda *overrides: here(monkeypatch, script("evaluate.py", *overrides, root=root))
-
-
-def here(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> int:
-    """Exit status of a Python command, run in this process: imports are the half of a new one."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", command[1:])
-    try:
-        runpy.run_path(command[1], run_name="__main__")
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    return 0
+    return lambda *overrides: run_here(monkeypatch, "evaluate.py", *words(*overrides, root=root))
 
 
 def rows(root: Path) -> list[Row]:
@@ -294,7 +286,7 @@ def test_wandb_runs_of_a_sweep_share_a_group(
 
 
 def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [
+    masks = [
         f"paths.root={tmp_path}",
         "trainer=cpu",
         "data=kvasir_seg",
@@ -303,15 +295,10 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
         "data.size=32",
         "logger=none",
     ]
-    sweep = ["-m", "attack=none,fgsm", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"]
-    for name, more in (
-        ("train.py", ["trainer.max_epochs=1", "progress_bar=false"]),
-        ("evaluate.py", sweep),
-    ):
-        flags = [word for word in more if word.startswith("-")]
-        rest = [word for word in more if not word.startswith("-")]
-        command = [sys.executable, str(ROOT / name), *flags, *words, *rest]
-        assert here(monkeypatch, command) == 0
+    sweep = ["attack=none,fgsm", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"]
+    quick = ["trainer.max_epochs=1", "progress_bar=false"]
+    assert run_here(monkeypatch, "train.py", *masks, *quick) == 0
+    assert run_here(monkeypatch, "evaluate.py", "-m", *masks, *sweep) == 0
     found = rows(tmp_path)
     assert len(found) == 4
     for row in found:
