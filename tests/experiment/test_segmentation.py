@@ -56,5 +56,6 @@ def test_a_table_on_generated_images(tmp_path: Path) -> None:
     assert "31 jobs: 31 rows done" in told
     rows = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/rows/*.json")]
     assert len(rows) == 31
+    assert len(list(tmp_path.glob("outputs/sweeps/*/figures/rm_map*.png"))) == 7
     votes = [row for row in rows if row["cell"]["defense"] == "medrdf_seg"]
     assert all(0 <= row["metrics"]["abstention_rate"] <= 1 for row in votes)
