@@ -83,6 +83,7 @@ def test_jobs_and_how_the_command_line_narrows_them() -> None:
         assert ("model@threat.surrogate_model" in job) == (job["threat"] == "transfer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_job_composes(name: str) -> None:
     from hydra_plugins.medrobust_sweeper.sweeper import covering

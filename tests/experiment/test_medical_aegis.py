@@ -103,6 +103,7 @@ def test_how_the_command_line_narrows_a_table() -> None:
     assert {job["defense"] for job in half} == {"medical_aegis/layer3"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", COUNTS)
 def test_each_job_composes(number: int) -> None:
     from hydra_plugins.medrobust_sweeper.sweeper import covering

@@ -1,20 +1,18 @@
 """MedRDF's experiments on generated images, from the command line to tables and figures."""
 
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
+from here import run_here
 from hydra.utils import instantiate
 
 from medrobust.model.checkpoint import VictimMeta, save_victim
 from medrobust.result.maps import Maps
 from medrobust.result.store import RowStore
-from tests.experiment.paper_cells import CONF, composed
+from tests.experiment.paper_cells import composed
 
 COMMON = (
     *("trainer=cpu", "logger=none", "data=dermamnist", "data.phantom=true", "data.phantom_n=140"),
@@ -49,16 +47,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs an experiment and returns the folder of its sweep."""
 
     def call(name: str, *overrides: str) -> Path:
-        GlobalHydra.instance().clear()
         words = [f"experiment=medrdf/{name}", f"paths.root={tmp_path}", *COMMON, *overrides]
         words.append("+hydra.callbacks.table.formats=[md,png]")
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", "-m", *words])
-        status = 0
-        try:
-            runpy.run_path(str(CONF.parent / "evaluate.py"), run_name="__main__")
-        except SystemExit as leave:
-            status = int(leave.code or 0)
-        assert status == 0
+        assert run_here(monkeypatch, "evaluate.py", "-m", *words) == 0
         sweeps = tmp_path / "outputs/sweeps"
         return max(sweeps.iterdir(), key=lambda path: path.name)
 
