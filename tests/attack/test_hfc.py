@@ -63,7 +63,7 @@ def test_features_hide_in_the_class_and_success_stays(
     assert success[1] > success[0] - 0.02
     assert success[0] > 0.95
     assert (likelihood[1] > likelihood[0]).float().mean() > 0.9
-    assert likelihood[1].mean() > likelihood[0].mean() + 1
+    assert likelihood[1].mean() > likelihood[0].mean() + 0.5
 
 
 def test_the_mahalanobis_distance_does_not_see_it(

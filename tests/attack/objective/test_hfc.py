@@ -62,10 +62,10 @@ def test_likelihood_of_the_best_component_against_sklearn(
             scaled = axes / np.sqrt(mixture.variance.double().numpy())[:, :, None]
             model.precisions_cholesky_ = np.linalg.cholesky(scaled.transpose(0, 2, 1) @ scaled)
             joint = model._estimate_weighted_log_prob(means[row : row + 1])
-            wanted[row] += joint.max() / means.shape[1]
+            wanted[row] += joint.max() / means.shape[1] / 2  # of two layers
     seen = see(surrogate, bound, x)
     np.testing.assert_allclose(bound.likelihood(seen).numpy(), wanted, rtol=2e-4, atol=2e-4)
-    loss = -F.cross_entropy(seen.logits, classes, reduction="none") + bound.likelihood(seen)
+    loss = -F.cross_entropy(seen.logits, classes, reduction="none") + bound.likelihood(seen) / 2
     value = bound.toward(seen, y) if targeted else bound.away(seen, y)
     torch.testing.assert_close(value, loss)
 
@@ -135,7 +135,7 @@ def test_it_carries_any_base_even_one_that_learns(
             bound = objective.bind(surrogate, x, y, s, targeted=True)
             alone = base.bind(surrogate, x, y, s, targeted=True)
         seen = see(surrogate, bound, x)
-        wanted = alone.toward(seen, y) + bound.likelihood(seen)
+        wanted = alone.toward(seen, y) + bound.likelihood(seen) / 2
         torch.testing.assert_close(bound.toward(seen, y), wanted)
         part = see(surrogate, bound, x[index])
         torch.testing.assert_close(bound.at(index).toward(part, y[index]), wanted[index])
