@@ -295,7 +295,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
         "data.size=32",
         "logger=none",
     ]
-    sweep = ["attack=none,fgsm", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"]
+    sweep = ["attack=none,pgd", "defense=none,medrdf_seg", "copies=40", "table.metric=dice"]
     quick = ["trainer.max_epochs=1", "progress_bar=false"]
     assert run_here(monkeypatch, "train.py", *masks, *quick) == 0
     assert run_here(monkeypatch, "evaluate.py", "-m", *masks, *sweep) == 0
@@ -312,7 +312,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
     for defense in ("none", "medrdf_seg"):
         clean, attacked = (
             next(r for r in found if r.cell["attack"] == attack and r.cell["defense"] == defense)
-            for attack in ("none", "fgsm")
+            for attack in ("none", "pgd")
         )
         assert clean.metrics["dice"] == clean.metrics["clean_dice"]
         assert attacked.metrics["clean_dice"] == clean.metrics["dice"]

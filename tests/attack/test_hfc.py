@@ -66,6 +66,30 @@ def test_features_hide_in_the_class_and_success_stays(
     assert likelihood[1].mean() > likelihood[0].mean() + 0.5
 
 
+@pytest.mark.parametrize("kind", [PGD, MIM])
+def test_the_constraint_does_not_hold_images_in_their_class(
+    kind: type[PGD] | type[MIM],
+    surrogate: VictimSurrogate,
+    images: Tensor,
+    labels: Tensor,
+    seeds: Tensor,
+) -> None:
+    """At a budget that is just enough: by default as many are fooled; a great weight costs half."""
+    x, y, s = images[:60], labels[:60], seeds[:60]
+    fooled = []
+    for objective in (None, HFC(), HFC(weight=17)):
+        attack = kind("8/255", steps=20, target=NextClass(), objective=objective)
+        if objective is not None:
+            fitted(surrogate, attack, images, labels)
+        with torch.no_grad():
+            found = surrogate.victim(attack(surrogate, x, y, seeds=s)).argmax(1)
+        fooled.append(float((found == (y + 1) % 3).float().mean()))
+    plain, hiding, held = fooled
+    assert 0.6 < plain < 0.9
+    assert hiding > plain - 0.04
+    assert held < 0.6 * plain
+
+
 def test_the_mahalanobis_distance_does_not_see_it(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:

@@ -76,6 +76,8 @@ def test_confusion_has_a_panel_per_defense_and_a_drawing_per_attack(row: MakeRow
     (drawing,) = chosen.draw(source)
     panels = [axes for axes in drawing.canvas.axes if axes.get_visible()]
     assert [axes.get_title().split("\n")[0] for axes in panels] == ["nrp", "none"]
+    (drawing,) = Confusion(name="c", title="MDDA Figure 4", attack=("pgd",)).draw(source)
+    assert drawing.canvas.get_suptitle() == "MDDA Figure 4 · pgd, eps 2/255"
     both = Confusion(name="c").draw(source)
     assert [one.name for one in both] == ["c_pgd_eps_2_255", "c_mdda_dim_eps_2_255"]
     with pytest.raises(FigureError, match=r"no finished row .* fits attack=\['bim'\]"):

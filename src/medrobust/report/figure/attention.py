@@ -31,7 +31,7 @@ class Attention(TapFigure):
         across = min(_ACROSS, count)
         down = math.ceil(count / across)
         made = canvas(across * (3 * _PANEL + 0.7), down * (2 * _PANEL + 1.0) + 0.5)
-        heading(made, self.title or cell.said, cell.row.phantom)
+        heading(made, self.titled(cell.said), cell.row.phantom)
         parts = made.subfigures(down, across, squeeze=False)
         for place in range(count):
             self._case(parts[place // across, place % across], cell, place)

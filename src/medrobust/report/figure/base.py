@@ -61,7 +61,7 @@ class Figure(ABC):
 
     Attributes:
         name: begins the file names; default the kind.
-        title: heading; default none but what tells several drawings apart.
+        title: begins the heading; what a drawing shows comes after it.
     """
 
     name: str = ""
@@ -100,6 +100,10 @@ class Figure(ABC):
     def check(self) -> None:
         """Raise `FigureError` when a value is not as expected; default: anything goes."""
         return
+
+    def titled(self, said: str) -> str:
+        """The heading of a drawing: the title, then what it shows, as far as there is either."""
+        return " · ".join(filter(None, (self.title, said)))
 
     @abstractmethod
     def draw(self, source: Source) -> list[Drawing]:

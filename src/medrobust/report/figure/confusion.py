@@ -78,7 +78,7 @@ class Confusion(Figure):
         side = max(2.2, _FIELD * len(classes))
         margin = 0.35 + 0.075 * max(map(len, classes))
         made = canvas(across * (side + 0.25) + margin, down * (side + 0.55) + margin + 0.35)
-        heading(made, self.title or said, any(row.phantom for row in rows))
+        heading(made, self.titled(said), any(row.phantom for row in rows))
         grid = made.subplots(down, across, squeeze=False)
         for number, axes in enumerate(grid.flat):
             if number >= len(rows):

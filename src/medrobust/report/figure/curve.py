@@ -193,7 +193,7 @@ class Curve(Figure):
             axes.set_ylim(0, 100)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-        heading(made, self.title or apart, any(row.phantom for row in rows))
+        heading(made, self.titled(apart), any(row.phantom for row in rows))
         said = f"{mean[:1].upper()}{mean[1:]} against {name}, over {', '.join(attacks)}."
         caption = said + " Bars: 95 % intervals (of a mean, the mean of its parts' ends)."
         return Drawing("_".join(filter(None, (self.name, apart.replace(", ", "_")))), caption, made)

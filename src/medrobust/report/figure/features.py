@@ -29,7 +29,7 @@ class Features(TapFigure):
     def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
         count = self.drawn(cell)
         made = canvas(max(count * (2 * _PANEL + 0.4), 5.5), 3 * _PANEL + 1.6)
-        heading(made, self.title or cell.said, cell.row.phantom)
+        heading(made, self.titled(cell.said), cell.row.phantom)
         parts = made.subfigures(1, count, squeeze=False)
         for place in range(count):
             self._case(parts[0, place], cell, place)

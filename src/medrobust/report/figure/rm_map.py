@@ -45,7 +45,7 @@ class RMMap(Figure):
         maps = cell.maps
         count, classes = min(self.cases, len(maps.ids)), len(maps.classes)
         made = canvas(6 * _PANEL + 0.6, count * (_PANEL + 0.1) + 0.9)
-        heading(made, self.title or cell.said, cell.row.phantom)
+        heading(made, self.titled(cell.said), cell.row.phantom)
         grid = made.subplots(count, 6, squeeze=False)
         shown: Any = None
         for line in range(count):

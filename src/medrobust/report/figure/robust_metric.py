@@ -46,7 +46,7 @@ class RobustMetric(Figure):
         chosen = ranks[np.linspace(0, len(ranks) - 1, count).round().astype(int)]
         limit = default_threshold(len(maps.classes))
         made = canvas(max(count * (_PANEL + 0.25) + 0.3, 5.5), 2 * (_PANEL + 0.5) + 0.8)
-        heading(made, self.title or cell.said, cell.row.phantom)
+        heading(made, self.titled(cell.said), cell.row.phantom)
         grid = made.subplots(2, count, squeeze=False)
         for column, place in enumerate(chosen.tolist()):
             grid[0, column].set_title(f"true: {maps.classes[maps.labels[place]]}", fontsize=8)

@@ -59,7 +59,7 @@ class Roc(Figure):
             axes.set_axis_off()
         for axes, (defense, cells) in zip(grid, group.panels.items(), strict=False):
             self._panel(axes, defense, cells)
-        heading(made, self.title or group.apart, group.phantom)
+        heading(made, self.titled(group.apart), group.phantom)
         which = "those of them that fool" if self.successful else "all attacked"
         base = "clean images that are answered rightly" if self.successful else "all clean images"
         caption = (

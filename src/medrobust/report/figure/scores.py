@@ -77,7 +77,7 @@ class ScoreHistograms(Figure):
             ncols=3,
             fontsize=8,
         )
-        heading(made, self.title or group.apart, group.phantom)
+        heading(made, self.titled(group.apart), group.phantom)
         caption = (
             "Scores of detectors, higher = more adversarial, as shares of the clean and of the "
             "attacked images: those that the attack turns wrong are red. Right of the line, the "
