@@ -38,6 +38,17 @@ def test_variants_are_what_they_say() -> None:
     assert instantiate(composed(*common, "attack=pgd", *words).attack).success.level == 0.3
 
 
+def test_the_map_of_votes_draws_what_it_records() -> None:
+    config = composed("experiment=segmentation/rm_map")
+    jobs = planned(config)
+    assert {job["defense"] for job in jobs} == {"medrdf_seg"}
+    assert [job["attack"] for job in jobs] == ["fgsm", "pgd", "smia"]
+    assert (config.figure.kind, config.maps.images) == ("rm_map", 4)
+    assert (
+        composed("experiment=segmentation/kvasir").figure is None
+    )  # narrowed, it has no such cells
+
+
 @pytest.mark.slow
 def test_a_table_on_generated_images(tmp_path: Path) -> None:
     def call(script: str, *words: str) -> str:
@@ -56,6 +67,8 @@ def test_a_table_on_generated_images(tmp_path: Path) -> None:
     assert "31 jobs: 31 rows done" in told
     rows = [json.loads(path.read_text()) for path in tmp_path.glob("outputs/rows/*.json")]
     assert len(rows) == 31
-    assert len(list(tmp_path.glob("outputs/sweeps/*/figures/rm_map*.png"))) == 7
     votes = [row for row in rows if row["cell"]["defense"] == "medrdf_seg"]
     assert all(0 <= row["metrics"]["abstention_rate"] <= 1 for row in votes)
+    call("evaluate.py", "-m", "experiment=segmentation/rm_map", *few, "attack=pgd")
+    (picture,) = tmp_path.glob("outputs/sweeps/*/figures/rm_map.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
