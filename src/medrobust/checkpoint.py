@@ -50,7 +50,8 @@ class TrainingMeta:
         epochs: epochs that were run.
         best_epoch: epoch of the weights, from 0.
         scores: `val/accuracy`, `test/accuracy`, … of these weights.
-        seconds: training time, without the final scores.
+        seconds: training time, that of the victim it started from included, without the final
+            scores.
         recipe: resolved training config; equal recipes on equal data need no second training.
         versions: library versions.
         created: ISO time, UTC.

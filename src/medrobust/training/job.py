@@ -10,6 +10,7 @@ from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.parts import train_command
 from medrobust.model.checkpoint import TrainedVictim, load_victim
 from medrobust.training.defense import train_defense
+from medrobust.training.initial import InitialCheckpointError
 from medrobust.training.recipe import recipe_of
 from medrobust.training.train import train
 
@@ -25,7 +26,16 @@ def run_training(config: DictConfig) -> None:
 
     Args:
         config: what `conf/train.yaml` composes to.
+
+    Raises:
+        InitialCheckpointError: a victim's weights to start from, but a defense is to be trained.
     """
+    if config.get("defense") is not None and config.initial_checkpoint is not None:
+        raise InitialCheckpointError(
+            f"initial_checkpoint={config.initial_checkpoint} is what a victim starts from, but "
+            f"defense={HydraConfig.get().runtime.choices['defense']} is to be trained; set it to "
+            f"null"
+        )
     data = instantiate(config.data)
     how: dict[str, Any] = {
         "data": data,
@@ -37,6 +47,7 @@ def run_training(config: DictConfig) -> None:
             model=lambda classes: instantiate(config.model, num_classes=classes),
             objective=instantiate(config.objective),
             recipe=recipe_of(config),
+            initial_checkpoint=config.initial_checkpoint,
             **how,
         )
     else:

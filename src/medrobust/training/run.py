@@ -86,6 +86,7 @@ def run(
     seed: int,
     make_meta: Callable[..., Meta],
     keep: Callable[[Meta], None],
+    seconds_before: float = 0.0,
     trainer: Mapping[str, Any],
     logger: CellLogger,
     early_stopping: int | None = None,
@@ -105,6 +106,7 @@ def run(
         seed: of the training.
         make_meta: fields of `TrainingMeta` -> where the weights come from.
         keep: writes the checkpoint.
+        seconds_before: spent in training what this one starts from.
         trainer: see `Run`, for this and what follows.
         logger: …
         early_stopping: …
@@ -156,7 +158,7 @@ def run(
             f"trainer.devices, or raise trainer.max_epochs"
         )
 
-    seconds, epochs = module.seconds, runner.current_epoch
+    seconds, epochs = seconds_before + module.seconds, runner.current_epoch
     chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(chosen["state_dict"])
     scores: dict[str, float] = {}

@@ -14,6 +14,7 @@ from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
 from medrobust.training.box_detector import BoxDetectorModule
 from medrobust.training.classifier import ClassifierModule
+from medrobust.training.initial import load_initial, start_from
 from medrobust.training.module import TrainingModule
 from medrobust.training.run import Run, reuse, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler
@@ -37,6 +38,7 @@ def train(
     checkpoint: str | Path,
     recipe: Mapping[str, Any],
     seed: int,
+    initial_checkpoint: str | Path | None = None,
     overwrite: bool = False,
     **how: Unpack[Run],
 ) -> VictimMeta:
@@ -51,6 +53,9 @@ def train(
         checkpoint: file for the victim; unfinished training lies beside it in `<name>.training`.
         recipe: resolved training config, see `recipe_of`.
         seed: decides initial weights and the order of the images.
+        initial_checkpoint: victim whose weights to start from instead; None starts from random or
+            pretrained ones. Its weights' fingerprint becomes part of the recipe, and its training
+            time part of the victim's.
         overwrite: replace a victim that was trained before.
         how: see `Run`.
 
@@ -63,16 +68,22 @@ def train(
         RecipeError: the checkpoint to resume from is of another recipe.
         FileNotFoundError: the checkpoint to resume from is not there.
         EmptyTrainingError: no epoch, or no whole batch for each device.
+        InitialCheckpointError: what to start from is missing, damaged, or another network.
         TypeError: model or objective are for another task than the data's.
         DataError: masks without any foreground.
     """
     checkpoint = Path(checkpoint)
     recipe = {**recipe, "data_digest": data.manifest.digest}
+    initial = None if initial_checkpoint is None else load_initial(initial_checkpoint)
+    if initial is not None:
+        recipe["initial"] = initial.fingerprint
     known = None if overwrite else reuse(checkpoint, recipe, read_meta)
     if known is not None:
         return known
     pl.seed_everything(seed, workers=True, verbose=False)
     victim = model(data.num_classes)
+    if initial is not None:
+        start_from(initial, victim)
     _check_task(victim, objective, data)
     _check_answers(victim, data)
     check_foreground(data, "train")
@@ -95,6 +106,7 @@ def train(
         seed=seed,
         make_meta=VictimMeta,
         keep=lambda meta: save_victim(checkpoint, victim, meta),
+        seconds_before=0.0 if initial is None else initial.meta.seconds,
         **how,
     )
 
