@@ -56,6 +56,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+@pytest.mark.slow
 def test_figure_3_and_a_row_that_lacked_its_maps(run: Run, tmp_path: Path) -> None:
     untrained(tmp_path, "model=ag_sononet16")
     cell = ["threat=oblivious", "attack.steps=2"]

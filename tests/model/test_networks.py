@@ -27,8 +27,14 @@ def test_every_config_is_tested() -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} == {*CLASSIFIERS, *OTHERS}
 
 
-@pytest.mark.parametrize("small_stem", [False, True])
-@pytest.mark.parametrize("name", CLASSIFIERS)
+_LARGE_STEM = [pytest.param(name, False, id=name) for name in CLASSIFIERS]
+_SMALL_STEM = [
+    pytest.param(name, True, id=f"{name}-small_stem", marks=[pytest.mark.slow] * ("50" in name))
+    for name in CLASSIFIERS
+]
+
+
+@pytest.mark.parametrize(("name", "small_stem"), [*_LARGE_STEM, *_SMALL_STEM])
 def test_classifiers_take_small_and_large_images(name: str, small_stem: bool) -> None:
     victim = build(name, small_stem=small_stem)
     for side in (28, 64):
