@@ -1,6 +1,7 @@
 """Denoised smoothing is trained, resumed, loaded, and smoothed; queries are told."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from medrobust.defense.base import Defense
 from medrobust.defense.checkpoint import DefenseError, DefenseMeta, read_meta
 from medrobust.defense.ds import DS
 from medrobust.defense.estimator import CGE, RGE
-from medrobust.defense.learned import training_queries
+from medrobust.defense.learned import remarks, training_queries
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise import GaussianNoise
@@ -21,6 +22,7 @@ from medrobust.defense.zo_ae_ds import ZOAEDS
 from medrobust.defense.zo_ds import ZODS
 from medrobust.logger.null import NullLogger
 from medrobust.model.victim import Victim
+from medrobust.report.page.explain import meaning
 from medrobust.training.defense import NothingToTrainError, train_defense
 from medrobust.training.denoising import WarmStartError, ZerothOrderModule
 
@@ -86,6 +88,36 @@ def test_a_black_box_training_counts_its_queries_also_when_it_was_interrupted(
     again = teach(resumed, partial(zo_ae_ds, resumed))
     assert again.queries == meta.queries
     assert content(whole)["fingerprint"] == content(resumed)["fingerprint"]
+
+
+def test_weights_of_the_warm_start_are_told(
+    teach: Callable[..., DefenseMeta],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    data: Any,
+    victim: Victim,
+) -> None:
+    path = tmp_path / "d.ckpt"
+
+    def ruin(
+        self: ZerothOrderModule, code: torch.Tensor, goal: torch.Tensor, seeds: torch.Tensor
+    ) -> torch.Tensor:
+        return 1e6 * code.sum()
+
+    monkeypatch.setattr(ZerothOrderModule, "stability", ruin)
+    with caplog.at_level("WARNING", logger="medrobust"):
+        meta = teach(path, partial(zo_ae_ds, path))
+    assert meta.best_epoch == 0
+    told = "zo has the weights of epoch 1 of its warm start of 1"
+    assert told in caplog.text
+    defense = RandomizedSmoothing(0.25, 50, denoiser=zo_ae_ds(path))
+    assert remarks(defense) == []  # not loaded yet
+    defense.fit(victim, data)
+    (remark,) = remarks(defense)
+    assert remark.startswith(told)
+    assert meaning(remark)
+    assert defense.denoiser.remarks(replace(meta, best_epoch=1)) == ()
 
 
 def test_the_decoder_stays_as_the_warm_epochs_left_it(

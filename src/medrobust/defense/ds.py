@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medrobust.defense.checkpoint import DefenseMeta
 from medrobust.defense.learned import LearnedPurifier
 from medrobust.defense.network.dncnn import DnCNN
 from medrobust.defense.network.steady import steady
@@ -60,6 +61,16 @@ class DS(LearnedPurifier):
     def training_module(self, setup: TrainingSetup) -> DefenseModule:
         """Trains it through the victim."""
         return FirstOrderModule(self, setup)
+
+    def remarks(self, meta: DefenseMeta) -> tuple[str, ...]:
+        """Whether the weights are of the warm start, which the victim had no part in."""
+        if meta.best_epoch >= self.warm_epochs:
+            return ()
+        return (
+            f"{self.name} has the weights of epoch {meta.best_epoch + 1} of its warm start of "
+            f"{self.warm_epochs}: what it learned from the victim afterwards lowered its "
+            f"validation loss no further",
+        )
 
     def denoise(self, x: Tensor) -> Tensor:
         """Noisy images (N, C, H, W) in [0, 1] -> denoised ones, unclamped."""

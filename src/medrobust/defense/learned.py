@@ -66,6 +66,10 @@ class Learned(Defense):
         """Settings that decide the weights; those of a checkpoint must equal them."""
         return {key: value for key, value in self.settings.items() if key not in self.untrained}
 
+    def remarks(self, meta: DefenseMeta) -> tuple[str, ...]:
+        """What a reader of its numbers should know of such weights, in plain words."""
+        return ()
+
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Load the trained weights, on the victim's device; they are frozen.
 
@@ -165,6 +169,16 @@ def training_seconds(defense: Defense) -> float:
 def training_queries(defense: Defense) -> int:
     """Images that the victim was asked about in that training, 0 where it was no black box."""
     return sum(part.meta.queries for part in learners(defense) if part.meta is not None)
+
+
+def remarks(defense: Defense) -> list[str]:
+    """What a reader should know of the loaded weights of a defense, and of the parts of it."""
+    return [
+        remark
+        for part in learners(defense)
+        if part.meta is not None
+        for remark in part.remarks(part.meta)
+    ]
 
 
 class LearnedDetector(Learned, Detector):

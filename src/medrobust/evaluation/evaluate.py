@@ -12,6 +12,7 @@ from medrobust.attack.objective.stress import Stress
 from medrobust.attack.success import lost_below
 from medrobust.defense.base import Defense
 from medrobust.defense.detector import Detector
+from medrobust.defense.learned import remarks
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.feature_mean import feature_means
@@ -50,7 +51,7 @@ class Result:
         before: the deployed system's answers to the clean images.
         after: its answers to the adversarial set.
         checks: attack-strength measurements.
-        flags: failed ones, in plain words.
+        flags: failed ones, and remarks on the defense's weights, in plain words.
         seconds: `craft`, `defend` and `per_image` (of the defended answer); of a detector those of
             `overhead`, too.
         keys: entries of the cache that this is made of.
@@ -177,7 +178,7 @@ def evaluate(
         before=before,
         after=after,
         checks=attacked.checks,
-        flags=flags(attacked.checks, attack),
+        flags=[*flags(attacked.checks, attack), *remarks(defense)],
         seconds={
             "craft": attacked.seconds,
             "defend": after.seconds,

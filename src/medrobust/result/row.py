@@ -31,7 +31,7 @@ class Row:
         metrics: name -> value; proportions in [0, 1].
         intervals: name -> [low, high], 95 %.
         checks: attack-strength measurements, name -> value.
-        flags: failed attack-strength checks in plain words.
+        flags: failed attack-strength checks, and remarks on the defense's weights, in plain words.
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
             adversarial set was made, also when it was replayed; `training`, that of the victim.
         confusion: counts under attack, true class × predicted class, None for segmentation; an

@@ -1,5 +1,6 @@
 """Training of one defense, from its parts to its checkpoint."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from medrobust.defense.learned import Learned, learners
 from medrobust.model.victim import Victim
 from medrobust.training.run import Run, reuse, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
+
+_log = logging.getLogger(__name__)
 
 
 class NothingToTrainError(TypeError):
@@ -172,7 +175,7 @@ def train_defense(
     learned.build(data.channels)
     setup = TrainingSetup(data, optimizer, scheduler, seed, recipe, before)
     module = learned.training_module(setup)
-    return run(
+    meta = run(
         module,
         title=learned.name,
         data=data,
@@ -185,6 +188,9 @@ def train_defense(
         keep=lambda meta: save_defense(checkpoint, settings, learned.state_dict(), meta),
         **how,
     )
+    for remark in learned.remarks(meta):
+        _log.warning("%s", remark)
+    return meta
 
 
 def _learner(defense: Defense) -> Learned:

@@ -36,6 +36,12 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "be true.",
     ),
     (
+        "of its warm start",
+        "The weights that did best on validation images date from before the training asked the "
+        "victim, so the number is that of a plain denoiser. More questions per step, more epochs "
+        "or a smaller learning rate may let the method itself help.",
+    ),
+    (
         "although it sees the defense",
         "An attacker who knows the defense should do at least as well as one who does not. Here it "
         "did worse, so its way through the defense is poor; believe the lower accuracy.",
