@@ -1,6 +1,7 @@
 """What objectives of robust training share: they craft, leave the victim alone, and repeat."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,9 +156,41 @@ def test_the_best_epoch_is_chosen_under_attack(kind: Make) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_class_that_weighs_twice_is_one_seen_twice(kind: Make, masks: bool) -> None:
+    torch.manual_seed(2)
+    clean, attacked = torch.randn(2, 6, 2, *((4, 4) if masks else ())).requires_grad_()
+    y = torch.arange(6) % 3 // 2  # four of class 0, two of class 1
+    labels = y[:, None, None].expand(6, 4, 4) if masks else y
+    given = {"x": clean, "x'": attacked}
+
+    def outer(objective: RobustObjective, index: Tensor) -> Tensor:
+        def network(name: Any) -> Tensor:
+            return given[name][index]
+
+        return objective.outer(network, "x", "x'", labels[index])  # type: ignore[arg-type]
+
+    how = {} if kind is AdversarialTraining else {"beta": 0.0}  # a divergence knows no class
+    balanced = kind(class_balanced=True, **how)
+    balanced.prepare(SimpleNamespace(task="classification", num_classes=2, labels=lambda split: y))
+    twice = torch.cat([torch.arange(6), torch.tensor([2, 5])])
+    expected = outer(kind(**how), twice)
+    torch.testing.assert_close(outer(balanced, torch.arange(6)), expected)
+    assert (outer(kind(**how), torch.arange(6)) - expected).abs() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_weigh_alike_unless_asked(kind: Make) -> None:
+    objective = kind()
+    objective.prepare(SimpleNamespace())
+    assert objective.weight is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_settings_enter_the_fingerprint(kind: Make) -> None:
     found = {kind(), kind(eps=0.03), kind(step_size=0.01), kind(steps=7), kind(val_steps=3)}
-    assert len({objective.fingerprint for objective in found}) == 5
+    found.add(kind(class_balanced=True))
+    assert len({objective.fingerprint for objective in found}) == 6
 
 
 @pytest.mark.parametrize("kind", KINDS)

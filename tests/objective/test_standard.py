@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from medrobust.data.base import Sample
 from medrobust.model.victim import Victim
-from medrobust.objective.standard import Standard, balanced_weights
+from medrobust.objective.balance import balanced_weights
+from medrobust.objective.standard import Standard
 
 
 @pytest.fixture

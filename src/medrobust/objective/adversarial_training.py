@@ -22,6 +22,7 @@ class AdversarialTraining(RobustObjective):
         steps: of the inner attack, >= 1.
         val_steps: steps of the PGD that chooses the best epoch, >= 1.
         val_metric: metric under that PGD that chooses it; None: accuracy, or Dice.
+        class_balanced: see `RobustObjective`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class AdversarialTraining(RobustObjective):
         steps: int = 10,
         val_steps: int = 10,
         val_metric: str | None = None,
+        class_balanced: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -41,6 +43,7 @@ class AdversarialTraining(RobustObjective):
             steps=steps,
             val_steps=val_steps,
             val_metric=val_metric,
+            class_balanced=class_balanced,
         )
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
@@ -49,4 +52,4 @@ class AdversarialTraining(RobustObjective):
 
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy at x'."""
-        return cross_entropy(network(adversarial), y)
+        return cross_entropy(network(adversarial), y, weight=self.weight)

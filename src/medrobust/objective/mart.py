@@ -26,6 +26,7 @@ class MART(RobustObjective):
         steps: of the inner attack, >= 1.
         val_steps: steps of the PGD that chooses the best epoch, >= 1.
         val_metric: metric under that PGD that chooses it; None: accuracy, or Dice.
+        class_balanced: see `RobustObjective`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class MART(RobustObjective):
         steps: int = 10,
         val_steps: int = 10,
         val_metric: str | None = None,
+        class_balanced: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -46,6 +48,7 @@ class MART(RobustObjective):
             steps=steps,
             val_steps=val_steps,
             val_metric=val_metric,
+            class_balanced=class_balanced,
         )
         self.beta = fraction(beta, "objective.beta", high=1000.0)
 
@@ -58,16 +61,20 @@ class MART(RobustObjective):
         log_p, log_q = network(x).log_softmax(1), network(adversarial).log_softmax(1)
         trusted = log_p.gather(1, y.unsqueeze(1)).squeeze(1).exp()
         weighted = divergence(log_p, log_q) * (1 - trusted)
-        return boosted_cross_entropy(log_q, y) + self.beta * weighted.mean()
+        return boosted_cross_entropy(log_q, y, self.weight) + self.beta * weighted.mean()
 
 
-def boosted_cross_entropy(log_q: Tensor, y: Tensor) -> Tensor:
+def boosted_cross_entropy(log_q: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of -log q_y - log(1 - max_{k≠y} q_k), finite for every finite logit.
 
     Args:
         log_q: log-probabilities (N, K) or (N, K, H, W).
         y: classes (N,) or (N, H, W).
+        weight: of each class (K,), for a weighted mean; None: all alike.
     """
     rival = log_q.detach().scatter(1, y.unsqueeze(1), -torch.inf).argmax(1, keepdim=True)
     others = log_q.scatter(1, rival, -torch.inf).logsumexp(1)  # log of 1 - q_rival, exactly
-    return cross_entropy(log_q, y) - others.mean()
+    if weight is None:
+        return cross_entropy(log_q, y) - others.mean()
+    counts = weight[y]
+    return cross_entropy(log_q, y, weight=weight) - (counts * others).sum() / counts.sum()

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -9,9 +10,13 @@ from medrobust.attack.base import Attack
 from medrobust.attack.pgd import PGD
 from medrobust.model.victim import Victim
 from medrobust.number import fraction, whole
+from medrobust.objective.balance import class_weights
 from medrobust.objective.base import Objective
 from medrobust.objective.inner import standing_still
 from medrobust.threat.surrogate import VictimSurrogate
+
+if TYPE_CHECKING:
+    from medrobust.data.base import MedicalDataModule
 
 Network = Callable[[Tensor], Tensor]
 
@@ -29,7 +34,11 @@ class RobustObjective(Objective):
         steps: of the inner attack, >= 1.
         val_steps: steps of the PGD that validation images must stand, in the same ball.
         val_metric: metric under that PGD that chooses the epoch; None: accuracy, or Dice.
+        class_balanced: weigh the cross-entropy's classes by inverse frequency in the training
+            split; the inner attack and a divergence, which knows no class, are not weighed.
     """
+
+    weight: Tensor | None
 
     def __init__(
         self,
@@ -40,14 +49,22 @@ class RobustObjective(Objective):
         steps: int,
         val_steps: int,
         val_metric: str | None,
+        class_balanced: bool,
     ) -> None:
         super().__init__(name)
+        self.class_balanced = class_balanced
+        self.register_buffer("weight", None, persistent=False)
         eps = fraction(eps, "objective.eps", above=True)
         step_size = fraction(step_size, "objective.step_size", above=True)
         steps = whole(steps, "objective.steps", low=1)
         self.inner = self.inner_attack(eps, step_size, steps)
         self.val_metric = val_metric
         self.validation = PGD(eps, steps=whole(val_steps, "objective.val_steps", low=1))
+
+    def prepare(self, data: "MedicalDataModule") -> None:
+        """Count the classes of the training split, if they are to be balanced."""
+        if self.class_balanced:
+            self.weight = class_weights(data)
 
     @abstractmethod
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:

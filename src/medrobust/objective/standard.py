@@ -2,30 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from medrobust.model.victim import Victim
+from medrobust.objective.balance import class_weights
 from medrobust.objective.base import Objective
 
 if TYPE_CHECKING:
     from medrobust.data.base import MedicalDataModule
-
-
-def balanced_weights(counts: Tensor) -> Tensor:
-    """Class weights w_k = N / (K n_k), so that every class counts alike and Σ n_k w_k = N.
-
-    Args:
-        counts: n_k (K,), training images (or pixels) per class.
-
-    Returns:
-        w (K,) float32; 0 for a class that is not there.
-    """
-    counts = counts.double()
-    present = counts > 0
-    weights = counts.sum() / (present.sum() * counts.clamp(min=1))
-    return (weights * present).float()
 
 
 class Standard(Objective):
@@ -55,17 +40,8 @@ class Standard(Objective):
 
     def prepare(self, data: "MedicalDataModule") -> None:
         """Count the classes of the training split, if they are to be balanced."""
-        if not self.class_balanced:
-            return
-        if data.task == "classification":
-            counts = torch.bincount(data.labels("train"), minlength=data.num_classes)
-        else:
-            samples = data.dataset("train")
-            counts = torch.zeros(data.num_classes, dtype=torch.int64)
-            for index in range(len(samples)):
-                mask = samples[index].label.flatten()
-                counts += torch.bincount(mask, minlength=data.num_classes)
-        self.weight = balanced_weights(counts)
+        if self.class_balanced:
+            self.weight = class_weights(data)
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         """Mean cross-entropy; with weights the weighted mean Σ w l / Σ w."""

@@ -24,6 +24,7 @@ class TRADES(RobustObjective):
         steps: of the inner attack, >= 1.
         val_steps: steps of the PGD that chooses the best epoch, >= 1.
         val_metric: metric under that PGD that chooses it; None: accuracy, or Dice.
+        class_balanced: see `RobustObjective`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class TRADES(RobustObjective):
         steps: int = 10,
         val_steps: int = 10,
         val_metric: str | None = None,
+        class_balanced: bool = False,
     ) -> None:
         super().__init__(
             name,
@@ -44,6 +46,7 @@ class TRADES(RobustObjective):
             steps=steps,
             val_steps=val_steps,
             val_metric=val_metric,
+            class_balanced=class_balanced,
         )
         self.beta = fraction(beta, "objective.beta", high=1000.0)
 
@@ -57,4 +60,4 @@ class TRADES(RobustObjective):
         """Clean cross-entropy plus β times the mean divergence; gradients flow through both."""
         clean, attacked = network(x), network(adversarial)
         moved = divergence(clean.log_softmax(1), attacked.log_softmax(1)).mean()
-        return cross_entropy(clean, y) + self.beta * moved
+        return cross_entropy(clean, y, weight=self.weight) + self.beta * moved
