@@ -10,14 +10,19 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from medrobust.attack.apgd_ce import APGDCE
+from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.base import Attack, AttackError, distance
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.goal import Goal
+from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
+from medrobust.attack.success import Misclassified
 from medrobust.attack.target import NextClass
+from medrobust.defense.base import Purifier
 from medrobust.defense.none import NoDefense
-from medrobust.rng import fold_in
+from medrobust.rng import fold_in, normal
+from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
@@ -52,6 +57,7 @@ def test_versions_of_the_authors() -> None:
         assert getattr(part, "targets", 9) == 9
         assert getattr(part, "queries", 5000) == 5000
         assert getattr(part, "early_stop", True)
+    assert not any(part.early_stop for part in AutoAttack(EPS, version="rand").components)
 
 
 def shortened(model: torch.nn.Module, norm: str, eps: float, steps: int, queries: int) -> Any:
@@ -100,7 +106,7 @@ def test_any_number_of_classes(classes: int) -> None:
         run.run_standard_evaluation(x, y)
 
 
-@pytest.mark.parametrize("version", ["standard", "plus", "rand"])
+@pytest.mark.parametrize("version", ["standard", "plus"])
 def test_each_component_gets_what_still_stands(version: str) -> None:
     surrogate, x, y, seeds = fragile(4)
     attack = AutoAttack(EPS, version=version, steps=3, queries=10)
@@ -154,7 +160,45 @@ def test_components_have_seeds_of_their_own(row_surrogate: VictimSurrogate) -> N
     attack = AutoAttack(1e-5, version="rand", steps=5)
     surrogate = Logged(row_surrogate.victim)
     attack(surrogate, x, y, seeds=torch.arange(1))
-    assert len(surrogate.noise) == len(set(surrogate.noise)) == 1 + 2 * (6 + 1)
+    assert len(surrogate.noise) == 2 * 6 + 3
+    assert len(set(surrogate.noise)) == 2 * 6 + 1  # what is compared is judged under one noise
+
+
+class Noisy(Purifier):
+    random = True
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        return (x + 0.1 * normal(seeds, x.shape[1:])).clamp(0, 1)
+
+
+def test_luck_with_the_noise_ends_no_attack() -> None:
+    """Of the system with other dice than the attacker's, and by no less than PGD."""
+    bare, x, y, seeds = fragile(4)
+    x, y, seeds = x[:60], y[:60], seeds[:60]
+    surrogate = Adaptive(samples=2)(bare.victim, Noisy())
+    deployed = Adaptive(samples=50)(bare.victim, Noisy())
+
+    def fooled(attack: Attack) -> float:
+        made = attack(surrogate, x, y, seeds=seeds)
+        assert distance(x, made, "linf").max() <= EPS + 1e-7
+        goal = Goal(CrossEntropy(), Misclassified(), y)
+        return float(deployed.value(made, goal, seeds=fold_in(seeds, 99))[1].double().mean())
+
+    rand = fooled(AutoAttack(EPS, version="rand", steps=20))
+    hasty = fooled(APGDCE(EPS, steps=20, early_stop=True))
+    assert rand >= hasty + 0.1
+    assert rand >= fooled(PGD(EPS, steps=20)) - 0.02
+    assert rand >= fooled(APGDCE(EPS, steps=20)) - 0.02
+
+
+def test_rand_finds_what_the_others_find_without_noise() -> None:
+    surrogate, x, y, seeds = fragile(4)
+    rand = AutoAttack(EPS, version="rand", steps=20)(surrogate, x, y, seeds=seeds)
+    left = standing(surrogate, rand, y)
+    for kind in (APGDCE, APGDDLR):
+        alone = kind(EPS, steps=20)(surrogate, x, y, seeds=seeds)
+        assert left.sum() <= standing(surrogate, alone, y).sum() + 1
+    assert not left[~standing(surrogate, x, y)].any()  # wrong already, wrong afterwards
 
 
 @pytest.mark.parametrize("size", [1, 5])
