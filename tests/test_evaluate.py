@@ -187,13 +187,17 @@ def test_a_missing_defense_prints_its_train_command(run: Run, root: Path) -> Non
     )
 
 
-def test_another_victim_is_another_row(run: Run, root: Path) -> None:
-    assert run("-m", "attack=none", "victim_seed=0,1") == 0
+def test_another_victim_is_another_row(
+    run: Run, root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown = ["table.metrics=[balanced_accuracy,accuracy]", "table.columns=[]"]
+    assert run("-m", "attack=none", "victim_seed=0,1", "threat=blackbox", *shown) == 0
+    assert capfd.readouterr().out.count("done: balanced_accuracy = 0.") == 2
     first, second = rows(root)
     assert first.fingerprints["victim"] != second.fingerprints["victim"]
     folder = root / "checkpoints/dermamnist_28px_phantom/resnet18/standard"
     shutil.copy(folder / "seed_1.ckpt", folder / "seed_0.ckpt")  # trained again, same path
-    assert run("-m", "attack=none", "victim_seed=0") == 0
+    assert run("-m", "attack=none", "victim_seed=0", "threat=blackbox") == 0
     (note,) = notes(latest(root))
     assert note["status"] == "done"  # the old weights' row does not stand for the new ones
     new = RowStore(root / "outputs/rows").get(note["row"])

@@ -3,6 +3,9 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.none import NoAttack
+from medrobust.defense.none import NoDefense
+from medrobust.model.victim import Victim
+from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
 
 
@@ -12,6 +15,13 @@ def test_returns_a_copy(
     found = NoAttack()(surrogate, images, labels, seeds=seeds)
     assert torch.equal(found, images)
     assert found.data_ptr() != images.data_ptr()
+
+
+def test_needs_no_gradient(victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor) -> None:
+    """The clean row stands beside those of query attacks."""
+    system = BlackBox()(victim, NoDefense())
+    assert not system.differentiable
+    assert torch.equal(NoAttack()(system, images, labels, seeds=seeds), images)
 
 
 def test_has_no_budget() -> None:

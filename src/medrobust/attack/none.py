@@ -17,6 +17,7 @@ class NoAttack(Attack):
     """
 
     needs_eps: ClassVar[bool] = False
+    needs_gradient: ClassVar[bool] = False
 
     def __init__(self, eps: None = None) -> None:
         if eps is not None:

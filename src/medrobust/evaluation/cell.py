@@ -91,7 +91,7 @@ def run_cell(config: DictConfig) -> float | None:
     _note(folder, row, status, overrides, store)
     if status == "skipped":  # so that the logger has every cell of the sweep
         log_cell(instantiate(config.logger), row, kept_pictures(store.picture(row.id)))
-    name = config.table.metric
+    name, *_ = config.table.get("metrics") or [config.table.metric]
     interval = row.intervals.get(name, [float("nan")] * 2)
     value = row.metrics.get(name)
     _log.info(
