@@ -89,6 +89,18 @@ def test_robust_accuracy_as_the_reference(norm: str) -> None:
         assert 5 < ours.sum() < 36
 
 
+def test_rand_leaves_no_more_than_the_reference() -> None:
+    surrogate, x, y, seeds = fragile(10)
+    x, y, seeds = x[:40], y[:40], seeds[:40]
+    ours = AutoAttack(EPS, version="rand", steps=10)(surrogate, x, y, seeds=seeds)
+    run = shortened(surrogate.victim, "linf", EPS, steps=10, queries=1)
+    run.attacks_to_run = ["apgd-ce", "apgd-dlr"]
+    theirs = run.run_standard_evaluation(x, y)[0]
+    left, right = (int(standing(surrogate, made, y).sum()) for made in (ours, theirs))
+    assert abs(left - right) <= 1
+    assert 2 < left < 36
+
+
 @pytest.mark.parametrize("classes", [2, 3, 4, 7])
 def test_any_number_of_classes(classes: int) -> None:
     """At least as strong as PGD and CW; the reference raises an IndexError on each."""

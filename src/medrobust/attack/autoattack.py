@@ -107,8 +107,7 @@ class AutoAttack(Attack):
         best.offer(rows, x, *surrogate.value(x, judge, seeds=noise))
         for number, component in enumerate(self.components, start=1):
             aim = replace(goal, objective=component.objective)
-            made = component.perturb(surrogate, x, aim, seeds=fold_in(seeds, number))
-            tried = made.images if isinstance(made, Crafted) else made
+            tried = _images(component.perturb(surrogate, x, aim, seeds=fold_in(seeds, number)))
             best.offer(rows, tried, *surrogate.value(tried, judge, seeds=noise))
         return best.image
 
@@ -122,11 +121,14 @@ class AutoAttack(Attack):
                 break
             standing, noise = x[rows], fold_in(seeds[rows], 2 * number + 1)
             aim = replace(goal, objective=component.objective).at(rows)
-            made = component.perturb(surrogate, standing, aim, seeds=noise)
-            tried = made.images if isinstance(made, Crafted) else made
+            tried = _images(component.perturb(surrogate, standing, aim, seeds=noise))
             noise = fold_in(seeds[rows], 2 * number + 2)
             _, reached = surrogate.value(tried, aim, seeds=noise)
             kept = rows if number == 0 else rows[reached]
             found[kept] = tried if number == 0 else tried[reached]
             rows = rows[~reached]
         return found
+
+
+def _images(made: Tensor | Crafted) -> Tensor:
+    return made.images if isinstance(made, Crafted) else made
