@@ -5,6 +5,7 @@ import torch
 from helpers import linear_victim, small_cnn
 from omegaconf import DictConfig
 
+from medrobust.attack.autoattack import AutoAttack
 from medrobust.attack.base import AttackError
 from medrobust.attack.bim import BIM
 from medrobust.attack.ddn import DDN
@@ -12,6 +13,7 @@ from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
+from medrobust.attack.square import Square
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
@@ -202,6 +204,12 @@ def test_flags_for_a_weak_attack():
     assert "budget" in flags(strong | {"linf_median": 2 / 255}, attack)[0]
     nearest = DDN(eps="8/255", steps=3)  # of its budget it needs what the image asks for
     assert flags(strong | {"l2_median": 1e-3}, nearest) == []
+    for hasty in (nearest, PGD(eps="8/255", steps=3, early_stop=True), AutoAttack("8/255")):
+        assert flags(strong, hasty) == []
+        (flag,) = flags(strong, hasty, random=True)
+        assert flag.startswith(f"{type(hasty).__name__} takes one look at a random system")
+    for patient in (attack, AutoAttack("8/255", version="rand"), Square("8/255")):
+        assert flags(strong, patient, random=True) == []
     assert "hardly fooled" in flags(strong | {"surrogate_adversarial": 0.89}, attack)[0]
     assert (
         "only 40%"

@@ -54,7 +54,7 @@ class AutoAttack(Attack):
     """
 
     dense: ClassVar[bool] = False
-    revision = 2  # 1: images left `rand` as soon as they fooled it once
+    revision = 3  # 1: images left `rand` as soon as they fooled it once; 2: and Square, on any
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class AutoAttack(Attack):
             raise ValueError(f"attack.version={version!r}, expected one of {', '.join(versions)}")
         self.components = versions[version]
         self.version = version
+        self.trusts_one_look = version != "rand"
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Run the components."""

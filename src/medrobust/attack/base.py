@@ -42,6 +42,8 @@ class Attack(Configured, ABC):
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
     per image only, no masks or boxes), `successes` (what counts as a success, by task).
     `fills_budget` False: it looks for the nearest image, so that unused budget is no weakness.
+    `trusts_one_look` True: an image that fooled the surrogate once is done, or kept for that; where
+    answers are random that is luck, and the row says so.
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
@@ -58,6 +60,7 @@ class Attack(Configured, ABC):
     needs_gradient: ClassVar[bool] = True
     dense: ClassVar[bool] = True
     fills_budget: ClassVar[bool] = True
+    trusts_one_look: bool = False
     successes: ClassVar[Mapping[Task, type[Success]]] = BY_TASK
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 

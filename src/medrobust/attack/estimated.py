@@ -28,7 +28,9 @@ class Estimated(QueryAttack):
     directions of signs, unbiased for a linear loss wherever the cut falls.
 
     Each step costs 2 * samples + 1 queries. An image leaves after the step in which any of its
-    queries reached the goal.
+    queries reached the goal. On a random surrogate none leaves: the estimates average its noise, a
+    single answer does not, so returned is the last point, whatever was answered on the way; a step
+    then costs 2 * samples.
 
     A subclass names its directions and its step rule.
 
@@ -93,6 +95,10 @@ class Estimated(QueryAttack):
             direction, memory = rule(grad, memory)
             point = ball.project(point + self.step_size * direction)
             shown = ball.shown(point)
+            if oracle.random:
+                nothing = torch.zeros_like(rows, dtype=torch.bool)
+                best.offer(rows, shown, torch.full_like(best.loss[rows], torch.inf), nothing)
+                continue
             best.offer(rows, shown, *oracle.ask(rows, shown))
             stay = (~best.reached[rows]).nonzero().flatten()
             if len(stay) == 0:
@@ -104,7 +110,7 @@ class Estimated(QueryAttack):
     def estimate(
         self, oracle: Oracle, best: Best, rows: Tensor, ball: Ball, point: Tensor, seeds: Tensor
     ) -> Tensor:
-        """Estimated gradient at `point` (M, C, H, W); offers what it asked about to `best`.
+        """Estimated gradient at `point` (M, C, H, W); offers what was answered for good to `best`.
 
         Pairs pass in groups that fill a chunk. Sums run pair after pair, so that they do not
         depend on how many fit.
@@ -124,7 +130,8 @@ class Estimated(QueryAttack):
             )
             asked = pairs.flatten(0, 1)
             loss, reached = oracle.ask(rows, asked)
-            best.offer(rows, *_first(asked, loss, reached))
+            if not oracle.random:
+                best.offer(rows, *_first(asked, loss, reached))
             rise = loss.view(-1, 2, len(rows)).to(point.dtype)
             for (up, down), (high, low) in zip(pairs.to(point.dtype), rise, strict=True):
                 apart = up - down

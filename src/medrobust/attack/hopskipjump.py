@@ -32,6 +32,11 @@ class HopSkipJump(QueryAttack):
     random at every scale, from one colour to a value per pixel, since many models call all white
     noise one class. An image leaves when its budget does not pay for another estimate.
 
+    On a random surrogate a candidate reaches the goal where `answers` answers in a row say so, and
+    no image leaves. Probes are as long as the budget (the corner's distance in L∞): at the authors'
+    length, made for a sharp boundary, noise alone decides which side answers. A boundary point
+    nearer than eps is pushed out to it, for on the boundary itself half of the draws go either way.
+
     Returned is the boundary point, pulled back to eps where it is farther; the clean image where
     no start was found.
 
@@ -39,6 +44,8 @@ class HopSkipJump(QueryAttack):
         eps: radius in pixel units of [0, 1] images, in `norm`; a number or `8/255`.
         queries: budget per image; the first is the clean image.
         norm: `l2` or `linf`.
+        answers: of a random system, that must agree; the directions of an estimate are asked about
+            once each, as in a system that is not random.
         starts: random images that may be tried as a start, >= 1.
         gamma: width of probes and bisections, in units of the authors' choice: distance / D, and
             distance / D^1.5 (L2) or / D^2 (L∞), for images of D numbers. Neither goes below what
@@ -59,6 +66,7 @@ class HopSkipJump(QueryAttack):
         *,
         queries: int,
         norm: str = "l2",
+        answers: int = 3,
         starts: int = 100,
         gamma: float = 1.0,
         chunk: int = 512,
@@ -66,7 +74,9 @@ class HopSkipJump(QueryAttack):
         success: Success | None = None,
     ) -> None:
         self.norm = known_norm(norm)
-        super().__init__(eps, queries=queries, chunk=chunk, target=target, success=success)
+        super().__init__(
+            eps, queries=queries, chunk=chunk, answers=answers, target=target, success=success
+        )
         self.starts = whole(starts, "attack.starts", low=1)
         self.gamma = fraction(gamma, "attack.gamma", high=1e6, above=True)
 
@@ -86,6 +96,8 @@ class HopSkipJump(QueryAttack):
             rows, point = rows[stay], point[stay]
             away = distance(oracle.x[rows], point, self.norm)
             width = 0.1 if turn == 0 else self.gamma * away / point[0].numel()
+            if oracle.random:
+                width = self.eps * (point[0].numel() ** 0.5 if self.norm == "linf" else 1.0)
             uphill = self._estimate(oracle, rows, point, count, width, turn)
             point = self._step(oracle, rows, point, uphill, away / (turn + 1) ** 0.5)
             point = self._approach(oracle, best, rows, point)
@@ -99,7 +111,12 @@ class HopSkipJump(QueryAttack):
         leaves[stay] = False
         gone = leaves.nonzero().flatten()
         rows, ball = rows[gone], BALLS[self.norm](oracle.x[rows[gone]], self.eps)
-        image = ball.shown(ball.project(point[gone].to(ball.dtype)))
+        out = point[gone].to(ball.dtype)
+        if oracle.random:
+            away = distance(oracle.x[rows], point[gone], self.norm).view(-1, 1, 1, 1)
+            longer = (self.eps / away.clamp(min=torch.finfo(out.dtype).tiny)).clamp(min=1)
+            out = (ball.centre + longer.to(out.dtype) * (out - ball.centre)).clamp(0, 1)
+        image = ball.shown(ball.project(out))
         best.offer(rows, image, best.loss[rows], best.reached[rows])
 
     def _start(self, oracle: Oracle, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +130,7 @@ class HopSkipJump(QueryAttack):
                 break
             seeds = rng.fold_in(oracle.seeds[rows[asks]], 0)
             image = random_cells(seeds, number, shape).to(point.dtype)
-            _, reached = oracle.ask(rows[asks], image)
+            _, reached = oracle.sure(rows[asks], image)
             point[asks] = image.where(reached.view(-1, 1, 1, 1), point[asks])
             lacks[asks] = ~reached
         found = (~lacks).nonzero().flatten()
@@ -127,7 +144,8 @@ class HopSkipJump(QueryAttack):
         x, size = oracle.x[rows], point[0].numel()
         away = distance(x, point, self.norm)
         low, high = torch.zeros_like(away), away.clone()
-        best.offer(rows, *self._inside(point, best.loss[rows], away <= self.eps, x))
+        won = oracle.over(away <= self.eps)
+        best.offer(rows, *self._inside(point, best.loss[rows], won, x))
         relative = self.gamma / size ** {"l2": 1.5, "linf": 2.0}[self.norm]
         width = max(relative, torch.finfo(x.dtype).eps) * away
         while True:
@@ -135,12 +153,13 @@ class HopSkipJump(QueryAttack):
             asks = (~narrow).nonzero().flatten()
             if len(asks) == 0:
                 return self._between(x, point, away, high)
-            radius = ((low + high) / 2).where(low >= self.eps, self.eps)[asks]
+            beyond = (low >= self.eps) | (high <= self.eps)  # the answer at eps is known
+            radius = ((low + high) / 2).where(beyond, self.eps)[asks]
             image = self._between(x[asks], point[asks], away[asks], radius)
-            _, reached = oracle.ask(rows[asks], image)
+            _, reached = oracle.sure(rows[asks], image)
             high[asks] = radius.where(reached, high[asks])
             low[asks] = radius.where(~reached, low[asks])
-            won = reached & (radius <= self.eps)
+            won = oracle.over(reached & (radius <= self.eps))
             best.offer(rows[asks], *self._inside(image, best.loss[rows[asks]], won, x[asks]))
 
     def _inside(
@@ -217,7 +236,7 @@ class HopSkipJump(QueryAttack):
                 return result
             reach = length[asks].to(uphill.dtype).view(-1, 1, 1, 1)
             image = (point[asks] + reach * uphill[asks]).clamp(0, 1).to(point.dtype)
-            _, reached = oracle.ask(rows[asks], image)
+            _, reached = oracle.sure(rows[asks], image)
             result[asks] = image.where(reached.view(-1, 1, 1, 1), result[asks])
             left[asks] = ~reached
             length[asks] /= 2

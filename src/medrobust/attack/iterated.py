@@ -74,7 +74,7 @@ class Iterated(Attack):
         super().__init__(eps, objective=objective, target=target, success=success)
         self.steps = whole(steps, "attack.steps", low=1)
         self.restarts = whole(restarts, "attack.restarts", low=1)
-        self.early_stop = early_stop
+        self.early_stop = self.trusts_one_look = early_stop
         if step_size is None:
             self.step_size = self.default_step_size()
         else:

@@ -28,6 +28,7 @@ class MinimumNorm(Attack):
 
     needs_eps: ClassVar[bool] = False
     fills_budget: ClassVar[bool] = False
+    trusts_one_look = True
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Search from the images that do not reach the goal yet, then keep to the budget."""

@@ -20,8 +20,8 @@ from medrobust.threat.surrogate import Surrogate
 class Oracle:
     """Answers about a batch's images; counts every image that is asked about.
 
-    The q-th question about an image has the q-th noise of a random surrogate, whatever else is in
-    the batch.
+    The q-th query about an image has the q-th noise of a random surrogate, whatever else is in the
+    batch.
 
     Args:
         surrogate: what answers.
@@ -31,6 +31,7 @@ class Oracle:
         budget: queries per image.
         chunk: images that pass at once; changes no result.
         scores: False hides the loss, which is then 0 in every answer.
+        answers: of a random surrogate, that must agree on a success which has to be `sure`.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Oracle:
         budget: int,
         chunk: int,
         scores: bool = True,
+        answers: int = 1,
     ) -> None:
+        self.random, self.answers = surrogate.random, answers if surrogate.random else 1
         self.surrogate, self.x, self.goal, self.seeds = surrogate, x, goal, seeds
         self.budget, self.chunk, self.scores = budget, chunk, scores
         self.asked = torch.zeros(len(x), dtype=torch.int64, device=x.device)
@@ -50,6 +53,32 @@ class Oracle:
     def left(self, rows: Tensor) -> Tensor:
         """Queries that remain, int64 (M,)."""
         return self.budget - self.asked[rows]
+
+    def over(self, reached: Tensor) -> Tensor:
+        """Whose search ends there, bool (M,): on a random surrogate a success ends none."""
+        return reached & (not self.random)
+
+    def sure(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """`ask` about one image each, and again about what reaches the goal: does it every time?
+
+        An answer costs a query. Where the budget ends before enough answers agree, there is no
+        success.
+
+        Args:
+            rows: int64 (M,), which images, without repetition.
+            images: (M, C, H, W) in [0, 1].
+
+        Returns:
+            loss float (M,) of the first answer, and success bool (M,) of all `answers`.
+        """
+        loss, reached = self.ask(rows, images)
+        for _ in range(self.answers - 1):
+            reached = reached & (self.left(rows) > 0)
+            again = reached.nonzero().flatten()
+            if len(again) == 0:
+                break
+            reached[again] = self.ask(rows[again], images[again])[1]
+        return loss, reached
 
     def ask(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and success of P candidates for each of M images, at P queries per image.
@@ -93,17 +122,24 @@ class QueryAttack(Attack):
     Returned is, per image, the candidate that ranks best by (reached the goal, loss) among those
     it offered; an image leaves the search once it reaches the goal.
 
+    On a random surrogate that would be the wrong end: a search that stops at the first answer in
+    its favour has found a lucky draw, and the next one goes the other way. There the search goes on
+    to the end of its budget, and returned is where it stands then.
+
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
         queries: images that may be asked about, per clean image, >= 1. The first is the clean one.
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
         objective: loss to maximise; None = the attack's own.
+        answers: of a random system, that must agree before a hard-label attack takes an image for
+            fooled, >= 1; each is a query. A system that is not random is asked once.
         target: rule that chooses target classes; None = untargeted.
         success: when an image counts as fooled; None = by task.
     """
 
     needs_gradient: ClassVar[bool] = False
     hard_label: ClassVar[bool] = False
+    revision = 2  # 1: left at the first success on a random system, too
     unscientific = ("chunk",)
     eps: float
 
@@ -114,12 +150,14 @@ class QueryAttack(Attack):
         queries: int,
         chunk: int = 512,
         objective: Objective | None = None,
+        answers: int = 1,
         target: Target | None = None,
         success: Success | None = None,
     ) -> None:
         super().__init__(eps, objective=objective, target=target, success=success)
         self.queries = whole(queries, "attack.queries", low=1)
         self.chunk = whole(chunk, "attack.chunk", low=1)
+        self.answers = whole(answers, "attack.answers", low=1)
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
         """Ask about the clean images, then search for those that do not reach the goal yet.
@@ -134,13 +172,21 @@ class QueryAttack(Attack):
                 "threat.answer=scores, or attack=rays or hopskipjump"
             )
         oracle = Oracle(
-            surrogate, x, goal, seeds, self.queries, self.chunk, scores=not self.hard_label
+            surrogate,
+            x,
+            goal,
+            seeds,
+            self.queries,
+            self.chunk,
+            scores=not self.hard_label,
+            answers=self.answers,
         )
         best = Best(x)
         everyone = torch.arange(len(x), device=x.device)
-        loss, reached = oracle.ask(everyone, x)
-        best.offer(everyone, x, loss, reached)
-        rows = (~reached).nonzero().flatten()
+        loss, reached = oracle.sure(everyone, x)
+        best.offer(everyone, x, loss, oracle.over(reached))
+        done = reached if self.hard_label else oracle.over(reached)
+        rows = (~done).nonzero().flatten()
         if len(rows):
             self.search(oracle, best, rows)
         if best.undefined.any():

@@ -32,11 +32,16 @@ class RayS(QueryAttack):
     white image, which on some models never leaves a class. Where images are coarse (bfloat16, a
     defense of few bits) radii come in steps, and a better ray is seen only if it wins a whole one.
 
+    On a random surrogate a ray reaches the goal where `answers` answers in a row say so, and the
+    search goes on to smaller radii than eps, as long as there are queries: a corner deep inside the
+    other class is one that most draws put there.
+
     Returned is x + eps * s, cut to [0, 1], for the s that reached the goal or else the best one.
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         queries: budget per image, >= 2; the first is the clean image.
+        answers: of a random system, that must agree; a system that is not random is asked once.
         tolerance: a radius is known when its bisection is narrower than tolerance / sqrt(D) for
             images of D numbers: the step of a ray's L2 length, as in the authors' code.
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
@@ -52,30 +57,41 @@ class RayS(QueryAttack):
         eps: float | str,
         *,
         queries: int,
+        answers: int = 3,
         tolerance: float = 1e-3,
         chunk: int = 512,
         target: Target | None = None,
         success: Success | None = None,
     ) -> None:
-        super().__init__(eps, queries=queries, chunk=chunk, target=target, success=success)
+        super().__init__(
+            eps, queries=queries, chunk=chunk, answers=answers, target=target, success=success
+        )
         self.radius_tolerance = fraction(tolerance, "attack.tolerance", above=True)
 
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
-        """One query per image and turn."""
+        """One question per image and turn."""
         rays = _Rays(LinfBall(oracle.x[rows], self.eps), self.radius_tolerance, oracle.seeds[rows])
-        for turn in range(self.queries - 1):
+        for turn in range(self.queries):
+            rows = self._leave(best, rays, rows, rays.nearest(), oracle.left(rows) < 1, won=False)
+            if len(rows) == 0:
+                return
             image = rays.question()
-            _, reached = oracle.ask(rows, image)
-            done = rays.answer(reached, turn)
-            left = done.logical_not().nonzero().flatten()
-            if len(left) < len(rows):
-                found = done.nonzero().flatten()
-                best.offer(rows[found], image[found], best.loss[rows[found]], reached[found])
-                if len(left) == 0:
-                    return
-                rows = rows[left]
-                rays.keep(left)
-        best.offer(rows, rays.nearest(), best.loss[rows], torch.zeros_like(rows, dtype=torch.bool))
+            _, reached = oracle.sure(rows, image)
+            done = oracle.over(rays.answer(reached, turn))
+            rows = self._leave(best, rays, rows, image, done, won=True)
+            if len(rows) == 0:
+                return
+
+    def _leave(
+        self, best: Best, rays: "_Rays", rows: Tensor, image: Tensor, leaves: Tensor, won: bool
+    ) -> Tensor:
+        """Offer `image` (M, C, H, W) where bool (M,) `leaves`; returns the rows that stay."""
+        gone, stay = leaves.nonzero().flatten(), leaves.logical_not().nonzero().flatten()
+        if len(gone):
+            reached = torch.full_like(gone, won, dtype=torch.bool)
+            best.offer(rows[gone], image[gone], best.loss[rows[gone]], reached)
+            rays.keep(stay)
+        return rows[stay]
 
 
 class _Rays:
@@ -115,7 +131,8 @@ class _Rays:
     def question(self) -> Tensor:
         """The image (M, C, H, W) that each search wants to ask about next."""
         eps = self.ball.eps
-        middle = ((self.low + self.high) / 2).where(self.low >= eps, eps)
+        beyond = (self.low >= eps) | (self.high <= eps)  # the answer at eps is known
+        middle = ((self.low + self.high) / 2).where(beyond, eps)
         self.asked = middle.where(self.bisecting, self.radius)
         return self._along(self.trial, self.asked)
 
@@ -125,7 +142,8 @@ class _Rays:
         self.high = self.asked.where(reached, self.high)
         self.low = self.asked.where(self.bisecting & ~reached, self.low).masked_fill(start, 0.0)
         self.bisecting |= start
-        known = self.bisecting & (self.low >= self.ball.eps) & (self.high - self.low <= self.width)
+        beyond = (self.low >= self.ball.eps) | (self.high <= self.ball.eps)
+        known = self.bisecting & beyond & (self.high - self.low <= self.width)
         better = known & (self.high < self.radius)
         self.sign = self.trial.where(better[:, None], self.sign)
         self.radius = self.high.where(better, self.radius)

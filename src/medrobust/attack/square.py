@@ -85,12 +85,13 @@ class Square(QueryAttack):
                 candidate = patches.propose(point, side, fold_in(oracle.seeds[rows], number))
             value, reached = oracle.ask(rows, patches.shown(candidate))
             value = value.to(loss.dtype)
-            better = reached | ~(value <= loss)  # NaN stays, to be reported
+            better = oracle.over(reached) | ~(value <= loss)  # NaN stays, to be reported
             loss = value.where(better, loss)
             point = candidate.where(better.view(-1, 1, 1, 1), point)
-            stay = (~reached).nonzero().flatten()
+            done = oracle.over(reached)
+            stay = (~done).nonzero().flatten()
             if len(stay) < len(rows):
-                best.offer(rows, patches.shown(point), loss, reached)
+                best.offer(rows, patches.shown(point), loss, done)
                 rows, point, loss, patches = rows[stay], point[stay], loss[stay], patches.at(stay)
                 if len(stay) == 0:
                     return

@@ -178,7 +178,10 @@ def evaluate(
         before=before,
         after=after,
         checks=attacked.checks,
-        flags=[*flags(attacked.checks, attack), *remarks(defense)],
+        flags=[
+            *flags(attacked.checks, attack, random=surrogate.random),
+            *remarks(defense),
+        ],
         seconds={
             "craft": attacked.seconds,
             "defend": after.seconds,

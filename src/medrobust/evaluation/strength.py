@@ -106,8 +106,14 @@ def craft_checks(
     return checks
 
 
-def flags(checks: dict[str, float], attack: Attack) -> list[str]:
-    """Failed checks in plain words, for the table."""
+def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> list[str]:
+    """Failed checks in plain words, for the table.
+
+    Args:
+        checks: of `craft_checks`.
+        attack: that crafted.
+        random: what was attacked answers anew each time.
+    """
     found: list[str] = []
     if attack.eps is None and checks["linf_max"] == 0:
         return found  # no attack; one that has a budget and cannot move is flagged below
@@ -115,6 +121,11 @@ def flags(checks: dict[str, float], attack: Attack) -> list[str]:
         found.append(
             f"{checks['zero_gradient']:.0%} of images give the attacker no gradient at all: "
             "masked or saturated, the accuracy is an upper bound"
+        )
+    if random and attack.trusts_one_look:
+        found.append(
+            f"{type(attack).__name__} takes one look at a random system for success: luck. What "
+            "stands here may fall to attack=pgd or attack=autoattack attack.version=rand"
         )
     if checks["surrogate_clean"] < 0.5:
         found.append(

@@ -33,7 +33,7 @@ class QuerySurrogate(Surrogate):
     def __init__(self, victim: Victim, defense: Defense, answer: str) -> None:
         super().__init__()
         self.victim, self.defense, self.answer = victim, defense, answer
-        self.scored = answer == "scores"
+        self.scored, self.random = answer == "scores", defense.random
 
     @property
     def fingerprint(self) -> str:

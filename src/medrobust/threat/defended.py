@@ -35,7 +35,8 @@ class DefendedSurrogate(Surrogate):
     def __init__(self, victim: Victim, defense: Defense, samples: int, chunk: int) -> None:
         super().__init__()
         self.victim, self.defense = victim, defense
-        self.samples = samples if defense.random else 1
+        self.random = defense.random
+        self.samples = samples if self.random else 1
         self.chunk = chunk
 
     @property

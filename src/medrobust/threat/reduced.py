@@ -22,7 +22,7 @@ class ReducedPrecision(Surrogate):
     def __init__(self, surrogate: Surrogate) -> None:
         super().__init__()
         self.surrogate = surrogate
-        self.differentiable = surrogate.differentiable
+        self.differentiable, self.random = surrogate.differentiable, surrogate.random
 
     @property
     def fingerprint(self) -> str:

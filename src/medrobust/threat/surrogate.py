@@ -35,12 +35,14 @@ class Surrogate(nn.Module, ABC):
 
     `differentiable` False: a black box, for query attacks. `exact` False: `value_and_grad` runs in
     reduced precision and its `reached` is a guess; `value` and `forward` decide. `scored` False:
-    the logits tell the class and nothing else.
+    the logits tell the class and nothing else. `random` True: other seeds, other answers, so that
+    what fooled it once may not fool it again.
     """
 
     differentiable: bool = True
     exact: bool = True
     scored: bool = True
+    random: bool = False
 
     @property
     @abstractmethod

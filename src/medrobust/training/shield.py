@@ -141,6 +141,7 @@ class Sight(Surrogate):
     def __init__(self, victim: Victim, shield: "Shield") -> None:
         super().__init__()
         self.victim, self.shield = victim, shield
+        self.random = shield.random
 
     @property
     def fingerprint(self) -> str:
