@@ -72,9 +72,11 @@ class RayS(QueryAttack):
         """One question per image and turn."""
         rays = _Rays(LinfBall(oracle.x[rows], self.eps), self.radius_tolerance, oracle.seeds[rows])
         for turn in range(self.queries):
-            rows = self._leave(best, rays, rows, rays.nearest(), oracle.left(rows) < 1, won=False)
-            if len(rows) == 0:
-                return
+            spent = oracle.left(rows) < 1
+            if spent.any():
+                rows = self._leave(best, rays, rows, rays.nearest(), spent, won=False)
+                if len(rows) == 0:
+                    return
             image = rays.question()
             _, reached = oracle.sure(rows, image)
             done = oracle.over(rays.answer(reached, turn))
