@@ -13,7 +13,7 @@ from medrobust.attack.goal import Goal
 from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.nes import NES
 from medrobust.attack.objective.margin import Margin
-from medrobust.attack.query import Oracle, QueryAttack
+from medrobust.attack.query import CERTAIN, Oracle, QueryAttack
 from medrobust.attack.rays import RayS
 from medrobust.attack.spsa import SPSA
 from medrobust.attack.square import Square
@@ -200,13 +200,32 @@ def test_a_sure_success_is_one_of_every_answer_within_the_budget() -> None:
     oracle = Oracle(surrogate, x, goal, torch.arange(5), budget=5, chunk=2, answers=3)
     spent = torch.tensor([4])
     for _ in range(3):
-        oracle.ask(spent, x[spent])
+        oracle.ask(spent, x[spent])  # two are left, and three would be needed
     loss, reached = oracle.sure(torch.arange(5), x)
     assert reached.tolist() == [True, False, False, False, False]  # the last: not asked to the end
     assert oracle.asked.tolist() == [3, 3, 1, 2, 5]
     assert loss.tolist() == [0, 1, 0, 1, 0]  # of the first answers
     assert not any(surrogate.answers.values())
-    assert not oracle.over(reached).any()
+
+
+def test_a_search_ends_when_thirty_answers_agree() -> None:
+    assert CERTAIN == 30
+    told = {0.1: 29 * "y", 0.2: "ynyyyyy", 0.3: "", 0.4: 29 * "y"}
+    x = torch.tensor(list(told)).view(4, 1, 1, 1)
+    goal = Goal(Margin(), Misclassified(), torch.zeros(4, dtype=torch.int64))
+    surrogate = Script(told | {0.4: 3 * "n" + told[0.4]})
+    oracle = Oracle(surrogate, x, goal, torch.arange(4), budget=31, chunk=3)
+    spent = torch.tensor([3])
+    for _ in range(3):
+        oracle.ask(spent, x[spent])
+    done = oracle.done(torch.arange(4), x, torch.tensor([True, True, False, True]))
+    assert done.tolist() == [True, False, False, False]
+    assert oracle.asked[:3].tolist() == [29, 3, 0]  # in groups of 1, 2, 4, 8 and 14
+    assert oracle.asked[3] <= 31
+    surrogate.random = False
+    oracle = Oracle(surrogate, x, goal, torch.arange(4), budget=30, chunk=3)
+    assert oracle.done(torch.arange(4), x, torch.tensor([True, True, False, True])).sum() == 3
+    assert oracle.asked.sum() == 0
 
 
 def test_who_is_random(half: Victim) -> None:
@@ -227,11 +246,14 @@ def test_bad_answers_are_refused(kind: type[QueryAttack]) -> None:
 def test_a_budget_that_ends_with_the_clean_image(
     half: Victim, x: Tensor, y: Tensor, seeds: Tensor
 ) -> None:
-    """Asked until the budget is spent, before the search begins."""
-    always = torch.zeros_like(y)  # every answer is the goal's
-    for make in (RayS, HopSkipJump):
-        attack = make(EPS, queries=2)
+    """Or with thirty answers, before the search begins."""
+    always = torch.zeros_like(y)  # nearly every answer is the goal's
+    for make in ATTACKS.values():
+        attack = make[1](51)
         made = attack.craft(shaken(half, attack), x, always, seeds=seeds)
         assert made.queries is not None
-        assert made.queries.max() == 2
+        assert made.queries.max() <= attack.queries
+        settled = made.queries == CERTAIN
+        assert settled.float().mean() > 0.3  # 0.977^30 = 0.50
+        assert torch.equal(made.images[settled], x[settled])
         assert distance(x, made.images, "linf").max() <= EPS + 1e-7

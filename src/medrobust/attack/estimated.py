@@ -28,9 +28,8 @@ class Estimated(QueryAttack):
     directions of signs, unbiased for a linear loss wherever the cut falls.
 
     Each step costs 2 * samples + 1 queries. An image leaves after the step in which any of its
-    queries reached the goal. On a random surrogate none leaves: the estimates average its noise, a
-    single answer does not, so returned is the last point, whatever was answered on the way; a step
-    then costs 2 * samples.
+    queries reached the goal. On a random surrogate only the point that was stepped to counts: the
+    estimates average its noise, a single answer on the way does not.
 
     A subclass names its directions and its step rule.
 
@@ -86,7 +85,10 @@ class Estimated(QueryAttack):
         """From the estimated gradient to the direction of a step."""
 
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
-        """Climb from the clean images."""
+        """Climb from the clean images, as long as there are queries for a step."""
+        rows = rows[oracle.left(rows) > 2 * self.samples]
+        if len(rows) == 0:
+            return
         rule, memory = self.step_rule(), None
         ball: Ball = LinfBall(oracle.x[rows], self.eps)
         point = ball.centre
@@ -95,12 +97,13 @@ class Estimated(QueryAttack):
             direction, memory = rule(grad, memory)
             point = ball.project(point + self.step_size * direction)
             shown = ball.shown(point)
+            loss, reached = oracle.ask(rows, shown)
             if oracle.random:
-                nothing = torch.zeros_like(rows, dtype=torch.bool)
-                best.offer(rows, shown, torch.full_like(best.loss[rows], torch.inf), nothing)
-                continue
-            best.offer(rows, shown, *oracle.ask(rows, shown))
-            stay = (~best.reached[rows]).nonzero().flatten()
+                loss = loss.where(loss.isnan(), torch.inf)  # so that the last point stands
+                reached = oracle.done(rows, shown, reached)
+            best.offer(rows, shown, loss, reached)
+            pays = oracle.left(rows) > 2 * self.samples
+            stay = (~best.reached[rows] & pays).nonzero().flatten()
             if len(stay) == 0:
                 return
             if len(stay) < len(rows):

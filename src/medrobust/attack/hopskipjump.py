@@ -33,9 +33,10 @@ class HopSkipJump(QueryAttack):
     noise one class. An image leaves when its budget does not pay for another estimate.
 
     On a random surrogate a candidate reaches the goal where `answers` answers in a row say so, and
-    no image leaves. Probes are as long as the budget (the corner's distance in L∞): at the authors'
-    length, made for a sharp boundary, noise alone decides which side answers. A boundary point
-    nearer than eps is pushed out to it, for on the boundary itself half of the draws go either way.
+    images leave only when certain. Probes are as long as the budget (the corner's distance in L∞):
+    at the authors' length, made for a sharp boundary, noise alone decides which side answers. A
+    boundary point nearer than eps is pushed out to it, for on the boundary itself half of the draws
+    go either way.
 
     Returned is the boundary point, pulled back to eps where it is farther; the clean image where
     no start was found.
@@ -88,6 +89,7 @@ class HopSkipJump(QueryAttack):
         point = self._approach(oracle, best, rows, point)
         turn = 0
         while True:
+            self._settle(oracle, best, rows, point)
             count = int(100 * (turn + 1) ** 0.5)
             stay = (~best.reached[rows] & (oracle.left(rows) > count)).nonzero().flatten()
             self._give_up(oracle, best, rows, point, stay)
@@ -110,14 +112,27 @@ class HopSkipJump(QueryAttack):
         leaves = ~best.reached[rows]
         leaves[stay] = False
         gone = leaves.nonzero().flatten()
-        rows, ball = rows[gone], BALLS[self.norm](oracle.x[rows[gone]], self.eps)
-        out = point[gone].to(ball.dtype)
+        rows = rows[gone]
+        image = self._answer(oracle, rows, point[gone])
+        best.offer(rows, image, best.loss[rows], best.reached[rows])
+
+    def _answer(self, oracle: Oracle, rows: Tensor, point: Tensor) -> Tensor:
+        """The image of the ball that a boundary point stands for."""
+        ball = BALLS[self.norm](oracle.x[rows], self.eps)
+        out = point.to(ball.dtype)
         if oracle.random:
-            away = distance(oracle.x[rows], point[gone], self.norm).view(-1, 1, 1, 1)
+            away = distance(oracle.x[rows], point, self.norm).view(-1, 1, 1, 1)
             longer = (self.eps / away.clamp(min=torch.finfo(out.dtype).tiny)).clamp(min=1)
             out = (ball.centre + longer.to(out.dtype) * (out - ball.centre)).clamp(0, 1)
-        image = ball.shown(ball.project(out))
-        best.offer(rows, image, best.loss[rows], best.reached[rows])
+        return ball.shown(ball.project(out))
+
+    def _settle(self, oracle: Oracle, best: Best, rows: Tensor, point: Tensor) -> None:
+        """On a random surrogate, offer what is certain for boundary points within eps."""
+        if not oracle.random:
+            return
+        x, image = oracle.x[rows], self._answer(oracle, rows, point)
+        won = oracle.done(rows, image, distance(x, point, self.norm) <= self.eps)
+        best.offer(rows, *self._inside(image, best.loss[rows], won, x))
 
     def _start(self, oracle: Oracle, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Random images that reach the goal, and the rows for which there is one."""
@@ -144,7 +159,7 @@ class HopSkipJump(QueryAttack):
         x, size = oracle.x[rows], point[0].numel()
         away = distance(x, point, self.norm)
         low, high = torch.zeros_like(away), away.clone()
-        won = oracle.over(away <= self.eps)
+        won = (away <= self.eps) & (not oracle.random)
         best.offer(rows, *self._inside(point, best.loss[rows], won, x))
         relative = self.gamma / size ** {"l2": 1.5, "linf": 2.0}[self.norm]
         width = max(relative, torch.finfo(x.dtype).eps) * away
@@ -159,7 +174,7 @@ class HopSkipJump(QueryAttack):
             _, reached = oracle.sure(rows[asks], image)
             high[asks] = radius.where(reached, high[asks])
             low[asks] = radius.where(~reached, low[asks])
-            won = oracle.over(reached & (radius <= self.eps))
+            won = reached & (radius <= self.eps) & (not oracle.random)
             best.offer(rows[asks], *self._inside(image, best.loss[rows[asks]], won, x[asks]))
 
     def _inside(

@@ -16,6 +16,9 @@ from medrobust.number import whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
+CERTAIN = 30
+"""Answers in a row that end a search on a random system: 95 % sure of more than 9 in 10."""
+
 
 class Oracle:
     """Answers about a batch's images; counts every image that is asked about.
@@ -54,15 +57,8 @@ class Oracle:
         """Queries that remain, int64 (M,)."""
         return self.budget - self.asked[rows]
 
-    def over(self, reached: Tensor) -> Tensor:
-        """Whose search ends there, bool (M,): on a random surrogate a success ends none."""
-        return reached & (not self.random)
-
     def sure(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """`ask` about one image each, and again about what reaches the goal: does it every time?
-
-        An answer costs a query. Where the budget ends before enough answers agree, there is no
-        success.
 
         Args:
             rows: int64 (M,), which images, without repetition.
@@ -72,13 +68,30 @@ class Oracle:
             loss float (M,) of the first answer, and success bool (M,) of all `answers`.
         """
         loss, reached = self.ask(rows, images)
-        for _ in range(self.answers - 1):
-            reached = reached & (self.left(rows) > 0)
-            again = reached.nonzero().flatten()
-            if len(again) == 0:
-                break
-            reached[again] = self.ask(rows[again], images[again])[1]
-        return loss, reached
+        return loss, self._agreed(rows, images, reached, self.answers)
+
+    def done(self, rows: Tensor, images: Tensor, reached: Tensor) -> Tensor:
+        """Whose search may end with these images, bool (M,): who `reached` the goal with them.
+
+        On a random surrogate that is luck until `CERTAIN` answers in a row say so.
+        """
+        return self._agreed(rows, images, reached, CERTAIN if self.random else 1)
+
+    def _agreed(self, rows: Tensor, images: Tensor, reached: Tensor, answers: int) -> Tensor:
+        """Where an answer that the goal is reached is followed by others, `answers` in all.
+
+        Each costs a query. Where the budget ends before, there is no success.
+        """
+        agreed, given = reached.clone(), 1
+        while given < answers and agreed.any():
+            more = min(given, answers - given)  # in groups that double: who fails, fails early
+            agreed &= self.left(rows) >= more
+            again = agreed.nonzero().flatten()
+            if len(again):
+                every = images[again].expand(more, -1, -1, -1, -1)
+                agreed[again] = self.ask(rows[again], every)[1].all(0)
+            given += more
+        return agreed
 
     def ask(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and success of P candidates for each of M images, at P queries per image.
@@ -124,7 +137,8 @@ class QueryAttack(Attack):
 
     On a random surrogate that would be the wrong end: a search that stops at the first answer in
     its favour has found a lucky draw, and the next one goes the other way. There the search goes on
-    to the end of its budget, and returned is where it stands then.
+    until `CERTAIN` answers in a row about one image reach the goal, each a query, or to the end of
+    its budget, and returned is where it stands then.
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
@@ -183,9 +197,9 @@ class QueryAttack(Attack):
         )
         best = Best(x)
         everyone = torch.arange(len(x), device=x.device)
-        loss, reached = oracle.sure(everyone, x)
-        best.offer(everyone, x, loss, oracle.over(reached))
-        done = reached if self.hard_label else oracle.over(reached)
+        loss, reached = oracle.ask(everyone, x)
+        done = oracle.done(everyone, x, reached)
+        best.offer(everyone, x, loss, done)
         rows = (~done).nonzero().flatten()
         if len(rows):
             self.search(oracle, best, rows)

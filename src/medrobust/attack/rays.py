@@ -32,9 +32,9 @@ class RayS(QueryAttack):
     white image, which on some models never leaves a class. Where images are coarse (bfloat16, a
     defense of few bits) radii come in steps, and a better ray is seen only if it wins a whole one.
 
-    On a random surrogate a ray reaches the goal where `answers` answers in a row say so, and the
-    search goes on to smaller radii than eps, as long as there are queries: a corner deep inside the
-    other class is one that most draws put there.
+    On a random surrogate a ray reaches the goal where `answers` answers in a row say so, and as
+    long as its corner is not certain the search goes on to smaller radii than eps: a corner deep
+    inside the other class is one that most draws put there.
 
     Returned is x + eps * s, cut to [0, 1], for the s that reached the goal or else the best one.
 
@@ -79,8 +79,9 @@ class RayS(QueryAttack):
                     return
             image = rays.question()
             _, reached = oracle.sure(rows, image)
-            done = oracle.over(rays.answer(reached, turn))
-            rows = self._leave(best, rays, rows, image, done, won=True)
+            corner = rays.corner() if oracle.random else image
+            done = oracle.done(rows, corner, rays.answer(reached, turn))
+            rows = self._leave(best, rays, rows, corner, done, won=True)
             if len(rows) == 0:
                 return
 
@@ -139,8 +140,9 @@ class _Rays:
         return self._along(self.trial, self.asked)
 
     def answer(self, reached: Tensor, turn: int) -> Tensor:
-        """Move on; True where the goal was reached within the budget."""
+        """Move on; True where a ray has just been seen to reach the goal within the budget."""
         start = reached & ~self.bisecting
+        won = start & (self.asked <= self.ball.eps) | reached & (self.asked == self.ball.eps)
         self.high = self.asked.where(reached, self.high)
         self.low = self.asked.where(self.bisecting & ~reached, self.low).masked_fill(start, 0.0)
         self.bisecting |= start
@@ -151,7 +153,11 @@ class _Rays:
         self.radius = self.high.where(better, self.radius)
         self._try_next(known | ~self.bisecting, turn)
         self.bisecting &= ~known
-        return reached & (self.asked <= self.ball.eps)
+        return won
+
+    def corner(self) -> Tensor:
+        """The trial's image at the end of the budget."""
+        return self._along(self.trial, torch.full_like(self.radius, self.ball.eps))
 
     def nearest(self) -> Tensor:
         """The best ray's image at the end of the budget."""

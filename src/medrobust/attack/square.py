@@ -85,11 +85,14 @@ class Square(QueryAttack):
                 candidate = patches.propose(point, side, fold_in(oracle.seeds[rows], number))
             value, reached = oracle.ask(rows, patches.shown(candidate))
             value = value.to(loss.dtype)
-            better = oracle.over(reached) | ~(value <= loss)  # NaN stays, to be reported
+            better = ~(value <= loss)  # NaN stays, to be reported
+            done = oracle.done(
+                rows, patches.shown(candidate), reached & (better | (not oracle.random))
+            )
+            better |= done
             loss = value.where(better, loss)
             point = candidate.where(better.view(-1, 1, 1, 1), point)
-            done = oracle.over(reached)
-            stay = (~done).nonzero().flatten()
+            stay = (~done & (oracle.left(rows) > 0)).nonzero().flatten()
             if len(stay) < len(rows):
                 best.offer(rows, patches.shown(point), loss, done)
                 rows, point, loss, patches = rows[stay], point[stay], loss[stay], patches.at(stay)
