@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.base import distance
+from medrobust.attack.base import AttackError, distance
 from medrobust.attack.goal import Goal
 from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.nes import NES
@@ -40,11 +40,10 @@ class Half(nn.Module):
         super().__init__()
         self.weight = torch.ones(3, SIZE, SIZE)
         self.weight[:, :, SIZE // 2 :] = -1
-        self.scale = torch.ones(())
 
     def forward(self, x: Tensor) -> Tensor:
         # Row by row: the same bits in any batch.
-        score = ((x - 0.5) * self.weight).flatten(1).sum(1) * self.scale
+        score = ((x - 0.5) * self.weight).flatten(1).sum(1)
         return torch.stack([-score, score], dim=1)
 
 
@@ -172,6 +171,29 @@ def test_a_system_that_is_not_random_is_asked_once(
     assert torch.equal(one.images, five.images)
     assert torch.equal(one.queries, five.queries)  # type: ignore[arg-type]
     assert (half(one.images).argmax(1) == 0).any()
+
+
+class Edge(nn.Module):
+    """Right on grey images, undefined on all others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        grey = (x == 0.5).flatten(1).all(1)
+        return torch.stack([-grey.float(), grey.float()], dim=1) / grey[:, None]
+
+
+class Still(Purifier):
+    random = True
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("name", ["square", "nes", "spsa"])
+def test_nan_on_the_way_is_reported(y: Tensor, seeds: Tensor, name: str) -> None:
+    victim = Victim(Edge(), mean=[0.0] * 3, std=[1.0] * 3, architecture={}).freeze()
+    grey = torch.full((4, 3, SIZE, SIZE), 0.5)
+    with pytest.raises(AttackError, match=r"the loss is NaN for images \[0, 1, 2, 3\]"):
+        ATTACKS[name][1](150)(BlackBox()(victim, Still()), grey, y[:4], seeds=seeds[:4])
 
 
 class Script(Surrogate):

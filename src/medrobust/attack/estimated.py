@@ -133,7 +133,9 @@ class Estimated(QueryAttack):
             )
             asked = pairs.flatten(0, 1)
             loss, reached = oracle.ask(rows, asked)
-            if not oracle.random:
+            if oracle.random:
+                best.undefined[rows] |= loss.isnan().any(0)
+            else:
                 best.offer(rows, *_first(asked, loss, reached))
             rise = loss.view(-1, 2, len(rows)).to(point.dtype)
             for (up, down), (high, low) in zip(pairs.to(point.dtype), rise, strict=True):

@@ -73,7 +73,8 @@ class Oracle:
     def done(self, rows: Tensor, images: Tensor, reached: Tensor) -> Tensor:
         """Whose search may end with these images, bool (M,): who `reached` the goal with them.
 
-        On a random surrogate that is luck until `CERTAIN` answers in a row say so.
+        On a random surrogate that is luck until `CERTAIN` answers in a row say so; the first is the
+        one behind `reached`, to the image or to one nearer to the clean one on the same line.
         """
         return self._agreed(rows, images, reached, CERTAIN if self.random else 1)
 

@@ -83,12 +83,11 @@ class Square(QueryAttack):
             if number > 1:
                 side = math.sqrt(self.area(number - 2) * pixels)
                 candidate = patches.propose(point, side, fold_in(oracle.seeds[rows], number))
-            value, reached = oracle.ask(rows, patches.shown(candidate))
+            image = patches.shown(candidate)
+            value, reached = oracle.ask(rows, image)
             value = value.to(loss.dtype)
             better = ~(value <= loss)  # NaN stays, to be reported
-            done = oracle.done(
-                rows, patches.shown(candidate), reached & (better | (not oracle.random))
-            )
+            done = oracle.done(rows, image, reached & (better | (not oracle.random)))
             better |= done
             loss = value.where(better, loss)
             point = candidate.where(better.view(-1, 1, 1, 1), point)
