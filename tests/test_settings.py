@@ -1,12 +1,19 @@
 import copy
+import importlib
+import inspect
 import pickle
+import pkgutil
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from medrobust.settings import Configured
+import medrobust
+from medrobust.settings import Configured, by_name, outside, title, unsourced
+from medrobust.training.recipe import differences
 
 
 class Inner(Configured):
@@ -43,7 +50,7 @@ class Bare(Configured):
 
 def test_arguments_with_defaults() -> None:
     assert Outer(0.1).settings == {
-        "class": f"{__name__}.Outer",
+        "class": "Outer",
         "eps": 0.1,
         "inner": None,
         "table": None,
@@ -105,9 +112,69 @@ def test_no_constructor_at_all() -> None:
 
 
 def test_what_cannot_be_fingerprinted_is_refused() -> None:
-    made = Outer(0.1, table={"call": print})
-    with pytest.raises(TypeError, match=r"Outer\.table\.call is a builtin_function"):
+    made = Outer(0.1, table={"box": object()})
+    with pytest.raises(TypeError, match=r"Outer\.table\.box is a object"):
         _ = made.fingerprint
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def halve(x: int) -> int:
+    return x // 2
+
+
+def test_functions_and_classes_are_settings_with_code() -> None:
+    made = Outer(0.1, table={"call": double, "kind": Inner, "some": [partial(halve, x=2)]})
+    assert made.settings["table"] == {
+        "call": "double",
+        "kind": "Inner",
+        "some": [{"function": "halve", "args": [], "x": 2}],
+    }
+    assert made.computed_by == (Outer, double, Inner, halve)
+    assert not unsourced(made.computed_by)
+    assert outside(made.computed_by).keys() == {title(one) for one in made.computed_by}
+    assert made.fingerprint != Outer(0.1, table=dict(made.settings["table"])).fingerprint
+
+
+def test_what_has_no_source_is_named() -> None:
+    made = Outer(0.1, table=[print, lambda x: x], inner=Inner())
+    here = "test_what_has_no_source_is_named.<locals>.<lambda>"
+    assert unsourced(made.computed_by) == ["builtins.print", f"{__name__}.{here}"]
+
+
+def test_unscientific_code_does_not_count() -> None:
+    assert Outer(0.1, chunk=print).fingerprint == Outer(0.1).fingerprint  # type: ignore[arg-type]
+
+
+def test_every_class_of_the_package_has_a_name_of_its_own() -> None:
+    for module in pkgutil.walk_packages(medrobust.__path__, "medrobust."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds = [kind for kind in below(Configured) if kind.__module__.startswith("medrobust.")]
+    made = [kind for kind in kinds if not inspect.isabstract(kind)]
+    shared = [name for name, count in Counter(k.__qualname__ for k in made).items() if count > 1]
+    assert len(made) > 90
+    assert shared == []
+
+
+def below(kind: type) -> set[type]:
+    return {kind, *(one for child in kind.__subclasses__() for one in below(child))}
+
+
+def test_names_outlive_a_move() -> None:
+    old = {
+        "class": "medrobust.attack.pgd.PGD",
+        "net": {"_target_": "medrobust.model.resnet.build", "name": "medrobust.model.x"},
+        "own": [{"_target_": "mine.Darker"}],
+    }
+    assert by_name(old) == {
+        "class": "PGD",
+        "net": {"_target_": "resnet.build", "name": "medrobust.model.x"},
+        "own": [{"_target_": "mine.Darker"}],
+    }
+    assert differences(old, by_name(old)) == []
 
 
 def test_an_object_with_a_fingerprint_stands_for_itself() -> None:
@@ -120,13 +187,3 @@ def test_an_object_with_a_fingerprint_stands_for_itself() -> None:
 def test_wrong_arguments_fail_as_usual() -> None:
     with pytest.raises(TypeError, match="size_typo"):
         Inner(size_typo=3)  # type: ignore[call-arg]
-
-
-def test_a_later_revision_of_a_class_is_another_thing(monkeypatch: pytest.MonkeyPatch) -> None:
-    before, around = Inner().fingerprint, Outer(0.1, inner=Inner()).fingerprint
-    monkeypatch.setattr(Inner, "revision", 2)
-    assert Inner().settings == {"class": f"{__name__}.Inner", "revision": 2, "size": 3}
-    assert Inner().fingerprint != before
-    assert Outer(0.1, inner=Inner()).fingerprint != around
-    monkeypatch.setattr(Inner, "revision", 1)
-    assert Inner().fingerprint == before  # what is stored already keeps its name

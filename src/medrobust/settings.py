@@ -1,25 +1,47 @@
 """Objects that know how they were configured, so that nothing can be left out of a fingerprint."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, Self, runtime_checkable
 
+from medrobust.code.digest import code_digest, foreign
+from medrobust.code.module import PACKAGE, note
 from medrobust.fingerprint import digest
+
+Code = type | Callable[..., Any]
+
+_PATHS = ("_target_", "class")
+"""Keys of configs and settings whose values may be dotted paths."""
+
+
+@runtime_checkable
+class Computes(Protocol):
+    """Anything that names the classes and functions that it computes with."""
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """Classes and functions, each once."""
+        ...
 
 
 class Configured:
-    """Mixin: remembers every constructor argument, defaults included.
+    """Mixin: remembers every constructor argument, defaults included, and the code of the class.
 
     The arguments are captured before `__init__` runs. A subclass lists no settings by hand, so a
     new argument enters the fingerprint, and with it every cache key, by itself. Arguments that
     cannot change a result (a chunk size, a progress bar) are named in `unscientific`.
 
-    A class that begins to compute something else from the same arguments raises its `revision`:
-    rows, sets and fits of the code before it are then made anew instead of being found.
+    A class is named by itself, not by its module, so that its file may move. What it computes is
+    in the fingerprint by the digest of its code; see `medrobust.code.digest`.
     """
 
     unscientific: tuple[str, ...] = ()
-    revision: int = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note the source that the class runs: its file may be edited while it does."""
+        super().__init_subclass__(**kwargs)
+        note(cls.__module__)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Capture the arguments."""
@@ -36,24 +58,74 @@ class Configured:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Class and arguments as plain data; the revision too, after the first.
+        """Class and arguments as plain data.
 
         Raises:
-            TypeError: an argument is neither plain data nor itself `Configured`.
+            TypeError: an argument is neither plain data, nor code, nor itself `Configured`.
         """
         kind = type(self)
         arguments = {
-            name: _plain(value, f"{kind.__name__}.{name}")
-            for name, value in self._captured.items()  # type: ignore[attr-defined]
-            if name not in self.unscientific
+            name: _plain(value, f"{kind.__name__}.{name}") for name, value in self._scientific()
         }
-        later = {} if self.revision == 1 else {"revision": self.revision}
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", **later, **arguments}
+        return {"class": kind.__qualname__, **arguments}
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """The classes and functions that it computes with: its own, and those of its arguments."""
+        parts = (_code(value) for _, value in self._scientific())
+        return (type(self), *(one for part in parts for one in part))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the settings."""
-        return digest(self.settings)
+        """SHA-256 of the settings and of the code."""
+        return digest([self.settings, digests(self.computed_by)])
+
+    def _scientific(self) -> list[tuple[str, Any]]:
+        captured: dict[str, Any] = self._captured  # type: ignore[attr-defined]
+        return [item for item in captured.items() if item[0] not in self.unscientific]
+
+
+def all_code(*parts: "Code | Computes") -> tuple[Code, ...]:
+    """Return the classes and functions of several parts, each once."""
+    found = (
+        part.computed_by if not isinstance(part, type) and isinstance(part, Computes) else (part,)
+        for part in parts
+    )
+    return tuple(dict.fromkeys(one for codes in found for one in codes))
+
+
+def digests(code: Sequence[Code]) -> list[str | None]:
+    """Return the code digest of each; None where it cannot be known."""
+    return [code_digest(one) for one in code]
+
+
+def unsourced(code: Sequence[Code]) -> list[str]:
+    """Name what has no source: no result of it can be taken for that of a later run."""
+    return sorted({title(one) for one in code if code_digest(one) is None})
+
+
+def outside(code: Sequence[Code]) -> dict[str, str | None]:
+    """Return the code that is not this package's: name -> digest, None where it has no source."""
+    return {title(one): code_digest(one) for one in code if foreign(one)}
+
+
+def title(code: Code) -> str:
+    """Return the dotted path of a class or a function, for messages."""
+    name = getattr(code, "__qualname__", type(code).__name__)
+    return f"{getattr(code, '__module__', None) or '?'}.{name}"
+
+
+def _code(value: Any) -> tuple[Code, ...]:
+    """List the classes and functions in an argument."""
+    if isinstance(value, partial):
+        return (*_code(value.func), *_code(value.args), *_code(value.keywords))
+    if isinstance(value, Mapping):
+        return tuple(one for item in value.values() for one in _code(item))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(one for item in value for one in _code(item))
+    if not isinstance(value, type) and hasattr(value, "fingerprint"):
+        return tuple(getattr(value, "computed_by", ()))
+    return (value,) if callable(value) else ()
 
 
 def _plain(value: Any, name: str) -> Any:
@@ -61,10 +133,37 @@ def _plain(value: Any, name: str) -> Any:
         return value
     if isinstance(value, Configured):
         return value.settings
+    if isinstance(value, partial):
+        arguments = {"args": list(value.args), **value.keywords}
+        return {"function": _plain(value.func, name), **_plain(arguments, name)}
     if isinstance(value, Mapping):
         return {str(key): _plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, Sequence):
         return [_plain(item, name) for item in value]
-    if hasattr(value, "fingerprint"):
+    if not isinstance(value, type) and hasattr(value, "fingerprint"):
         return value.fingerprint
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
     raise TypeError(f"{name} is a {type(value).__name__}: settings are plain data or Configured")
+
+
+def by_name(value: Any) -> Any:
+    """Return plain data in which classes and functions of this package are named by themselves.
+
+    `_target_: medrobust.attack.pgd.PGD` becomes `PGD`, and `medrobust.model.resnet.build` becomes
+    `resnet.build`: what was written before a file moved still equals what is written after it.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: _named(item) if key in _PATHS else by_name(item) for key, item in value.items()
+        }
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [by_name(item) for item in value]
+    return value
+
+
+def _named(path: Any) -> Any:
+    if not isinstance(path, str) or not path.startswith(f"{PACKAGE}."):
+        return path
+    *_, module, name = path.split(".")
+    return name if name[:1].isupper() else f"{module}.{name}"

@@ -21,7 +21,7 @@ from medrobust.attack.goal import Goal
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.active_pixels import ActivePixels
 from medrobust.attack.objective.by_task import ByTask
-from medrobust.attack.objective.detection import Detection
+from medrobust.attack.objective.detection import DetectionLoss
 from medrobust.attack.objective.disagreement import disagreement
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.pgd import PGD
@@ -107,8 +107,8 @@ def test_more_steps_are_stronger(kind):
 def test_the_default_loss_is_retinanets():
     seen = detector().predict(X)
     assert torch.equal(ByTask().away(seen, Y), retinanet_loss(seen, Y))
-    assert torch.equal(Detection().toward(seen, Y), -retinanet_loss(seen, Y))
-    boxes_alone = Detection(class_weight=0.0).away(seen, Y)
+    assert torch.equal(DetectionLoss().toward(seen, Y), -retinanet_loss(seen, Y))
+    boxes_alone = DetectionLoss(class_weight=0.0).away(seen, Y)
     assert torch.equal(boxes_alone, retinanet_loss(seen, Y, class_weight=0.0))
 
 
@@ -194,7 +194,7 @@ def test_what_is_not_defined_for_boxes_is_refused():
 
 
 def test_a_black_box_shows_scores_but_no_labels():
-    attack = Square(4 * EPS, queries=60, objective=Detection())
+    attack = Square(4 * EPS, queries=60, objective=DetectionLoss())
     made = attack(BlackBox()(detector(), NoDefense()), X, Y, seeds=SEEDS)
     with torch.no_grad():
         before, after = (detector().predict(images) for images in (X, made))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from typing import Any
 
@@ -5,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medrobust.code.package import package_digest
 from medrobust.result.row import Row, RowError
+from medrobust.result.stale import stale
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -33,13 +36,13 @@ def test_nan_is_never_written() -> None:
     ("change", "message"),
     [
         (lambda data: "{", "f.json is not JSON .*; delete it"),
-        (lambda data: "[]", "f.json is not a row of format 3"),
-        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 3"),
+        (lambda data: "[]", "f.json is not a row of format 4"),
+        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 4"),
         (lambda data: json.dumps(data | {"extra": 0}), r"unknown fields \['extra'\]"),
         (lambda data: json.dumps({k: data[k] for k in data if k != "checksum"}), "checksum"),
         (lambda data: json.dumps(data | {"n": 7}), "f.json is damaged: its checksum does not"),
         (lambda data: json.dumps(data | {"format": 2}), "unknown fields"),
-        (lambda data: json.dumps({"format": 3}), r"missing or unknown fields \['attack_variant'"),
+        (lambda data: json.dumps({"format": 4}), r"missing or unknown fields \['attack_variant'"),
     ],
 )
 def test_damage_is_named(change: Any, message: str) -> None:
@@ -48,14 +51,30 @@ def test_damage_is_named(change: Any, message: str) -> None:
         Row.from_json(change(data), "f.json")
 
 
-@pytest.mark.parametrize("older", [1, 2])
-def test_a_row_of_an_older_format_is_still_read(older: int) -> None:
-    data = json.loads(Row("a", "done", {}, n=3, confusion=[[3]]).to_json())
-    del data["checksum"]
+@pytest.mark.parametrize("older", [1, 2, 3])
+def test_a_row_of_an_older_format_is_still_read_and_known_to_be_old(older: int) -> None:
+    data = json.loads(Row("a", "done", {}, n=3, confusion=[[3]]).to_json()) | {"format": older}
+    del data["checksum"], data["code"]
     if older == 1:
         del data["clean_confusion"]
-    row = Row.from_json(json.dumps(data | {"format": older}), "f.json")
-    assert row == Row("a", "done", {}, n=3, confusion=[[3]], clean_confusion=None)
+    if older == 3:
+        text = json.dumps(data, sort_keys=True)
+        data["checksum"] = hashlib.sha256(text.encode()).hexdigest()
+    row = Row.from_json(json.dumps(data), "f.json")
+    code = {"package": "not recorded"}
+    assert row == Row("a", "done", {}, n=3, confusion=[[3]], clean_confusion=None, code=code)
+    assert stale(row)
+    if older == 3:
+        with pytest.raises(RowError, match="checksum does not match"):
+            Row.from_json(json.dumps(data | {"n": 4}), "f.json")
+
+
+def test_a_row_is_stale_when_other_code_had_any_part_in_it() -> None:
+    now = package_digest()
+    assert not stale(Row("a", "done", {}, code={"package": now, "replayed": []}))
+    assert stale(Row("a", "done", {}, code={"package": now, "replayed": ["0" * 64]}))
+    assert stale(Row("a", "done", {}, code={"package": "0" * 64, "replayed": []}))
+    assert not stale(Row("a", "failed", {}))  # no number of it is shown
 
 
 def test_any_changed_character_is_noticed() -> None:

@@ -54,7 +54,6 @@ class AutoAttack(Attack):
     """
 
     dense: ClassVar[bool] = False
-    revision = 3  # 1: images left `rand` as soon as they fooled it once; 2: and Square, on any
 
     def __init__(
         self,

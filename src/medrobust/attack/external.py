@@ -15,6 +15,7 @@ from medrobust.attack.ball import rounded_toward
 from medrobust.attack.base import Attack, AttackError, known_norm
 from medrobust.attack.goal import Goal
 from medrobust.rng import fold_in
+from medrobust.settings import Code
 from medrobust.threat.surrogate import Surrogate
 
 Call = Callable[..., Tensor]
@@ -32,7 +33,8 @@ class External(Attack):
     another batch size may not. Untargeted.
 
     Args:
-        call: the callable, or its dotted path. Only a path can be fingerprinted, and so cached.
+        call: the callable, or its dotted path; its code is part of the fingerprint. A lambda, a
+            notebook's function and compiled code cannot be known again, and are never replayed.
             `medrobust.attack.adapter` has one for each of several libraries.
         arguments: plain keyword arguments for it; a text such as `8/255` becomes a number.
             Whatever budget it takes is set here.
@@ -54,6 +56,11 @@ class External(Attack):
         super().__init__(eps)
         self.call = imported(call) if isinstance(call, str) else call
         self.arguments = {name: _number(value) for name, value in (arguments or {}).items()}
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """The class and the callable, also where the config names it by its path."""
+        return tuple(dict.fromkeys((*super().computed_by, self.call)))
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """What the callable returns, on the device and in the dtype of `x`."""

@@ -154,7 +154,6 @@ class QueryAttack(Attack):
 
     needs_gradient: ClassVar[bool] = False
     hard_label: ClassVar[bool] = False
-    revision = 2  # 1: left at the first success on a random system, too
     unscientific = ("chunk",)
     eps: float
 

@@ -11,7 +11,8 @@ from medrobust.cache.inventory import Item, References, items, references
 from medrobust.cache.prune import damage, doomed, leftovers, remove
 from medrobust.evaluation.cache import TensorCache
 from medrobust.result.lock import LockedError, locked_now
-from medrobust.result.row import Row, RowError
+from medrobust.result.row import CELL, Row, RowError
+from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 
 _SHOWN = 4  # rows named per file
@@ -33,6 +34,7 @@ def list_(folder: Path, rows: Sequence[Path]) -> int:
     console = _console()
     console.print(table)
     _mention(known, console)
+    _mention_stale(rows, console)
     return 0
 
 
@@ -113,6 +115,23 @@ def _mention(known: References, console: Console) -> None:
             "all answers; running those cells with rerun=true changes that",
             soft_wrap=True,
         )
+
+
+def _mention_stale(folders: Sequence[Path], console: Console) -> None:
+    """List the rows that other code than today's made."""
+    found = [row for folder in folders for row in RowStore(folder).rows() if stale(row)]
+    if not found:
+        return
+    table = Table(
+        title=f"rows by other code: {len(found)}; rerun=stale renews them", title_justify="left"
+    )
+    for heading in ("row", "cell", "revision", "computed"):
+        table.add_column(heading, no_wrap=heading == "row")
+    for row in found:
+        places = (row.cell.get(part, "") for part in CELL)
+        cell = " ".join(place for place in places if place)
+        table.add_row(row.id[:16], cell, row.revision, row.created)
+    console.print(table)
 
 
 def _cache(folder: Path) -> TensorCache:

@@ -12,6 +12,7 @@ from medrobust.defense.fitting import Statistics, batches, names_of, pass_mark, 
 from medrobust.model.victim import Victim
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
+from medrobust.settings import unsourced
 
 
 class UnfittedDetectorError(RuntimeError):
@@ -89,9 +90,10 @@ class Detector(Defense):
         super().fit(victim, datamodule)
         self.forget()
         self.to(victim.mean.device)
-        parts = [self.fingerprint, victim.fingerprint, *names_of(datamodule)]
+        parts = [self.fingerprint, victim.identity, *names_of(datamodule)]
+        folder = None if unsourced((*self.computed_by, *victim.computed_by)) else self.fits
         with torch.no_grad():
-            found = remembered(self.fits, parts, lambda: self._fitted(victim, datamodule))
+            found = remembered(folder, parts, lambda: self._fitted(victim, datamodule))
         for name, value in found.items():
             if name != "threshold":
                 self.statistics[name] = value.to(victim.mean.device)

@@ -20,12 +20,13 @@ from medrobust.evaluation.stream import attacker_seeds
 from medrobust.evaluation.strength import craft_checks
 from medrobust.fingerprint import digest
 from medrobust.metric.perturbation import Course
+from medrobust.settings import unsourced
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
 
-FORMAT = 2
+FORMAT = 3
 
 Advance = Callable[[int], None]
 
@@ -35,21 +36,23 @@ class AdversarialSet(NamedTuple):
 
     Attributes:
         images: the same samples, attacked.
-        key: what it was made from.
+        key: what it was made from; None when code without source had a part in it.
         seconds: crafting time, also when it is replayed.
         checks: attack-strength measurements made on the surrogate.
         queries: int64 (N,), of a black-box attack.
         replayed: it was on disk already.
         course: int64 (N, 2), of an iterated attack that was watched; see `Course`.
+        code: digest of the package that crafted it.
     """
 
     images: ImageSet
-    key: str
+    key: str | None
     seconds: float
     checks: dict[str, float]
     replayed: bool
     queries: Tensor | None = None
     course: Tensor | None = None
+    code: str = ""
 
 
 def set_key(
@@ -61,16 +64,21 @@ def set_key(
     learned_from: str = "",
     *,
     watched: bool = False,
-) -> str:
-    """SHA-256 of everything that the set depends on.
+) -> str | None:
+    """Return the SHA-256 of everything that the set depends on.
 
     An oblivious surrogate holds no defense, so all defenses share its set; an adaptive one
     differs by itself. Nothing here decides this.
+
+    Returns:
+        None when code of attack or surrogate has no source, and so cannot be known again.
     """
+    if unsourced((*surrogate.computed_by, *attack.computed_by)):
+        return None
     return digest(
         {
             "format": FORMAT,
-            "surrogate": surrogate.fingerprint,
+            "surrogate": surrogate.identity,
             "attack": attack.fingerprint,
             "images": clean.digest,
             "seed": seed,
@@ -208,4 +216,5 @@ def adversarial_set(
         replayed,
         entry.tensors.get("queries"),
         entry.tensors.get("course"),
+        entry.meta["code"],
     )

@@ -5,12 +5,13 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from medrobust.code.package import package_digest
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.result.lock import locked
 from medrobust.result.store import write_atomically
@@ -23,15 +24,33 @@ class Entry(NamedTuple):
 
     Attributes:
         tensors: by name, on the host.
-        meta: plain data kept with them.
+        meta: plain data kept with them; `code` is the digest of the package that made them.
     """
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
 
 
+Replay = Literal["all", "current", "none"]
+
+
+RERUN: dict[bool | str, Replay] = {False: "all", "stale": "current", True: "none"}
+"""Words of `rerun`, and what each replays."""
+
+
 class DamagedError(ValueError):
     """A file of the cache that cannot be what was written."""
+
+
+def replay_of(rerun: bool | str) -> Replay:
+    """Return what a cell may replay.
+
+    Raises:
+        ValueError: another word.
+    """
+    if not isinstance(rerun, bool | str) or rerun not in RERUN:
+        raise ValueError(f"rerun={rerun}, expected false, true or stale")
+    return RERUN[rerun]
 
 
 class TensorCache:
@@ -43,10 +62,13 @@ class TensorCache:
 
     Args:
         folder: made on first write.
+        replay: which entries `get_or_make` takes: `all` that are sound; `current`, those that
+            today's code of the package made; `none`.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, replay: Replay = "all") -> None:
         self.folder = Path(folder)
+        self.replay = replay
 
     def path(self, key: str) -> Path:
         """File of a key."""
@@ -100,27 +122,42 @@ class TensorCache:
         write_atomically(self.path(key), save(plain, metadata=header))
 
     def get_or_make(
-        self, key: str, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+        self, key: str | None, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
     ) -> tuple[Entry, bool]:
-        """The entry and whether it was there; a new one is read back, so both give equal bytes.
+        """Return the entry and whether it was there; a new one is read back: both are equal bytes.
+
+        Args:
+            key: what the entry depends on; None when that cannot be named: nothing is kept then.
+            make: computes tensors and what is noted with them.
 
         Raises:
             OSError: what was just written cannot be read back: look at the disk.
         """
+        if key is None:
+            tensors, meta = make()
+            whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            return Entry(whole, {**meta, "code": package_digest()}), False
         seen = _stamp(self.path(key))
-        found = self.get(key)
+        found = self._wanted(key)
         if found is not None:
             return found, True
         with locked(self.lock_path(key), f"cache entry {key[:12]}"):
             if _stamp(self.path(key)) != seen:  # another process made it meanwhile
-                found = self.get(key)
+                found = self._wanted(key)
                 if found is not None:
                     return found, True
-            self.put(key, *make())
+            tensors, meta = make()
+            self.put(key, tensors, {**meta, "code": package_digest()})
             made = self.get(key)
         if made is None:
             raise OSError(f"{self.path(key)} was written but cannot be read back; check the disk")
         return made, False
+
+    def _wanted(self, key: str) -> Entry | None:
+        found = None if self.replay == "none" else self.get(key)
+        if found is None or self.replay == "all" or found.meta.get("code") == package_digest():
+            return found
+        return None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

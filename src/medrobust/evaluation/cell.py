@@ -14,15 +14,17 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from medrobust.code.package import package_digest
 from medrobust.defense.base import Defense
+from medrobust.defense.detector import Detector
 from medrobust.defense.learned import learners, training_queries, training_seconds
 from medrobust.evaluation import parts
 from medrobust.evaluation.adversarial import training_digest
-from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.cache import TensorCache, replay_of
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.evaluation.maps import MapsRequest
-from medrobust.evaluation.provenance import revision, versions
+from medrobust.evaluation.provenance import changed, revision, versions
 from medrobust.evaluation.science import keys_of, science_of
 from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
@@ -30,11 +32,13 @@ from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.number import whole
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import CELL, Row
+from medrobust.result.stale import code_flags, stale, unsourced_flags
 from medrobust.result.store import RowStore, write_atomically
+from medrobust.settings import all_code, by_name, digests, outside, unsourced
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 
 
 def run_cell(config: DictConfig) -> float | None:
@@ -55,7 +59,7 @@ def run_cell(config: DictConfig) -> float | None:
     science = science_of(config)
     cell = _cell(config, dict(job.runtime.choices))
     # Names the failure of a cell that got no further than its config.
-    failure_id = digest(["failed", cell, science])
+    failure_id = digest(["failed", cell, by_name(science)])
     try:
         row, status = _row(config, store, cell, science, overrides)
     except Exception as caught:
@@ -102,7 +106,7 @@ def run_cell(config: DictConfig) -> float | None:
         *interval,
         row.n,
         " PHANTOM" if row.phantom else "",
-        "".join(f"\n  flag: {flag}" for flag in row.flags),
+        "".join(f"\n  flag: {flag}" for flag in (*row.flags, *code_flags(row))),
     )
     return value
 
@@ -116,6 +120,7 @@ def _row(
 ) -> tuple[Row, str]:
     start = time.perf_counter()
     whole(config.batch_size, "batch_size", low=1)  # no part of the row's id, so checked first
+    replay = replay_of(config.rerun)
     device, shards = parts.devices_of(config.trainer)
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
@@ -125,13 +130,19 @@ def _row(
     for learned in learners(defense):
         of_victim = config.victim_seed if learned.needs_victim else None
         learned.train_command = parts.defense_command(choices, overrides, learned.seed, of_victim)
+    if replay == "none":
+        for part in defense.modules():
+            if isinstance(part, Detector):
+                part.fits = None  # learned anew
     defense.fit(victim, data)
     threat = instantiate(config.threat)
     surrogate = parts.in_precision(threat(victim, defense), config.precision)
     attack = instantiate(config.attack)
     fingerprints = {
         "victim": victim.fingerprint,
-        "surrogate": surrogate.fingerprint,
+        "victim_code": digest(digests(victim.computed_by)),
+        "threat_code": digest(digests(threat.computed_by)),
+        "surrogate": surrogate.identity,
         "attack": attack.fingerprint,
         "defense": defense.fingerprint,
         "images": clean.digest,
@@ -147,12 +158,15 @@ def _row(
     iterates = IteratesRequest.parse(config.iterates)
     if iterates is not None:
         iterates.check(attack)
-    known = _known(store, row_id, config.rerun)
+    code = all_code(victim, threat, surrogate, attack, defense)
+    lost = unsourced(code)
+    known = None if lost else _known(store, row_id, config.rerun)
     if known is not None and _complete(store, row_id, maps, iterates):
         return known, "skipped"
-    cache = TensorCache(config.paths.cache)
+    cache = TensorCache(config.paths.cache, replay=replay)
     with cache.in_use(), store.lock(row_id):
-        known = _known(store, row_id, config.rerun)  # another sweep did it meanwhile
+        # another sweep did it meanwhile
+        known = None if lost else _known(store, row_id, config.rerun)
         if known is not None and _complete(store, row_id, maps, iterates):
             return known, "skipped"
         result = evaluate(
@@ -202,7 +216,7 @@ def _row(
             metrics=result.measured.values | _asked(defense),
             intervals=result.measured.intervals,
             checks=result.checks,
-            flags=result.flags,
+            flags=[*result.flags, *unsourced_flags(lost)],
             seconds=result.seconds
             | {
                 "training": victim.meta.seconds + training_seconds(defense),
@@ -214,6 +228,12 @@ def _row(
             fingerprints=fingerprints | result.keys,
             versions=versions(),
             revision=revision(),
+            code={
+                "package": package_digest(),
+                "replayed": sorted(result.made_by - {package_digest()}),
+                "outside": outside(code),
+                "changed": list(changed()),
+            },
             created=_now(),
             config=science,
             overrides=overrides,
@@ -245,10 +265,12 @@ def _complete(
     )
 
 
-def _known(store: RowStore, row_id: str, rerun: bool) -> Row | None:
-    """The cell's finished row, if it is there and wanted."""
-    row = store.get(row_id)
-    return row if row is not None and row.status == "done" and not rerun else None
+def _known(store: RowStore, row_id: str, rerun: bool | str) -> Row | None:
+    """Return the cell's finished row, if it is there and wanted."""
+    row = None if rerun is True else store.get(row_id)
+    if row is None or row.status != "done" or (rerun == "stale" and stale(row)):
+        return None
+    return row
 
 
 def _cell(config: DictConfig, choices: dict[str, str]) -> dict[str, str]:

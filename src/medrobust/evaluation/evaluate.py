@@ -55,6 +55,7 @@ class Result:
         seconds: `craft`, `defend` and `per_image` (of the defended answer); of a detector those of
             `overhead`, too.
         keys: entries of the cache that this is made of.
+        made_by: digests of the package's code that made these, today's among them or not.
         scores: of a detector, for figures.
     """
 
@@ -66,6 +67,7 @@ class Result:
     flags: list[str]
     seconds: dict[str, float]
     keys: dict[str, str]
+    made_by: frozenset[str]
     scores: Scores | None = None
 
 
@@ -189,10 +191,15 @@ def evaluate(
         }
         | cost,
         keys={
-            "adversarial_set": attacked.key,
-            "clean_answers": before.key,
-            "answers": after.key,
+            name: made.key
+            for name, made in (
+                ("adversarial_set", attacked),
+                ("clean_answers", before),
+                ("answers", after),
+            )
+            if made.key is not None
         },
+        made_by=frozenset(made.code for made in (attacked, before, after)),
         scores=scores,
     )
 

@@ -19,11 +19,12 @@ from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
 from medrobust.model.victim import Victim
 from medrobust.prediction import Prediction
+from medrobust.settings import unsourced
 
 if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
 
-FORMAT = 1
+FORMAT = 2
 _DETAIL = "details."
 
 
@@ -37,11 +38,12 @@ class Answers(NamedTuple):
         confidence: (N,) or None.
         abstain: bool (N,), or (N, H, W) for pixels, or None.
         seconds: time the predictions took, also when replayed.
-        key: of the cache, what they were computed from.
+        key: of the cache, what they were computed from; None when code without source had a part.
         details: what else the defense gives of each image, (N,) by name.
         threshold: (N,) that each score was compared with, or None.
         boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
         box_score: (N, M) of each box, or None.
+        code: digest of the package that computed them.
     """
 
     label: Tensor
@@ -50,11 +52,12 @@ class Answers(NamedTuple):
     confidence: Tensor | None
     abstain: Tensor | None
     seconds: float
-    key: str = ""
+    key: str | None = None
     details: Mapping[str, Tensor] = MappingProxyType({})
     threshold: Tensor | None = None
     boxes: Tensor | None = None
     box_score: Tensor | None = None
+    code: str = ""
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
@@ -133,15 +136,14 @@ def answers(
     Raises:
         FloatingPointError: NaN or infinite logits, with the ids of the images.
     """
-    key = digest(
-        {
-            "format": FORMAT,
-            "victim": victim.fingerprint,
-            "defense": defense.fingerprint,
-            "images": images.digest,
-            "seed": seed,
-        }
-    )
+    parts = {
+        "format": FORMAT,
+        "victim": victim.identity,
+        "defense": defense.fingerprint,
+        "images": images.digest,
+        "seed": seed,
+    }
+    key = None if unsourced((*victim.computed_by, *defense.computed_by)) else digest(parts)
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
@@ -176,4 +178,5 @@ def answers(
         found.get("threshold"),
         found.get("boxes"),
         found.get("box_score"),
+        entry.meta["code"],
     )

@@ -15,6 +15,7 @@ from medrobust.checkpoint import (
     save,
 )
 from medrobust.model.victim import Victim
+from medrobust.settings import Code
 
 _BUILDER = re.compile(r"medrobust\.model\.[a-z0-9_]+\.build")
 
@@ -51,7 +52,13 @@ class TrainedVictim(Victim):
             anchors=victim.anchors,
         )
         self.meta = meta
+        self._code = victim.computed_by
         self.freeze()
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """The code of the victim that was trained; a record of its training computes nothing."""
+        return self._code
 
 
 def save_victim(path: str | Path, victim: Victim, meta: VictimMeta) -> None:

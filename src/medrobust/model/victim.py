@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from medrobust.code.module import owner
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model.anchors import Anchors
+from medrobust.model.builder import builder
 from medrobust.model.conv import SMALLEST_BATCH
 from medrobust.model.fast import Folded, accelerated
 from medrobust.prediction import Prediction
+from medrobust.settings import Code, digests
 
 SMALL_IMAGE = 64 * 64
 """Up to this many pixels the deepest maps are so small that every layer is a product of few rows;
@@ -229,6 +232,24 @@ class Victim(nn.Module):
         self.eval()
         self.requires_grad_(False)
         return self
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """The code that it computes with: this class, and the network's builder.
+
+        Of a network that no builder of this package made, the classes of its layers that no
+        library brought.
+        """
+        made = builder(self.architecture)
+        if made is not None:
+            return (type(self), made)
+        kinds = dict.fromkeys(type(part) for part in self.network.modules())
+        return (type(self), *(kind for kind in kinds if owner(kind.__module__) != "library"))
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the fingerprint and of the code: what an answer depends on."""
+        return digest([self.fingerprint, digests(self.computed_by)])
 
     @property
     def fingerprint(self) -> str:

@@ -8,6 +8,9 @@ from medrobust.report.match import unlike
 from medrobust.report.reference import PaperValue
 from medrobust.result.row import CELL, Row
 
+_SHOWN = 6
+"""Changed files that a footnote names."""
+
 
 def caption(rows: Sequence[Row]) -> str:
     """What all cells share: `data dermamnist · model resnet18 · eps 8/255`."""
@@ -35,7 +38,7 @@ def notes(
 
     Returns:
         Sentences: n and seeds, settings merged into one line, where ours is unlike the paper's,
-        and the code's revision.
+        the code's revision, and the code that it does not cover.
     """
     return [
         *_size(rows),
@@ -73,5 +76,29 @@ def _paper(
 
 
 def _revision(rows: Sequence[Row]) -> list[str]:
+    """Return the code's revision, and which code no revision covers."""
     revisions = ", ".join(sorted({row.revision for row in rows if row.revision}))
-    return [f"Code revision {revisions}."] if revisions else []
+    said = [f"Code revision {revisions}."] if revisions else []
+    return said + [f"{name[0].upper()}{name[1:]}: {text}." for name, text in uncovered(rows)]
+
+
+def uncovered(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return what of the code that made the rows no revision covers: heading and text."""
+    changed = sorted({name for row in rows for name in row.code.get("changed", ())})
+    outside = sorted(
+        {_outside(*item) for row in rows for item in row.code.get("outside", {}).items()}
+    )
+    found = [
+        ("changed since that revision", _few(changed)),
+        ("code from outside the package", ", ".join(outside)),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _outside(name: str, digest: str | None) -> str:
+    return f"{name} ({digest[:12]})" if digest else f"{name} (no source)"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

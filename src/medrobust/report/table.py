@@ -14,6 +14,7 @@ from medrobust.report.place import places, spread
 from medrobust.report.reference import PaperValue
 from medrobust.report.setting import absent, hidden
 from medrobust.result.row import Row
+from medrobust.result.stale import code_flags
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,7 +34,8 @@ class Cell:
         row: what was computed, None when missing.
         value: the metric, None when failed, missing, or not measured here.
         interval: its 95 % interval, when the row has one.
-        flags: failed attack-strength checks, of the row and between rows.
+        flags: failed attack-strength checks, of the row and between rows, and whether other code
+            than today's made it.
         paper: the paper's number, None when it prints none.
         metric: what it measures; empty = the table's metric.
         unit: how that is printed.
@@ -241,7 +243,7 @@ def _cell(
         row=row,
         value=value,
         interval=(span[0], span[1]) if span else None,
-        flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
+        flags=tuple(dict.fromkeys((*row.flags, *checks, *code_flags(row)))) if done else (),
         paper=paper,
         metric=metric,
         unit=unit_of(metric) if several else "table",

@@ -5,10 +5,18 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 
-_ADDED: dict[int, dict[str, Any]] = {1: {"clean_confusion": None}, 2: {}}
-"""Older formats that are still read: what a row of them lacks. They have no checksum either."""
+_UNRECORDED: dict[str, Any] = {"code": {"package": "not recorded"}}
+_ADDED: dict[int, dict[str, Any]] = {
+    1: {"clean_confusion": None} | _UNRECORDED,
+    2: _UNRECORDED,
+    3: _UNRECORDED,
+}
+"""Older formats that are still read: what a row of them lacks."""
+
+_UNSUMMED = (1, 2)
+"""Formats that have no checksum either."""
 
 
 class RowError(ValueError):
@@ -38,11 +46,16 @@ class Row:
             abstention counts as its leading class.
         clean_confusion: the same on the clean images.
         classes: class names.
-        fingerprints: `victim`, `surrogate`, `attack`, `defense`, `images`, `data`, and
-            `training_images` where the attack learned from them; `adversarial_set`,
-            `clean_answers` and `answers` are keys of the cache.
+        fingerprints: `victim` (architecture and weights), `victim_code`, `threat_code`,
+            `surrogate`, `attack`, `defense`, `images`, `data`, and `training_images` where the
+            attack learned from them; `adversarial_set`, `clean_answers` and `answers` are keys of
+            the cache, absent where code without source had a part in them.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
+        code: `package`, digest of the package's code that computed it; `replayed`, digests of the
+            code that computed what was found in the cache, where they differ; `outside`, name ->
+            digest of code that is not the package's, None where it has no source; `changed`, files
+            of the package that differ from the revision. Empty for a failed row.
         created: ISO time, UTC.
         config: the resolved scientific config.
         overrides: the Hydra overrides that run this cell again.
@@ -69,6 +82,7 @@ class Row:
     fingerprints: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     revision: str = ""
+    code: dict[str, Any] = field(default_factory=dict)
     created: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
@@ -96,20 +110,25 @@ class Row:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise RowError(f"{source} is not JSON ({error}); delete it, run again") from None
-        older = isinstance(data, dict) and data.get("format") in _ADDED
-        if older:
-            data |= _ADDED[data["format"]] | {"format": FORMAT}
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+        version = data.get("format") if isinstance(data, dict) else None
+        if version != FORMAT and version not in _ADDED:
             raise RowError(f"{source} is not a row of format {FORMAT}; delete it and run again")
-        names = {item.name for item in fields(cls)} | (set() if older else {"checksum"})
+        added = _ADDED.get(version, {})
+        names = {item.name for item in fields(cls)} - set(added)
+        names |= set() if version in _UNSUMMED else {"checksum"}
         if set(data) != names:
             odd = sorted(set(data) ^ names)
             raise RowError(f"{source} has missing or unknown fields {odd}; delete it and run again")
-        if not older and data.pop("checksum") != _checksum(data):
+        if version not in _UNSUMMED and data.pop("checksum") != _checksum(data):
             raise RowError(
                 f"{source} is damaged: its checksum does not match; delete it and run again"
             )
-        return cls(**data)
+        return cls(**data | added | {"format": FORMAT})
+
+    def made_by(self) -> frozenset[str]:
+        """Return the digests of all package code that had a part in it; empty if none is noted."""
+        noted = [self.code.get("package"), *self.code.get("replayed", ())]
+        return frozenset(digest for digest in noted if digest is not None)
 
 
 def _checksum(data: dict[str, Any]) -> str:

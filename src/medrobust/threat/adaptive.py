@@ -1,12 +1,13 @@
 """The attacker who knows everything but the defender's dice."""
 
 from medrobust.defense.base import Defense
+from medrobust.defense.none import NoDefense
 from medrobust.model.victim import Victim
 from medrobust.number import whole
 from medrobust.threat.base import Threat
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.mean_answer import MeanAnswerSurrogate
-from medrobust.threat.surrogate import Surrogate
+from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 EXPECTATIONS: dict[str, type[DefendedSurrogate]] = {
     "loss": DefendedSurrogate,
@@ -36,5 +37,12 @@ class Adaptive(Threat):
         self.chunk = whole(chunk, "threat.chunk", low=1)
 
     def __call__(self, victim: Victim, defense: Defense) -> Surrogate:
-        """The defended victim, differentiable."""
-        return self.surrogate(victim, defense, self.samples, self.chunk)
+        """The defended victim, differentiable; the bare one where nothing defends it.
+
+        So a set that is crafted before no defense is the oblivious attacker's, too. Where the
+        defense is deterministic there is nothing to average, and `eot` makes no difference.
+        """
+        if type(defense) is NoDefense:
+            return VictimSurrogate(victim)
+        kind = self.surrogate if defense.random else DefendedSurrogate
+        return kind(victim, defense, self.samples, self.chunk)

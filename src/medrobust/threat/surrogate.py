@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
 from medrobust.attack.goal import Goal
+from medrobust.fingerprint import digest
 from medrobust.model.victim import Victim
 from medrobust.prediction import Prediction
+from medrobust.settings import Code, Computes, all_code, digests
 
 
 class Gradient(NamedTuple):
@@ -47,7 +49,19 @@ class Surrogate(nn.Module, ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 of everything that an attack's result can depend on."""
+        """SHA-256 of everything but code that an attack's result can depend on."""
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """The code that it computes with: its class, the victim's and the defense's."""
+        parts = [part for part in self.children() if isinstance(part, Computes)]
+        return all_code(type(self), *parts)
+
+    @final
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the fingerprint and of the code: what an attack's result depends on."""
+        return digest([self.fingerprint, digests(self.computed_by)])
 
     @abstractmethod
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:

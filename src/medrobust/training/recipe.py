@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from medrobust.settings import by_name
+
 # Where data lie and how they are fetched; what they are is told by their manifest's digest.
 _DATA_PLACES = ("root", "manifests", "file", "md5", "download", "workers", "cache_bytes")
 
@@ -38,7 +40,11 @@ def _plain(node: DictConfig | None) -> Any:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """`key: old -> new` for every key that two recipes differ in."""
+    """Return `key: old -> new` for every key that two recipes differ in.
+
+    Classes and functions of this package are compared by name, wherever their files lie.
+    """
+    old, new = by_name(old), by_name(new)
     found: list[str] = []
     for key in sorted(set(old) | set(new)):
         left, right = old.get(key), new.get(key)

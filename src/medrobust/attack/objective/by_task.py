@@ -7,14 +7,14 @@ from torch import Tensor
 
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.detection import Detection
+from medrobust.attack.objective.detection import DetectionLoss
 from medrobust.prediction import Prediction
 from medrobust.task import Task, task_of
 
 _LOSSES: Final[Mapping[Task, Objective]] = {
     "classification": CrossEntropy(),
     "segmentation": CrossEntropy(),
-    "detection": Detection(),
+    "detection": DetectionLoss(),
 }
 
 

@@ -11,7 +11,7 @@ from medrobust.prediction import Prediction
 from medrobust.task import Task
 
 
-class Detection(Objective):
+class DetectionLoss(Objective):
     """RetinaNet's loss: focal loss of the classes plus L1 of the boxes; see `retinanet_loss`.
 
     Anchors are matched to the true boxes, never to what is answered, so every point of an attack

@@ -54,8 +54,6 @@ class HFC(LearnedObjective):
         per_class: most training images that a mixture is fitted to.
     """
 
-    revision = 2  # 1: variances per channel, sum over layers
-
     def __init__(
         self,
         taps: Sequence[str] | None = None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medrobust.report.footnote import uncovered
 from medrobust.report.label import flatten, readable
 from medrobust.result.row import Row
 
@@ -80,6 +81,7 @@ def _code(rows: Sequence[Row]) -> Facts:
     revisions = sorted({row.revision for row in rows if row.revision})
     if revisions:
         lines.append(("revision", ", ".join(revisions), ""))
+    lines += [(name, text, "") for name, text in uncovered(rows)]
     made = sorted(row.created for row in rows if row.created)
     if made:
         span = made[0] if made[0] == made[-1] else f"{made[0]} to {made[-1]}"

@@ -2,6 +2,8 @@
 
 import re
 
+from medrobust.result.stale import OTHER_CODE
+
 _MEANINGS: tuple[tuple[str, str], ...] = (
     (
         "no gradient at all",
@@ -45,6 +47,17 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "although it sees the defense",
         "An attacker who knows the defense should do at least as well as one who does not. Here it "
         "did worse, so its way through the defense is poor; believe the lower accuracy.",
+    ),
+    (
+        OTHER_CODE,
+        "The package's code was edited or updated after this number was computed, or after the "
+        "adversarial images or answers that it rests on were. The same command with rerun=stale "
+        "computes such cells anew, and no others.",
+    ),
+    (
+        "code without source",
+        "A class or function of a notebook, a lambda or compiled code cannot be told from another "
+        "of the same name, so the cell is computed on every run. Put it into a file.",
     ),
 )
 

@@ -1,0 +1,182 @@
+"""The canonical form of Python source: equal for equal code, on every supported Python.
+
+Comments, docstrings, formatting and the order of imports are not in it. It is written by hand
+rather than by `ast.dump`, whose output changes with the version of Python.
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+
+class Import(NamedTuple):
+    """One name that an import statement binds.
+
+    Attributes:
+        module: absolute dotted path of the module; of `import a.b`, `a.b`.
+        name: what is taken from it; empty for `import a.b`.
+        bound: the name it gets; empty for `import a.b`, which binds `a`.
+    """
+
+    module: str
+    name: str
+    bound: str
+
+
+class Form(NamedTuple):
+    """A module in canonical form.
+
+    Attributes:
+        digest: SHA-256 of the form, 64 hex digits.
+        imports: every import of the module, also those inside functions, in no order.
+    """
+
+    digest: str
+    imports: frozenset[Import]
+
+
+_SILENT = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+"""Fields of a syntax tree that change nothing, or that only some versions of Python fill."""
+
+
+def canonical(text: str, package: str, shown: Callable[[str], str]) -> Form:
+    """Return the canonical form of a module.
+
+    Args:
+        text: source of the module.
+        package: dotted path of the package that its relative imports start from.
+        shown: dotted path of an imported module -> what stands for it in the form, so that a
+            path need not count.
+
+    Raises:
+        SyntaxError: `text` is not Python.
+    """
+    writer = _Writer(package, shown)
+    writer.block(ast.parse(text).body)
+    form = "\0".join(writer.tokens)
+    digest = hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()
+    return Form(digest, frozenset(writer.imports))
+
+
+def _entries(node: ast.Import | ast.ImportFrom, package: str) -> list[Import]:
+    if isinstance(node, ast.Import):
+        return [Import(alias.name, "", alias.asname or "") for alias in node.names]
+    module = node.module or ""
+    if node.level:
+        parts = package.split(".")
+        base = ".".join(parts[: len(parts) - node.level + 1])
+        module = f"{base}.{module}" if module and base else base or module
+    return [Import(module, alias.name, alias.asname or alias.name) for alias in node.names]
+
+
+class _Writer:
+    """Collects the tokens of a canonical form.
+
+    Args:
+        package: dotted path of the package that relative imports start from.
+        shown: what stands for an imported module.
+    """
+
+    def __init__(self, package: str, shown: Callable[[str], str]) -> None:
+        self.package, self.shown = package, shown
+        self.tokens: list[str] = []
+        self.imports: set[Import] = set()
+
+    def block(self, body: list[ast.stmt]) -> None:
+        """Write statements, without those that do nothing; neighbouring imports are sorted."""
+        waiting: list[Import] = []
+        for node in body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                waiting += _entries(node, self.package)
+            elif not _idle(node):
+                if waiting:
+                    self._imports(waiting)
+                    waiting = []
+                self._node(node)
+        self._imports(waiting)
+        self.tokens.append("end")
+
+    def _imports(self, entries: list[Import]) -> None:
+        self.imports.update(entries)
+        lines = {(self.shown(entry.module), entry.name, entry.bound) for entry in entries}
+        for line in sorted(lines):
+            self.tokens += ("import", *line)
+
+    def _node(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Constant):
+            self.tokens += _constant(node.value)
+            return
+        self.tokens.append(type(node).__name__)
+        for name in _fields(node._fields):
+            value = getattr(node, name, None)
+            if value is None or value == []:
+                continue  # a field that is younger than the oldest Python is empty in old code
+            if isinstance(value, ast.JoinedStr):
+                value = _joined(value)
+            if name == "format_spec" and isinstance(value, ast.Constant) and not value.value:
+                continue
+            self.tokens.append(name)
+            self._value(value)
+        self.tokens.append("end")
+
+    def _value(self, value: Any) -> None:
+        if isinstance(value, list):
+            if value and isinstance(value[0], ast.stmt):
+                self.block(value)
+                return
+            self.tokens.append(str(len(value)))
+            for item in value:
+                self._value(_joined(item) if isinstance(item, ast.JoinedStr) else item)
+        elif isinstance(value, ast.AST):
+            self._node(value)
+        else:
+            self.tokens += _constant(value)
+
+
+@cache
+def _fields(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if name not in _SILENT))
+
+
+def _idle(node: ast.stmt) -> bool:
+    """Tell whether a statement does nothing: a docstring, `...`, `pass`."""
+    if isinstance(node, ast.Pass):
+        return True
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _joined(node: ast.JoinedStr) -> Any:
+    """Return an f-string's parts, or its text where it has no other part.
+
+    Neighbouring texts are joined: versions of Python cut them differently.
+    """
+    made: list[Any] = []
+    for part in node.values:
+        if not (isinstance(part, ast.Constant) and isinstance(part.value, str)):
+            made.append(part)
+        elif made and isinstance(made[-1], ast.Constant):
+            made[-1] = ast.Constant(str(made[-1].value) + part.value)
+        elif part.value:
+            made.append(part)
+    if any(isinstance(part, ast.FormattedValue) for part in made):
+        return made
+    return made[0] if made else ast.Constant("")
+
+
+def _constant(value: Any) -> tuple[str, ...]:
+    kind = type(value).__name__
+    if isinstance(value, str):
+        return kind, str(len(value)), value  # a text may hold the character between tokens
+    if isinstance(value, bytes):
+        return kind, value.hex()
+    if isinstance(value, bool) or value is None or value is ...:
+        return kind, str(value)
+    if isinstance(value, int):
+        return kind, hex(value)  # `str` refuses very long ones
+    if isinstance(value, float):
+        return kind, value.hex()
+    if isinstance(value, complex):
+        return kind, f"{value.real.hex()} {value.imag.hex()}"
+    raise TypeError(f"a syntax tree holds a {kind}, expected a constant")

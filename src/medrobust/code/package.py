@@ -1,0 +1,48 @@
+"""One digest of all code of this package that a row's numbers can depend on."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import medrobust
+from medrobust.code.digest import linked_digest
+from medrobust.code.module import PACKAGE, Source, find
+
+APART = frozenset({"cache", "launcher", "logger", "report"})
+"""Folders whose code runs before a cell, or on rows that are finished: no number is made there."""
+
+
+def package_digest() -> str:
+    """Return the SHA-256 of the package's code, 64 hex digits; see `APART` for what is left out.
+
+    It changes with neither comments nor the places of files. A module that is loaded counts as
+    what it runs, not as what has become of its file meanwhile.
+    """
+    return _digest(tuple(_stamps(Path(medrobust.__file__).parent)))
+
+
+def _stamps(root: Path) -> list[tuple[str, int, int]]:
+    """List the package's files, with what tells a file from a later one."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        if here == root:
+            folders[:] = sorted(set(folders) - APART)
+        folders.sort()
+        for name in sorted(files):
+            if name.endswith(".py"):
+                stat = (here / name).stat()
+                parts = (here / name).relative_to(root).with_suffix("").parts
+                parts = parts[:-1] if parts[-1] == "__init__" else parts
+                found.append((".".join((PACKAGE, *parts)), stat.st_mtime_ns, stat.st_size))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _digest(stamps: tuple[tuple[str, int, int], ...]) -> str:
+    sources = [source for name, _, _ in stamps if (source := find(name)) is not None]
+    return linked_digest([source for source in sources if _says_something(source)])
+
+
+def _says_something(source: Source) -> bool:
+    return bool(source.text.strip())
