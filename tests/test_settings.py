@@ -166,6 +166,7 @@ def below(kind: type) -> set[type]:
 def test_names_outlive_a_move() -> None:
     old = {
         "class": "medrobust.attack.pgd.PGD",
+        "revision": 2,
         "net": {"_target_": "medrobust.model.resnet.build", "name": "medrobust.model.x"},
         "own": [{"_target_": "mine.Darker"}],
     }

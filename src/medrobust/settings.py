@@ -154,9 +154,9 @@ def by_name(value: Any) -> Any:
     `resnet.build`: what was written before a file moved still equals what is written after it.
     """
     if isinstance(value, Mapping):
-        return {
-            key: _named(item) if key in _PATHS else by_name(item) for key, item in value.items()
-        }
+        old = {"revision"} if "class" in value else ()  # code digests took its place
+        items = [(key, item) for key, item in value.items() if key not in old]
+        return {key: _named(item) if key in _PATHS else by_name(item) for key, item in items}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [by_name(item) for item in value]
     return value

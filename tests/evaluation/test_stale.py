@@ -150,6 +150,7 @@ def test_rows_by_other_code_are_flagged_and_renewed_alone(
     assert none.code["replayed"] == ["0" * 64]
     for name in ("table.md", "table.tex", "report.html"):
         assert "made by other code" in (place.folder / "sweep" / name).read_text()
+    capsys.readouterr()
     where = ["--cache", str(place.folder / "outputs/cache")]
     assert cache(["list", *where, "--rows", str(place.folder / "outputs/rows")]) == 0
     listed = capsys.readouterr().out
