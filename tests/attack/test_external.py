@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from here import run_here
 from torch import Tensor, nn
 
 from medrobust.attack.base import AttackError, distance
@@ -120,6 +121,11 @@ def test_paths() -> None:
     assert External(noise).fingerprint != External(test_paths).fingerprint
     with pytest.raises(ValueError, match=r"attack\.norm='l0'"):
         External(noise, norm="l0")
+
+
+def test_local_code_that_an_argument_names_is_part_of_it() -> None:
+    made = External(noise, arguments={"attack": "here.run_here", "kind": "torchattacks.PGD"})
+    assert made.computed_by == (External, noise, run_here)
 
 
 def test_fractions_among_the_arguments_are_numbers() -> None:

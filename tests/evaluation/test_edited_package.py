@@ -106,7 +106,7 @@ def test_a_number_is_what_the_edited_package_computes(tmp_path: Path) -> None:
     assert not here.flagged
     assert metrics(renewed) == metrics(fresh)
 
-    # A metric: no identity has it, so rows are flagged, and then renewed.
+    # A metric: no identity has it, so rows are flagged, then renewed from the same sets.
     here.edit(METRIC, '"accuracy": right,', '"accuracy": 0 * right,')
     shown = here.run()
     assert said(shown) == {"fgsm": "skipped", "pgd": "skipped"}

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from medrobust.attack.ball import rounded_toward
 from medrobust.attack.base import Attack, AttackError, known_norm
 from medrobust.attack.goal import Goal
+from medrobust.code.module import owner
 from medrobust.rng import fold_in
 from medrobust.settings import Code
 from medrobust.threat.surrogate import Surrogate
 
 Call = Callable[..., Tensor]
 
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _FRACTION = re.compile(r"[\d.]+/[\d.]+")
 
 
@@ -59,8 +61,10 @@ class External(Attack):
 
     @property
     def computed_by(self) -> tuple[Code, ...]:
-        """The class and the callable, also where the config names it by its path."""
-        return tuple(dict.fromkeys((*super().computed_by, self.call)))
+        """The class, the callable, and local code that an argument names by its path."""
+        paths = [path for path in self.arguments.values() if _is_local(path)]
+        named = [imported(path, "attack.arguments") for path in paths]
+        return tuple(dict.fromkeys((*super().computed_by, self.call, *named)))
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """What the callable returns, on the device and in the dtype of `x`."""
@@ -134,6 +138,15 @@ def imported(path: str, key: str = "attack.call") -> Any:
             f"{key}: nothing can be imported as {path!r} ({error}); expected a dotted path such "
             "as medrobust.attack.adapter.foolbox.run of an installed package"
         ) from error
+
+
+def _is_local(path: Any) -> bool:
+    """Tell whether an argument is the dotted path of something of the user's own."""
+    return (
+        isinstance(path, str)
+        and _PATH.fullmatch(path) is not None
+        and owner(path.rpartition(".")[0]) == "local"
+    )
 
 
 def _number(value: Any) -> Any:

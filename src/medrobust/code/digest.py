@@ -6,7 +6,7 @@ nor its place on disk does.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -81,16 +81,38 @@ def _linked(source: Source) -> str:
     top = source.name.partition(".")[0]
     if top == PACKAGE:
         return form_of(source).digest
+    near = _reached([source], lambda name: name.partition(".")[0] == top or owner(name) == "local")
+    return linked_digest(near)
+
+
+def reach_digest(code: Sequence[type | Callable[..., Any]], *modules: str) -> str:
+    """Return the digest of all code that classes and functions can reach by imports, at any depth.
+
+    Nothing that they compute can change while it stays the same, unless an installed library does,
+    or a module that is imported by a name made at run time. Code that has no source is left out.
+
+    Args:
+        code: classes and functions.
+        modules: dotted paths of further modules to start from.
+    """
+    names = dict.fromkeys((*(getattr(one, "__module__", None) or "" for one in code), *modules))
+    sources = [source for name in names if owner(name) != "library" and (source := find(name))]
+    return linked_digest(_reached(sources, lambda name: owner(name) != "library"))
+
+
+def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]:
+    """Return modules and those that they import, at any depth, as far as these are near."""
     found: dict[str, Source] = {}
-    waiting = [source]
+    waiting = list(sources)
     while waiting:
         here = waiting.pop()
-        if here.name not in found:
-            found[here.name] = here
-            names = [name for entry in form_of(here).imports for name in _names(entry)]
-            near = [n for n in names if n.partition(".")[0] == top or owner(n) == "local"]
-            waiting += [target for name in near if (target := find(name)) is not None]
-    return linked_digest(list(found.values()))
+        if here.name in found:
+            continue
+        found[here.name] = here
+        for name in {name for entry in form_of(here).imports for name in _names(entry)}:
+            if name not in found and near(name) and (target := find(name)) is not None:
+                waiting.append(target)
+    return list(found.values())
 
 
 def linked_digest(sources: list[Source]) -> str:

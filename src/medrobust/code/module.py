@@ -82,6 +82,15 @@ def owner(name: str) -> Owner:
     """
     if name == PACKAGE or name.startswith(f"{PACKAGE}."):
         return "package"
+    known = _owners.get(name)
+    return _owner(name) if known is None else known
+
+
+_owners: dict[str, Owner] = {}
+"""Whose code the modules are that were found."""
+
+
+def _owner(name: str) -> Owner:
     module = sys.modules.get(name)
     path = getattr(module, "__file__", None)
     if module is None:
@@ -92,7 +101,9 @@ def owner(name: str) -> Owner:
         return "local" if name == "__main__" else "library"
     place = Path(path)
     installed = {"site-packages", "dist-packages"} & set(place.parts)
-    return "library" if installed or _within(place, _standard()) else "local"
+    found: Owner = "library" if installed or _within(place, _standard()) else "local"
+    _owners[name] = found
+    return found
 
 
 def _read(module: ModuleType, name: str) -> Source | None:

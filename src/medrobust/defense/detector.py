@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from medrobust.code.digest import reach_digest
 from medrobust.defense.base import Defense, Purifier
 from medrobust.defense.fitting import Statistics, batches, names_of, pass_mark, remembered
 from medrobust.model.victim import Victim
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
-from medrobust.settings import unsourced
+from medrobust.settings import all_code, unsourced
 
 
 class UnfittedDetectorError(RuntimeError):
@@ -90,8 +91,10 @@ class Detector(Defense):
         super().fit(victim, datamodule)
         self.forget()
         self.to(victim.mean.device)
-        parts = [self.fingerprint, victim.identity, *names_of(datamodule)]
-        folder = None if unsourced((*self.computed_by, *victim.computed_by)) else self.fits
+        code = all_code(self, victim)
+        learned_by = reach_digest(code, __name__)
+        parts = [self.fingerprint, victim.identity, learned_by, *names_of(datamodule)]
+        folder = None if unsourced(code) else self.fits
         with torch.no_grad():
             found = remembered(folder, parts, lambda: self._fitted(victim, datamodule))
         for name, value in found.items():

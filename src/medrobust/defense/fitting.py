@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from medrobust.code.package import package_digest
 from medrobust.data.split import Split
 from medrobust.fingerprint import digest
 from medrobust.rng import sample_seeds
@@ -104,16 +103,14 @@ def remembered(
 
     Args:
         folder: of the files; None to keep nothing.
-        parts: plain data, all that the result depends on but the package's code, which is added.
+        parts: plain data, all that the result depends on.
         make: learns; tensors on any device.
     """
     if folder is None:
         return make()
     from medrobust.evaluation.cache import TensorCache  # needs safetensors
 
-    entry, _ = TensorCache(folder).get_or_make(
-        digest([FORMAT, package_digest(), *parts]), lambda: (make(), {})
-    )
+    entry, _ = TensorCache(folder).get_or_make(digest([FORMAT, *parts]), lambda: (make(), {}))
     return entry.tensors
 
 

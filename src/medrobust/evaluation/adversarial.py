@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medrobust.attack.base import Attack, AttackError
 from medrobust.attack.iterated import Iterated
+from medrobust.code.digest import reach_digest
 from medrobust.evaluation.blame import watching
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
@@ -20,7 +21,7 @@ from medrobust.evaluation.stream import attacker_seeds
 from medrobust.evaluation.strength import craft_checks
 from medrobust.fingerprint import digest
 from medrobust.metric.perturbation import Course
-from medrobust.settings import unsourced
+from medrobust.settings import all_code, unsourced
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ class AdversarialSet(NamedTuple):
         queries: int64 (N,), of a black-box attack.
         replayed: it was on disk already.
         course: int64 (N, 2), of an iterated attack that was watched; see `Course`.
-        code: digest of the package that crafted it.
     """
 
     images: ImageSet
@@ -52,7 +52,6 @@ class AdversarialSet(NamedTuple):
     replayed: bool
     queries: Tensor | None = None
     course: Tensor | None = None
-    code: str = ""
 
 
 def set_key(
@@ -73,11 +72,13 @@ def set_key(
     Returns:
         None when code of attack or surrogate has no source, and so cannot be known again.
     """
-    if unsourced((*surrogate.computed_by, *attack.computed_by)):
+    code = all_code(surrogate, attack)
+    if unsourced(code):
         return None
     return digest(
         {
             "format": FORMAT,
+            "code": reach_digest(code, __name__),
             "surrogate": surrogate.identity,
             "attack": attack.fingerprint,
             "images": clean.digest,
@@ -216,5 +217,4 @@ def adversarial_set(
         replayed,
         entry.tensors.get("queries"),
         entry.tensors.get("course"),
-        entry.meta["code"],
     )

@@ -5,13 +5,12 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from medrobust.code.package import package_digest
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.result.lock import locked
 from medrobust.result.store import write_atomically
@@ -24,33 +23,15 @@ class Entry(NamedTuple):
 
     Attributes:
         tensors: by name, on the host.
-        meta: plain data kept with them; `code` is the digest of the package that made them.
+        meta: plain data kept with them.
     """
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
 
 
-Replay = Literal["all", "current", "none"]
-
-
-RERUN: dict[bool | str, Replay] = {False: "all", "stale": "current", True: "none"}
-"""Words of `rerun`, and what each replays."""
-
-
 class DamagedError(ValueError):
     """A file of the cache that cannot be what was written."""
-
-
-def replay_of(rerun: bool | str) -> Replay:
-    """Return what a cell may replay.
-
-    Raises:
-        ValueError: another word.
-    """
-    if not isinstance(rerun, bool | str) or rerun not in RERUN:
-        raise ValueError(f"rerun={rerun}, expected false, true or stale")
-    return RERUN[rerun]
 
 
 class TensorCache:
@@ -62,11 +43,10 @@ class TensorCache:
 
     Args:
         folder: made on first write.
-        replay: which entries `get_or_make` takes: `all` that are sound; `current`, those that
-            today's code of the package made; `none`.
+        replay: whether `get_or_make` takes what is there; else it makes everything anew.
     """
 
-    def __init__(self, folder: str | Path, *, replay: Replay = "all") -> None:
+    def __init__(self, folder: str | Path, *, replay: bool = True) -> None:
         self.folder = Path(folder)
         self.replay = replay
 
@@ -136,7 +116,7 @@ class TensorCache:
         if key is None:
             tensors, meta = make()
             whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            return Entry(whole, {**meta, "code": package_digest()}), False
+            return Entry(whole, dict(meta)), False
         seen = _stamp(self.path(key))
         found = self._wanted(key)
         if found is not None:
@@ -146,18 +126,14 @@ class TensorCache:
                 found = self._wanted(key)
                 if found is not None:
                     return found, True
-            tensors, meta = make()
-            self.put(key, tensors, {**meta, "code": package_digest()})
+            self.put(key, *make())
             made = self.get(key)
         if made is None:
             raise OSError(f"{self.path(key)} was written but cannot be read back; check the disk")
         return made, False
 
     def _wanted(self, key: str) -> Entry | None:
-        found = None if self.replay == "none" else self.get(key)
-        if found is None or self.replay == "all" or found.meta.get("code") == package_digest():
-            return found
-        return None
+        return self.get(key) if self.replay else None
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from medrobust.defense.detector import Detector
 from medrobust.defense.learned import learners, training_queries, training_seconds
 from medrobust.evaluation import parts
 from medrobust.evaluation.adversarial import training_digest
-from medrobust.evaluation.cache import TensorCache, replay_of
+from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.evaluation.maps import MapsRequest
@@ -120,7 +120,7 @@ def _row(
 ) -> tuple[Row, str]:
     start = time.perf_counter()
     whole(config.batch_size, "batch_size", low=1)  # no part of the row's id, so checked first
-    replay = replay_of(config.rerun)
+    _check_rerun(config.rerun)
     device, shards = parts.devices_of(config.trainer)
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
@@ -130,7 +130,7 @@ def _row(
     for learned in learners(defense):
         of_victim = config.victim_seed if learned.needs_victim else None
         learned.train_command = parts.defense_command(choices, overrides, learned.seed, of_victim)
-    if replay == "none":
+    if config.rerun is True:
         for part in defense.modules():
             if isinstance(part, Detector):
                 part.fits = None  # learned anew
@@ -163,7 +163,7 @@ def _row(
     known = None if lost else _known(store, row_id, config.rerun)
     if known is not None and _complete(store, row_id, maps, iterates):
         return known, "skipped"
-    cache = TensorCache(config.paths.cache, replay=replay)
+    cache = TensorCache(config.paths.cache, replay=config.rerun is not True)
     with cache.in_use(), store.lock(row_id):
         # another sweep did it meanwhile
         known = None if lost else _known(store, row_id, config.rerun)
@@ -230,7 +230,6 @@ def _row(
             revision=revision(),
             code={
                 "package": package_digest(),
-                "replayed": sorted(result.made_by - {package_digest()}),
                 "outside": outside(code),
                 "changed": list(changed()),
             },
@@ -263,6 +262,11 @@ def _complete(
     return (maps is None or maps.met_by(store.maps(row_id))) and (
         iterates is None or iterates.met_by(store.iterates(row_id))
     )
+
+
+def _check_rerun(rerun: bool | str) -> None:
+    if not (isinstance(rerun, bool) or rerun == "stale"):
+        raise ValueError(f"rerun={rerun}, expected false, true or stale")
 
 
 def _known(store: RowStore, row_id: str, rerun: bool | str) -> Row | None:

@@ -55,7 +55,6 @@ class Result:
         seconds: `craft`, `defend` and `per_image` (of the defended answer); of a detector those of
             `overhead`, too.
         keys: entries of the cache that this is made of.
-        made_by: digests of the package's code that made these, today's among them or not.
         scores: of a detector, for figures.
     """
 
@@ -67,7 +66,6 @@ class Result:
     flags: list[str]
     seconds: dict[str, float]
     keys: dict[str, str]
-    made_by: frozenset[str]
     scores: Scores | None = None
 
 
@@ -199,7 +197,6 @@ def evaluate(
             )
             if made.key is not None
         },
-        made_by=frozenset(made.code for made in (attacked, before, after)),
         scores=scores,
     )
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medrobust.box.keep import kept
+from medrobust.code.digest import reach_digest
 from medrobust.defense.base import Defense
 from medrobust.evaluation.blame import check_finite, naming
 from medrobust.evaluation.cache import TensorCache
@@ -19,7 +20,7 @@ from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
 from medrobust.model.victim import Victim
 from medrobust.prediction import Prediction
-from medrobust.settings import unsourced
+from medrobust.settings import all_code, unsourced
 
 if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
@@ -43,7 +44,6 @@ class Answers(NamedTuple):
         threshold: (N,) that each score was compared with, or None.
         boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
         box_score: (N, M) of each box, or None.
-        code: digest of the package that computed them.
     """
 
     label: Tensor
@@ -57,7 +57,6 @@ class Answers(NamedTuple):
     threshold: Tensor | None = None
     boxes: Tensor | None = None
     box_score: Tensor | None = None
-    code: str = ""
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
@@ -136,14 +135,16 @@ def answers(
     Raises:
         FloatingPointError: NaN or infinite logits, with the ids of the images.
     """
+    code = all_code(victim, defense)
     parts = {
         "format": FORMAT,
+        "code": reach_digest(code, __name__),
         "victim": victim.identity,
         "defense": defense.fingerprint,
         "images": images.digest,
         "seed": seed,
     }
-    key = None if unsourced((*victim.computed_by, *defense.computed_by)) else digest(parts)
+    key = None if unsourced(code) else digest(parts)
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
@@ -178,5 +179,4 @@ def answers(
         found.get("threshold"),
         found.get("boxes"),
         found.get("box_score"),
-        entry.meta["code"],
     )

@@ -52,10 +52,9 @@ class Row:
             the cache, absent where code without source had a part in them.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
-        code: `package`, digest of the package's code that computed it; `replayed`, digests of the
-            code that computed what was found in the cache, where they differ; `outside`, name ->
-            digest of code that is not the package's, None where it has no source; `changed`, files
-            of the package that differ from the revision. Empty for a failed row.
+        code: `package`, digest of the package's code that computed it; `outside`, name -> digest
+            of code that is not the package's, None where it has no source; `changed`, files of the
+            package that differ from the revision. Empty for a failed row.
         created: ISO time, UTC.
         config: the resolved scientific config.
         overrides: the Hydra overrides that run this cell again.
@@ -124,11 +123,6 @@ class Row:
                 f"{source} is damaged: its checksum does not match; delete it and run again"
             )
         return cls(**data | added | {"format": FORMAT})
-
-    def made_by(self) -> frozenset[str]:
-        """Return the digests of all package code that had a part in it; empty if none is noted."""
-        noted = [self.code.get("package"), *self.code.get("replayed", ())]
-        return frozenset(digest for digest in noted if digest is not None)
 
 
 def _checksum(data: dict[str, Any]) -> str:

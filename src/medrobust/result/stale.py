@@ -10,9 +10,8 @@ OTHER_CODE = "made by other code"
 
 
 def stale(row: Row) -> bool:
-    """Tell whether other code of this package than today's had a part in a row."""
-    made_by = row.made_by()
-    return bool(made_by) and made_by != {package_digest()}
+    """Tell whether other code of this package than today's computed a row."""
+    return row.code.get("package", package_digest()) != package_digest()
 
 
 def code_flags(row: Row) -> list[str]:
