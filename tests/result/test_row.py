@@ -63,7 +63,7 @@ def test_a_row_of_an_older_format_is_still_read_and_known_to_be_old(older: int) 
     row = Row.from_json(json.dumps(data), "f.json")
     code = {"package": "not recorded"}
     assert row == Row("a", "done", {}, n=3, confusion=[[3]], clean_confusion=None, code=code)
-    assert stale(row)
+    assert stale(row, package_digest())
     if older == 3:
         with pytest.raises(RowError, match="checksum does not match"):
             Row.from_json(json.dumps(data | {"n": 4}), "f.json")
@@ -71,9 +71,9 @@ def test_a_row_of_an_older_format_is_still_read_and_known_to_be_old(older: int) 
 
 def test_a_row_is_stale_when_other_code_computed_it() -> None:
     now = package_digest()
-    assert not stale(Row("a", "done", {}, code={"package": now}))
-    assert stale(Row("a", "done", {}, code={"package": "0" * 64}))
-    assert not stale(Row("a", "failed", {}))  # no number of it is shown
+    assert not stale(Row("a", "done", {}, code={"package": now}), now)
+    assert stale(Row("a", "done", {}, code={"package": "0" * 64}), now)
+    assert not stale(Row("a", "failed", {}), now)  # no number of it is shown
 
 
 def test_any_changed_character_is_noticed() -> None:

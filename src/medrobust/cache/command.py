@@ -9,6 +9,7 @@ from rich.table import Table
 
 from medrobust.cache.inventory import Item, References, items, references
 from medrobust.cache.prune import damage, doomed, leftovers, remove
+from medrobust.code.package import package_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.result.lock import LockedError, locked_now
 from medrobust.result.row import CELL, Row, RowError
@@ -119,7 +120,8 @@ def _mention(known: References, console: Console) -> None:
 
 def _mention_stale(folders: Sequence[Path], console: Console) -> None:
     """List the rows that other code than today's made."""
-    found = [row for folder in folders for row in RowStore(folder).rows() if stale(row)]
+    today = package_digest()
+    found = [row for folder in folders for row in RowStore(folder).rows() if stale(row, today)]
     if not found:
         return
     table = Table(

@@ -106,7 +106,7 @@ def run_cell(config: DictConfig) -> float | None:
         *interval,
         row.n,
         " PHANTOM" if row.phantom else "",
-        "".join(f"\n  flag: {flag}" for flag in (*row.flags, *code_flags(row))),
+        "".join(f"\n  flag: {flag}" for flag in (*row.flags, *code_flags(row, package_digest()))),
     )
     return value
 
@@ -272,7 +272,7 @@ def _check_rerun(rerun: bool | str) -> None:
 def _known(store: RowStore, row_id: str, rerun: bool | str) -> Row | None:
     """Return the cell's finished row, if it is there and wanted."""
     row = None if rerun is True else store.get(row_id)
-    if row is None or row.status != "done" or (rerun == "stale" and stale(row)):
+    if row is None or row.status != "done" or (rerun == "stale" and stale(row, package_digest())):
         return None
     return row
 

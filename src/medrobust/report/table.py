@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from medrobust.code.package import package_digest
 from medrobust.report.config import ReferenceConfig, TableConfig, TableError
 from medrobust.report.crosscheck import crosschecks
 from medrobust.report.footnote import caption, notes
@@ -171,13 +172,13 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     for place in places(rows, axes, config.merge, named=config.columns):
         side.append((*place[: len(row_axes)], *place[len(axes) :]))
         top.append(tuple(place[len(row_axes) : len(axes)]))
-    checked = crosschecks(rows)
+    checked, today = crosschecks(rows), package_digest()
     reference = None if phantom else config.reference
     made: dict[tuple[Heading, Heading], Cell] = {}
     for row, line, column in spread(rows, side, top, config.spread):
         for name in names:
             level = (Level(METRIC, name, heading_of(name)),) if config.metrics else ()
-            checks = checked.get(row.id, [])
+            checks = [*checked.get(row.id, []), *code_flags(row, today)]
             made[line, (*column, *level)] = _cell(row, name, checks, reference, len(names) > 1)
     papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
     down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
@@ -243,7 +244,7 @@ def _cell(
         row=row,
         value=value,
         interval=(span[0], span[1]) if span else None,
-        flags=tuple(dict.fromkeys((*row.flags, *checks, *code_flags(row)))) if done else (),
+        flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
         paper=paper,
         metric=metric,
         unit=unit_of(metric) if several else "table",

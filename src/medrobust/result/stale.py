@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 
-from medrobust.code.package import package_digest
 from medrobust.result.row import Row
 
 OTHER_CODE = "made by other code"
 """How the flag of a row begins that is not known to be what today's code computes."""
 
 
-def stale(row: Row) -> bool:
-    """Tell whether other code of this package than today's computed a row."""
-    return row.code.get("package", package_digest()) != package_digest()
+def stale(row: Row, today: str) -> bool:
+    """Tell whether other code of this package computed a row.
+
+    Args:
+        row: finished or failed; a failed one has no number, and is never stale.
+        today: `package_digest()`.
+    """
+    return row.code.get("package", today) != today
 
 
-def code_flags(row: Row) -> list[str]:
+def code_flags(row: Row, today: str) -> list[str]:
     """Return what a reader should know of the code that made a row, in plain words."""
-    return [f"{OTHER_CODE} than today's; rerun=stale renews it"] if stale(row) else []
+    return [f"{OTHER_CODE} than today's; rerun=stale renews it"] if stale(row, today) else []
 
 
 def unsourced_flags(names: Sequence[str]) -> list[str]:
