@@ -32,8 +32,9 @@ from medrobust.model.victim import Victim
 
 SEEDS = torch.arange(5)
 DATA = SimpleNamespace(
-    name="toy", channels=3, phantom=True, manifest=SimpleNamespace(digest="d" * 64)
-)
+    name="toy", channels=3, phantom=True, manifest=SimpleNamespace(digest="d" * 64),
+    task="classification", classes=("a", "b"),
+)  # fmt: skip
 META = DefenseMeta(
     data="toy", data_key="toy_8px", data_digest="d" * 64, phantom=True, task="classification",
     classes=["a", "b"], seed=0, epochs=3, best_epoch=1, seconds=7.0,

@@ -11,7 +11,7 @@ from torch import Tensor
 from medrobust.model.checkpoint import load_victim, save_victim
 from medrobust.model.resnet import build
 from medrobust.training.initial import InitialCheckpointError
-from medrobust.training.run import AlreadyTrainedError
+from medrobust.training.place import AlreadyTrainedError
 from tests.here import run_here
 
 Train = Callable[..., Any]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model.anchors import Anchors
+from medrobust.model.builder import identity
 from medrobust.model.conv import SMALLEST_BATCH
 from medrobust.model.fast import Folded, accelerated
 from medrobust.prediction import Prediction
@@ -236,7 +237,7 @@ class Victim(nn.Module):
         state = self.state_dict()
         version = tuple((t.data_ptr(), t._version) for t in state.values())
         if self._known is None or self._known[0] != version:
-            self._known = (version, digest([self.architecture, digest_tensors(state)]))
+            self._known = (version, digest([identity(self.architecture), digest_tensors(state)]))
         return self._known[1]
 
 
