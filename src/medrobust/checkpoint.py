@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, Any, get_type_hints
 
 import torch
@@ -134,11 +135,10 @@ def read(
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as caught:  # a damaged archive or pickle can raise almost anything
-        reason = next(iter(str(caught).splitlines()), "empty")
         raise error(
             f"{path} is not a {what}'s checkpoint, or is damaged, or holds code "
-            f"({type(caught).__name__}: {reason}); {mend}"
-        ) from caught
+            f"({unreadable(caught)}); {mend}"
+        ) from None
     plain = ("format", "fingerprint", "meta", *parts)
     expected = (*plain, "state_dict", "digest")
     if not isinstance(content, dict) or set(content) != set(expected):
@@ -157,6 +157,14 @@ def read(
     if content["digest"] != digest({key: content[key] for key in plain}):
         raise error(f"{path} was changed after it was written; {mend}")
     return content
+
+
+def unreadable(error: Exception) -> str:
+    """Return why torch cannot read a file, without its advice to read it unsafely."""
+    if isinstance(error, UnpicklingError):
+        return "UnpicklingError: not plain data"
+    reason = next(iter(str(error).splitlines()), "empty").partition(". ")[0]
+    return f"{type(error).__name__}: {reason}"
 
 
 def check_dtypes(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
+from medrobust.checkpoint import unreadable
 from medrobust.result.store import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -80,11 +81,10 @@ def read_snapshot(path: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged archive or pickle can raise almost anything
-        reason = next(iter(str(error).splitlines()), "empty")
         raise SnapshotError(
-            f"{path} is damaged, or no training checkpoint ({type(error).__name__}: "
-            f"{reason[:120]}); start over with resume=null"
-        ) from error
+            f"{path} is damaged, or no training checkpoint ({unreadable(error)}); start over with "
+            f"resume=null"
+        ) from None
     if not isinstance(loaded, dict) or not {"epoch", "state_dict"} <= set(loaded):
         raise SnapshotError(
             f"{path} is no training checkpoint, expected one of Lightning; start over with "
