@@ -1,5 +1,7 @@
 """One training at a time per path, and nothing in its way."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -172,3 +174,23 @@ def test_a_network_that_could_not_be_loaded_again_is_not_trained(run: Train) -> 
 
     with pytest.raises(VictimError, match="no builder 'mine'"):
         run(model=foreign)
+
+
+@pytest.mark.slow
+def test_the_processes_of_several_devices_train_together(tmp_path: Path) -> None:
+    """One of them holds the lock and writes; the others neither wait for it nor start over."""
+    path = tmp_path / "v.ckpt"
+    words = [
+        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2",
+        "data=dermamnist", "data.phantom=true", "data.phantom_n=140", "data.batch_size=16",
+        "model=vgg16_slim", "logger=none", f"paths.root={tmp_path}", f"checkpoint={path}",
+    ]  # fmt: skip
+    for said in ("trained (best epoch", "already trained with this recipe"):
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).parents[2] / "train.py"), *words],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout + done.stderr
+    assert read_meta(path).epochs == 2
+    assert {file.name for file in tmp_path.glob("v*")} == {"v.ckpt"}
