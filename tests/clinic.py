@@ -32,6 +32,7 @@ class SplitData:
     workers = 0
     phantom = False
     num_classes = CLASSES
+    classes = ("a", "b", "c")
 
     def __init__(self, splits: dict[str, tuple[Tensor, Tensor]], digest: str = "toy") -> None:
         self.splits = {name: ToyDataset(*split) for name, split in splits.items()}

@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 import medrobust
-from medrobust.settings import Configured, by_name, outside, title, unsourced
-from medrobust.training.recipe import differences
+from medrobust.settings import Configured, outside, title, unsourced
+from medrobust.target import by_name, differences
 
 
 class Inner(Configured):

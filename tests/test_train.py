@@ -78,7 +78,7 @@ def test_a_victim_from_the_command_line(
     assert done.returncode == 0, done.stderr
     assert "test/accuracy" in done.stdout
     path = tmp_path / "checkpoints/dermamnist_28px_phantom/mobilenet_v2/standard/seed_0.ckpt"
-    victim = load_victim(path, train_command="", num_classes=7)
+    victim = load_victim(path, train_command="")
     assert victim(torch.rand(2, 3, 28, 28)).shape == (2, 7)
     assert victim.meta.phantom
     assert victim.meta.epochs == 2

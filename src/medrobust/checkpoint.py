@@ -4,15 +4,26 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Annotated, Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from medrobust.fingerprint import digest
 from medrobust.result.store import write_atomically
+from medrobust.schema import SchemaError, check_type
 
 FORMAT = 1
+
+
+def _check_not_negative(value: float) -> None:
+    if value < 0:
+        raise ValueError(f"{value} is negative, expected 0 or more")
+
+
+Count = Annotated[int, _check_not_negative]
+Seconds = Annotated[float, _check_not_negative]
 
 
 class CheckpointError(RuntimeError):
@@ -64,10 +75,10 @@ class TrainingMeta:
     task: str
     classes: list[str]
     seed: int
-    epochs: int
-    best_epoch: int
+    epochs: Count
+    best_epoch: Count
     scores: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     recipe: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
@@ -118,29 +129,94 @@ def read(
         CheckpointError: `error`: not such a checkpoint, damaged, or changed afterwards.
         FileNotFoundError: no such file.
     """
+    mend = "delete it and train again, or set overwrite=true"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as caught:  # a damaged archive or pickle can raise almost anything
-        reason = next(iter(str(caught).splitlines()), "empty")
         raise error(
             f"{path} is not a {what}'s checkpoint, or is damaged, or holds code "
-            f"({type(caught).__name__}: {reason}); delete it and train again"
-        ) from caught
+            f"({unreadable(caught)}); {mend}"
+        ) from None
     plain = ("format", "fingerprint", "meta", *parts)
     expected = (*plain, "state_dict", "digest")
     if not isinstance(content, dict) or set(content) != set(expected):
-        raise error(f"{path} is not a {what}'s checkpoint, expected the parts {expected}")
+        raise error(f"{path} is not a {what}'s checkpoint, expected the parts {expected}; {mend}")
+    try:
+        check_type(content["format"], int, "format")
+        check_type(content["fingerprint"], str, "fingerprint")
+        for part in parts:
+            check_type(content[part], dict[str, Any], part)
+        _check_meta(content["meta"], meta)
+        _check_tensors(content["state_dict"])
+    except (SchemaError, RecursionError) as caught:
+        raise error(f"{path} is not a {what}'s checkpoint ({caught}); {mend}") from None
     if content["format"] != FORMAT:
-        raise error(f"{path} has format {content['format']}, expected {FORMAT}; train again")
+        raise error(f"{path} has format {content['format']}, expected {FORMAT}; {mend}")
     if content["digest"] != digest({key: content[key] for key in plain}):
-        raise error(f"{path} was changed after it was written; delete it and train again")
+        raise error(f"{path} was changed after it was written; {mend}")
+    return content
+
+
+def unreadable(error: Exception) -> str:
+    """Return why torch cannot read a file, without its advice to read it unsafely."""
+    if isinstance(error, UnpicklingError):
+        return "UnpicklingError: not plain data"
+    reason = next(iter(str(error).splitlines()), "empty").partition(". ")[0]
+    return f"{type(error).__name__}: {reason}"
+
+
+def check_dtypes(
+    path: Path,
+    expected: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    *,
+    error: type[CheckpointError],
+    mend: str,
+) -> None:
+    """Check that weights are of the types that their network computes with.
+
+    Args:
+        path: where they come from, for the message.
+        expected: the weights of the network.
+        state: those of the file.
+        error: raised when they are not.
+        mend: what fixes it, for the message.
+
+    Raises:
+        CheckpointError: `error`: a weight is of another type.
+    """
+    other = [
+        name for name in expected if name in state and expected[name].dtype != state[name].dtype
+    ]
+    if other:
+        first = other[0]
+        raise error(
+            f"{path} holds {len(other)} tensors of another type than its network, such as {first} "
+            f"in {state[first].dtype}, expected {expected[first].dtype}; {mend}"
+        )
+
+
+def _check_tensors(state: Any) -> None:
+    if not isinstance(state, Mapping):
+        raise SchemaError(f"state_dict is a {type(state).__name__}, expected tensors by name")
+    for name, tensor in state.items():
+        check_type(name, str, "a key of state_dict")
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+            raise SchemaError(f"state_dict.{name} is no dense tensor")
+
+
+def _check_meta(found: Any, meta: type[TrainingMeta]) -> None:
+    if not isinstance(found, dict):
+        raise SchemaError(f"meta is a {type(found).__name__}, expected values by name")
     known = fields(meta)
     needed = {item.name for item in known if _required(item)}
-    if not needed <= set(content["meta"]) <= {item.name for item in known}:
-        raise error(f"{path} has missing or unknown meta fields; delete it and train again")
-    return content
+    if not needed <= set(found) <= {item.name for item in known}:
+        raise SchemaError("missing or unknown meta fields")
+    kinds = get_type_hints(meta, include_extras=True)
+    for name, value in found.items():
+        check_type(value, kinds[name], f"meta.{name}")
 
 
 def _required(item: "Field[Any]") -> bool:

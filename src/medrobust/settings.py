@@ -6,13 +6,10 @@ from functools import partial
 from typing import Any, Protocol, Self, runtime_checkable
 
 from medrobust.code.digest import code_digest, foreign
-from medrobust.code.module import PACKAGE, note
+from medrobust.code.module import note
 from medrobust.fingerprint import digest
 
 Code = type | Callable[..., Any]
-
-_PATHS = ("_target_", "class")
-"""Keys of configs and settings whose values may be dotted paths."""
 
 
 @runtime_checkable
@@ -145,25 +142,3 @@ def _plain(value: Any, name: str) -> Any:
     if callable(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
     raise TypeError(f"{name} is a {type(value).__name__}: settings are plain data or Configured")
-
-
-def by_name(value: Any) -> Any:
-    """Return plain data in which classes and functions of this package are named by themselves.
-
-    `_target_: medrobust.attack.pgd.PGD` becomes `PGD`, and `medrobust.model.resnet.build` becomes
-    `resnet.build`: what was written before a file moved still equals what is written after it.
-    """
-    if isinstance(value, Mapping):
-        old = {"revision"} if "class" in value else ()  # code digests took its place
-        items = [(key, item) for key, item in value.items() if key not in old]
-        return {key: _named(item) if key in _PATHS else by_name(item) for key, item in items}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [by_name(item) for item in value]
-    return value
-
-
-def _named(path: Any) -> Any:
-    if not isinstance(path, str) or not path.startswith(f"{PACKAGE}."):
-        return path
-    *_, module, name = path.split(".")
-    return name if name[:1].isupper() else f"{module}.{name}"

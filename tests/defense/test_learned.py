@@ -28,12 +28,16 @@ from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise import GaussianNoise
 from medrobust.evaluation.parts import defense_command, train_command
 from medrobust.evaluation.worker import packed, unpacked
+from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model import mobilenet
+from medrobust.model.checkpoint import load_victim
 from medrobust.model.victim import Victim
 
 SEEDS = torch.arange(5)
 DATA = SimpleNamespace(
-    name="toy", channels=3, phantom=True, manifest=SimpleNamespace(digest="d" * 64)
-)
+    name="toy", channels=3, phantom=True, manifest=SimpleNamespace(digest="d" * 64),
+    task="classification", classes=("a", "b"),
+)  # fmt: skip
 META = DefenseMeta(
     data="toy", data_key="toy_8px", data_digest="d" * 64, phantom=True, task="classification",
     classes=["a", "b"], seed=0, epochs=3, best_epoch=1, seconds=7.0,
@@ -155,6 +159,16 @@ def test_what_was_trained_otherwise_is_refused(path: Path, victim: Victim) -> No
     loaded(path, victim, soft=True)  # changes no weight
     with pytest.raises(DefenseError, match=r"class: Mixer -> Guard"):
         Guard("mixer", str(path)).fit(victim, DATA)
+    for meta, message in (
+        ({"classes": ["b", "a"]}, r"the 2 classes b, a \(toy_8px\), .* have 2: a, b; "),
+        ({"classes": ["a", "c"]}, "the 2 classes a, c .*; "),
+        ({"task": "segmentation"}, "for segmentation, the data at hand are for classification; "),
+        ({"phantom": False}, "on real images, the data at hand are procedural phantoms; "),
+        ({"seed": 3}, "with seed=3, expected 0; "),
+    ):
+        write(path, **meta)
+        with pytest.raises(DefenseError, match=message + again):
+            loaded(path, victim)
     write(path, data_digest="e" * 64)
     with pytest.raises(DefenseError, match=r"manifest eeeeeeeeeeee, .* dddddddddddd; " + again):
         loaded(path, victim)
@@ -168,6 +182,33 @@ def test_one_of_another_victim_is_refused_where_it_needs_one(path: Path, victim:
         Guard("mixer", str(path)).fit(other, DATA)
     write(path, victim=victim.fingerprint)
     loaded(path, other)
+
+
+def test_one_for_a_victim_of_the_first_format_still_serves(path: Path, tmp_path: Path) -> None:
+    """A builder was named by its module's path; the fingerprint that a defense names stays."""
+    torch.manual_seed(0)
+    made = mobilenet.build(2, name="m", network="mobilenetv2_035").freeze()
+    old = {**made.architecture, "_target_": "medrobust.model.mobilenet.build"}
+    del old["builder"]
+    fingerprint = digest([old, digest_tensors(made.state_dict())])  # as it was computed then
+    meta = asdict(META)
+    del meta["victim"], meta["queries"]
+    plain = {"format": 1, "fingerprint": fingerprint, "meta": meta, "architecture": old}
+    first = tmp_path / "victim.ckpt"
+    torch.save({**plain, "digest": digest(plain), "state_dict": made.state_dict()}, first)
+    loaded_victim = load_victim(first, train_command="")
+    assert loaded_victim.fingerprint == fingerprint
+    write(path, Guard, victim=fingerprint)
+    Guard("mixer", str(path)).fit(loaded_victim, DATA)
+
+
+def test_weights_of_another_precision_are_named(path: Path, victim: Victim) -> None:
+    write(path)
+    content = torch.load(path, weights_only=True)
+    content["state_dict"] = {name: value.double() for name, value in content["state_dict"].items()}
+    torch.save(content, path)
+    with pytest.raises(DefenseError, match=r"in torch\.float64, expected torch\.float32"):
+        loaded(path, victim)
 
 
 class Malicious:

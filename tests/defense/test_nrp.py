@@ -22,8 +22,9 @@ from medrobust.training.defense import TrainingSetup
 
 SEEDS = torch.arange(6)
 DATA = SimpleNamespace(
-    size=16, channels=3, phantom=False, name="toy", manifest=SimpleNamespace(digest="toy")
-)
+    size=16, channels=3, phantom=False, name="toy", manifest=SimpleNamespace(digest="toy"),
+    task="classification", classes=("a", "b"),
+)  # fmt: skip
 SMALL = {"maps": 4, "blocks": 1, "growth": 4, "critic_maps": 4, "critic_blocks": 2, "steps": 3}
 
 

@@ -25,7 +25,7 @@ from medrobust.model.victim import Victim
 from medrobust.number import NumberError
 from medrobust.objective.inner import Highest
 from medrobust.training.defense import TrainingSetup, train_defense
-from medrobust.training.run import AlreadyTrainedError
+from medrobust.training.place import AlreadyTrainedError
 from medrobust.training.shield import Clean, ShieldModule, Sight
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from here import run_here
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from medrobust.model.checkpoint import VictimMeta, save_victim
 from medrobust.result.maps import Maps
@@ -37,7 +38,7 @@ def untrained(root: Path, *overrides: str) -> None:
         seed=0,
         epochs=1,
         best_epoch=0,
-        scores={},
+        recipe={"objective": OmegaConf.to_container(config.objective, resolve=True)},
     )
     save_victim(config.victim_path, victim.freeze(), meta)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from medrobust.config import register
 from medrobust.model.checkpoint import VictimMeta, save_victim
@@ -42,7 +43,7 @@ def make(root: Path) -> list[str]:
         seed=0,
         epochs=1,
         best_epoch=0,
-        scores={},
+        recipe={"objective": OmegaConf.to_container(config.objective, resolve=True)},
     )
     save_victim(config.victim_path, victim.freeze(), meta)
     return common

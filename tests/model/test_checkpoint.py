@@ -17,6 +17,7 @@ from medrobust.model.checkpoint import (
     read_meta,
     save_victim,
 )
+from medrobust.model.expected import Expected
 from medrobust.model.victim import Victim
 
 COMMAND = "python train.py data=dermamnist data.phantom=true model=mobilenet_v2 seed=0"
@@ -48,7 +49,7 @@ def path(tmp_path: Path, victim: Victim) -> Path:
 
 
 def load(path: Path, **expected: Any) -> TrainedVictim:
-    return load_victim(path, train_command=COMMAND, **expected)
+    return load_victim(path, train_command=COMMAND, expected=Expected(**expected))
 
 
 def rewrite(path: Path, **changes: Any) -> None:
@@ -61,7 +62,7 @@ def rewrite(path: Path, **changes: Any) -> None:
 def test_a_victim_comes_back_bit_for_bit_frozen_and_with_its_meta(
     path: Path, victim: Victim
 ) -> None:
-    loaded = load_victim(path, train_command=COMMAND, num_classes=3, data_digest="d" * 64)
+    loaded = load(path, classes=["a", "b", "c"], data_digest="d" * 64)
     x = torch.rand(2, 3, 32, 32)
     assert torch.equal(loaded(x), victim(x))
     assert loaded.fingerprint == victim.fingerprint
@@ -88,7 +89,7 @@ def test_a_missing_victim_names_the_command_that_makes_it(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("expected", "message"),
-    [({"num_classes": 7}, "3 classes.*have 7"), ({"data_digest": "e" * 64}, "eeeeeeeeeeee")],
+    [({"classes": ["a"] * 7}, "3 classes.*have 7"), ({"data_digest": "e" * 64}, "eeeeeeeeeeee")],
 )
 def test_a_victim_of_other_data_is_refused(
     path: Path, expected: dict[str, Any], message: str
@@ -175,11 +176,11 @@ def test_a_file_cannot_choose_what_builds_it(
     path: Path, victim: Victim, tmp_path: Path, target: str | None
 ) -> None:
     rewrite(path, architecture={"_target_": target, "path": str(tmp_path / "run")})
-    with pytest.raises(VictimError, match=r"expected medrobust\.model"):
+    with pytest.raises(VictimError, match=r"name of a builder in medrobust\.model"):
         load(path)
     assert not (tmp_path / "run").exists()
     victim.architecture["_target_"] = target
-    with pytest.raises(VictimError, match=r"expected medrobust\.model"):
+    with pytest.raises(VictimError, match=r"name of a builder in medrobust\.model"):
         save_victim(tmp_path / "other.ckpt", victim, META)
 
 

@@ -83,7 +83,9 @@ def segmenter(num_classes: int) -> Victim:
 
 
 def _victim(net: nn.Module) -> Victim:
-    architecture = {"_target_": "medrobust.model.resnet.build"}
+    architecture = {
+        "builder": "resnet", "num_classes": 2, "name": "tiny", "network": "resnet18",
+    }  # fmt: skip
     return Victim(net, mean=[0.5] * 3, std=[0.5] * 3, architecture=architecture)
 
 

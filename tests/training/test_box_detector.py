@@ -23,7 +23,9 @@ Train = Callable[..., Any]
 def detector(num_classes: int) -> Victim:
     network = RetinaNet(Maps(), [4, 4, 4], 16, num_classes)
     torch.nn.init.constant_(network.head.classification_head.cls_logits.bias, -2.0)
-    architecture = {"_target_": "medrobust.model.retinanet.build"}
+    architecture = {
+        "builder": "retinanet", "num_classes": num_classes, "name": "tiny", "backbone": "resnet18",
+    }  # fmt: skip
     anchors = Anchors((8, 16, 32, 64, 128), 12.0)
     half = [0.5] * 3
     return Victim(network, mean=half, std=half, architecture=architecture, anchors=anchors)

@@ -13,7 +13,8 @@ from medrobust.defense.jpeg import JPEG
 from medrobust.logger.null import NullLogger
 from medrobust.model.victim import Victim
 from medrobust.training.defense import NothingToTrainError, train_defense
-from medrobust.training.run import AlreadyTrainedError, EmptyTrainingError
+from medrobust.training.place import AlreadyTrainedError
+from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
 
 Train = Callable[..., DefenseMeta]
@@ -81,7 +82,7 @@ def test_a_trained_defense_is_loaded_by_fit(
     assert meta.recipe["defense"]["class"] == "learners.Mixer"
     assert meta.recipe["data_digest"] == "0" * 64
     assert meta.seconds > 0
-    assert [file.name for file in tmp_path.iterdir()] == ["mixer.ckpt"]  # nothing left over
+    assert [file.name for file in tmp_path.glob("[!.]*")] == ["mixer.ckpt"]  # nothing left over
 
     defense = Mixer("mixer", str(path))
     defense.fit(victim, data)

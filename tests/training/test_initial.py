@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.model.checkpoint import load_victim, save_victim
+from medrobust.model.checkpoint import VictimMeta, load_victim, save_victim
 from medrobust.model.resnet import build
-from medrobust.training.initial import InitialCheckpointError
-from medrobust.training.run import AlreadyTrainedError
+from medrobust.training.initial import InitialCheckpointError, load_initial
+from medrobust.training.place import AlreadyTrainedError
 from tests.here import run_here
 
 Train = Callable[..., Any]
@@ -80,6 +80,29 @@ def test_another_network_is_refused(run: Train, first: Path, tmp_path: Path) -> 
     with pytest.raises(InitialCheckpointError, match=r"model\.mean=\[0\.5, 0\.5, 0\.5\].* has"):
         run(model=partial(small, mean=[0.1, 0.2, 0.3]), **how)
     assert not (tmp_path / "tuned.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"classes": ["bright", "dark"]}, r"2 classes bright, dark .* have 2: dark, bright"),
+        ({"classes": ["a", "b"]}, r"2 classes a, b .* have 2: dark, bright"),
+        ({"task": "segmentation"}, "for segmentation"),
+        ({"phantom": False}, "on real images"),
+    ],
+)
+def test_one_of_other_classes_or_another_task_is_refused(
+    meta: dict[str, Any], message: str, tmp_path: Path, data: Any, other_data: Any
+) -> None:
+    path, said = tmp_path / "first.ckpt", VictimMeta(
+        data="blobs", data_key="blobs_8px", data_digest=data.manifest.digest, phantom=True,
+        task="classification", classes=["dark", "bright"], seed=0, epochs=1, best_epoch=0,
+    )  # fmt: skip
+    save_victim(path, small(2), said)
+    assert load_initial(path, other_data).meta == said  # other images may be
+    save_victim(path, small(2), replace(said, **meta))
+    with pytest.raises(InitialCheckpointError, match=message):
+        load_initial(path, data)
 
 
 def test_what_is_no_victim_is_refused(run: Train, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_the_best_epoch_is_that_of_the_validation_attack(
 
     def build(classes: int) -> Victim:
         return Victim(Threshold(), mean=[0.0] * 3, std=[1.0] * 3, architecture={
-            "_target_": "medrobust.model.resnet.build"})  # fmt: skip
+            "builder": "resnet", "num_classes": 2, "name": "t", "network": "resnet18"})  # fmt: skip
 
     class Moving(Scripted):
         batches = 0

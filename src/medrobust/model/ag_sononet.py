@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.model.attention import GridAttention
+from medrobust.model.name import ModelName
 from medrobust.model.pretrained import normalisation
 from medrobust.model.victim import Victim
 from medrobust.number import fraction, whole
@@ -75,7 +76,7 @@ def block(channels: int, width: int, depth: int) -> nn.Sequential:
 def build(
     num_classes: int,
     *,
-    name: str,
+    name: ModelName,
     width: int = 16,
     in_channels: int = 3,
     drop_rate: float = 0.0,
@@ -105,7 +106,7 @@ def build(
         net,
         **scaling,
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "ag_sononet",
             "num_classes": num_classes,
             "name": name,
             "width": width,

@@ -1,27 +1,23 @@
 """Victims on disk: architecture, weights, and where they come from. Nothing in it is code."""
 
-import importlib
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medrobust.checkpoint import (
-    CheckpointError,
     MissingCheckpointError,
     TrainingMeta,
+    check_dtypes,
     read,
     save,
 )
+from medrobust.model.builder import check_architecture, rebuild
+from medrobust.model.error import VictimError
+from medrobust.model.expected import Expected
 from medrobust.model.victim import Victim
 from medrobust.settings import Code
-
-_BUILDER = re.compile(r"medrobust\.model\.[a-z0-9_]+\.build")
-
-
-class VictimError(CheckpointError):
-    """A victim's checkpoint is damaged, foreign, or not the one that was asked for."""
 
 
 class MissingVictimError(MissingCheckpointError):
@@ -66,13 +62,20 @@ def save_victim(path: str | Path, victim: Victim, meta: VictimMeta) -> None:
 
     Args:
         path: file to write.
-        victim: its architecture must name a `build` in `medrobust.model`.
+        victim: its architecture must name a builder in `medrobust.model`.
         meta: where it comes from.
 
     Raises:
-        VictimError: the architecture could not be built again.
+        VictimError: the victim could not be loaded again: its architecture cannot be built, or its
+            weights are not float32.
     """
-    _builder(victim.architecture, str(path))
+    check_architecture(victim.architecture, str(path))
+    for name, tensor in victim.state_dict().items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise VictimError(
+                f"{path}: {name} is in {tensor.dtype}, expected torch.float32; convert the victim "
+                f"with victim.float(), and measure its scores again"
+            )
     save(
         path,
         victim.state_dict(),
@@ -93,69 +96,54 @@ def read_meta(path: str | Path) -> VictimMeta:
 
 
 def load_victim(
-    path: str | Path,
-    *,
-    train_command: str,
-    num_classes: int | None = None,
-    data_digest: str | None = None,
+    path: str | Path, *, train_command: str, expected: Expected | None = None
 ) -> TrainedVictim:
-    """A frozen victim with its `meta`. No code in the file is run, whoever wrote it.
+    """Load a frozen victim with its `meta`.
+
+    Nothing in the file is run and no address in it is asked, whoever wrote it: its network is one
+    of this package's, and its weights are the file's own.
 
     Args:
         path: what `save_victim` wrote.
         train_command: command that trains it, for the error when it is not there.
-        num_classes: classes of the data at hand; None accepts any.
-        data_digest: manifest digest of the data at hand; None accepts any.
+        expected: what it must be; None accepts any victim.
 
     Raises:
         MissingVictimError: no such file.
-        VictimError: not a victim, damaged, or of other classes or data than expected.
+        VictimError: not a victim, damaged, or another one than expected.
     """
     path = Path(path)
     if not path.exists():
         raise MissingVictimError(path, train_command)
     content = _read(path)
-    meta = VictimMeta(**content["meta"])
-    mend = f"; train it again with\n  {train_command} overwrite=true"
-    if num_classes is not None and len(meta.classes) != num_classes:
+    meta, architecture = VictimMeta(**content["meta"]), content["architecture"]
+    if expected is not None:
+        expected.check(path, meta, architecture, train_command)
+    mend = f"train it again with\n  {train_command} overwrite=true"
+    check_architecture(architecture, str(path))
+    if architecture["num_classes"] != len(meta.classes):
         raise VictimError(
-            f"{path} knows {len(meta.classes)} classes ({meta.data_key}), "
-            f"the data at hand have {num_classes}{mend}"
+            f"{path} names {len(meta.classes)} classes for a network of "
+            f"{architecture['num_classes']}; {mend}"
         )
-    if data_digest is not None and meta.data_digest != data_digest:
-        raise VictimError(
-            f"{path} was trained on {meta.data_key} with manifest {meta.data_digest[:12]}, "
-            f"the data at hand have {data_digest[:12]}{mend}"
-        )
-    architecture = content["architecture"]
-    build = _builder(architecture, str(path))
     try:
-        built = build(**{key: value for key, value in architecture.items() if key != "_target_"})
-        built.load_state_dict(content["state_dict"])
-    except (TypeError, ValueError, RuntimeError) as error:
+        built = rebuild(architecture, str(path))
+        state = content["state_dict"]
+        check_dtypes(path, built.state_dict(), state, error=VictimError, mend=mend)
+        built.load_state_dict(state)
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        if isinstance(error, VictimError):
+            raise
         raise VictimError(
-            f"{path}: weights and architecture do not agree ({error}){mend}"
+            f"{path}: weights and architecture do not agree ({error}); {mend}"
         ) from None
     if built.fingerprint != content["fingerprint"]:
         raise VictimError(
             f"{path}: its weights give fingerprint {built.fingerprint[:12]}, "
-            f"the file says {content['fingerprint'][:12]}{mend}"
+            f"the file says {content['fingerprint'][:12]}; {mend}"
         )
     return TrainedVictim(built, meta)
 
 
 def _read(path: Path) -> dict[str, Any]:
     return read(path, what="victim", parts=("architecture",), meta=VictimMeta, error=VictimError)
-
-
-def _builder(architecture: Mapping[str, Any], source: str) -> Any:
-    # Only this package's builders: a file must not choose what else is called.
-    target = str(architecture.get("_target_"))
-    if not _BUILDER.fullmatch(target):
-        raise VictimError(
-            f"{source}: architecture is built by {target!r}, expected medrobust.model.<file>.build"
-        )
-    try:
-        return importlib.import_module(target.removesuffix(".build")).build
-    except (ImportError, AttributeError) as error:
-        raise VictimError(f"{source}: there is no {target} ({error})") from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from medrobust.model.name import ModelName, NetworkName
 from medrobust.model.pretrained import normalisation, timm_network
 from medrobust.model.victim import Victim
 
@@ -9,8 +10,8 @@ from medrobust.model.victim import Victim
 def build(
     num_classes: int,
     *,
-    name: str,
-    network: str,
+    name: ModelName,
+    network: NetworkName,
     in_channels: int = 3,
     small_stem: bool = False,
     drop_rate: float = 0.0,
@@ -49,7 +50,7 @@ def build(
         net,
         **scaling,
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "mobilenet",
             "num_classes": num_classes,
             "name": name,
             "network": network,

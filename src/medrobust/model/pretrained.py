@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+from medrobust.model.name import check_network_name
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -27,10 +29,12 @@ def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> Any:
         **arguments: `num_classes`, `in_chans`, `drop_rate`, … of `timm.create_model`.
 
     Raises:
+        ValueError: timm knows no such network.
         PretrainedError: the weights are neither in the local cache nor can be downloaded.
     """
     import timm
 
+    check_network_name(network)  # a hub or a folder would choose code and weights
     if not pretrained:
         return timm.create_model(network, pretrained=False, **arguments)
     try:

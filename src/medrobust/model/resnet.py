@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from medrobust.model.name import ModelName, NetworkName
 from medrobust.model.pretrained import normalisation, timm_network
 from medrobust.model.victim import Victim
 
@@ -11,8 +12,8 @@ from medrobust.model.victim import Victim
 def build(
     num_classes: int,
     *,
-    name: str,
-    network: str,
+    name: ModelName,
+    network: NetworkName,
     in_channels: int = 3,
     small_stem: bool = False,
     drop_rate: float = 0.0,
@@ -59,7 +60,7 @@ def build(
         net,
         **scaling,
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "resnet",
             "num_classes": num_classes,
             "name": name,
             "network": network,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medrobust.model.graph import GraphClassifier, chain
+from medrobust.model.name import ModelName, NetworkName
 from medrobust.model.resnet import build as resnet
 from medrobust.model.victim import Victim
 from medrobust.number import whole
@@ -12,8 +13,8 @@ from medrobust.number import whole
 def build(
     num_classes: int,
     *,
-    name: str,
-    network: str,
+    name: ModelName,
+    network: NetworkName,
     hidden: int = 1024,
     in_channels: int = 3,
     small_stem: bool = False,
@@ -60,5 +61,5 @@ def build(
     )
     net: Any = victim.network
     net.fc = GraphClassifier(net.fc.in_features, chain(num_classes), (hidden,))
-    victim.architecture |= {"_target_": f"{__name__}.build", "hidden": hidden}
+    victim.architecture |= {"builder": "resnet_gcn", "hidden": hidden}
     return victim

@@ -9,6 +9,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from medrobust.model.anchors import PER_CELL, Anchors
+from medrobust.model.name import ModelName, NetworkName
 from medrobust.model.pretrained import normalisation, timm_network
 from medrobust.model.victim import Victim
 
@@ -45,8 +46,8 @@ class RetinaNet(nn.Module):
 def build(
     num_classes: int,
     *,
-    name: str,
-    backbone: str = "resnet18",
+    name: ModelName,
+    backbone: NetworkName = "resnet18",
     channels: int = 256,
     anchor_px: float = 32.0,
     in_channels: int = 3,
@@ -91,7 +92,7 @@ def build(
         **scaling,
         anchors=Anchors([2 ** (FIRST + level) for level in range(LEVELS)], anchor_px),
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "retinanet",
             "num_classes": num_classes,
             "name": name,
             "backbone": backbone,

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from medrobust.model.name import EncoderName, ModelName, check_encoder_name
 from medrobust.model.pretrained import PretrainedError, normalisation
 from medrobust.model.victim import Victim
 
@@ -12,8 +13,8 @@ from medrobust.model.victim import Victim
 def build(
     num_classes: int,
     *,
-    name: str,
-    encoder: str = "resnet18",
+    name: ModelName,
+    encoder: EncoderName = "resnet18",
     encoder_weights: str | None = None,
     depth: int = 5,
     in_channels: int = 3,
@@ -34,7 +35,7 @@ def build(
 
     Raises:
         PretrainedError: the weights cannot be had.
-        ValueError: `depth` is out of range.
+        ValueError: `depth` is out of range, or the encoder unknown.
     """
     if not 3 <= depth <= 5:
         raise ValueError(f"model.depth={depth}, expected 3 to 5")
@@ -46,7 +47,7 @@ def build(
         net,
         **scaling,
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "unet",
             "num_classes": num_classes,
             "name": name,
             "encoder": encoder,
@@ -62,6 +63,7 @@ def _network(
 ) -> nn.Module:
     import segmentation_models_pytorch as smp
 
+    check_encoder_name(encoder)
     arguments: dict[str, Any] = {
         "encoder_depth": depth,
         "decoder_channels": (256, 128, 64, 32, 16)[-depth:],

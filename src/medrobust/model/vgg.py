@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from timm.layers import ClassifierHead
 from torch import nn
 
+from medrobust.model.name import ModelName, NetworkName
 from medrobust.model.pretrained import normalisation, timm_network
 from medrobust.model.victim import Victim
 
@@ -12,8 +13,8 @@ from medrobust.model.victim import Victim
 def build(
     num_classes: int,
     *,
-    name: str,
-    network: str,
+    name: ModelName,
+    network: NetworkName,
     in_channels: int = 3,
     small_stem: bool = False,
     drop_rate: float = 0.0,
@@ -62,7 +63,7 @@ def build(
         net,
         **scaling,
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "vgg",
             "num_classes": num_classes,
             "name": name,
             "network": network,

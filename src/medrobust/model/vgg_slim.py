@@ -7,6 +7,7 @@ from timm.layers import ClassifierHead
 from timm.models.vgg import VGG
 from torch import nn
 
+from medrobust.model.name import ModelName
 from medrobust.model.pretrained import normalisation
 from medrobust.model.victim import Victim
 
@@ -17,7 +18,7 @@ _LAYERS: list[Any] = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "
 def build(
     num_classes: int,
     *,
-    name: str,
+    name: ModelName,
     width: float = 0.25,
     in_channels: int = 3,
     drop_rate: float = 0.0,
@@ -52,7 +53,7 @@ def build(
         net,
         **scaling,
         architecture={
-            "_target_": f"{__name__}.build",
+            "builder": "vgg_slim",
             "num_classes": num_classes,
             "name": name,
             "width": width,

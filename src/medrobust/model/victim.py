@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medrobust.code.module import owner
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model.anchors import Anchors
-from medrobust.model.builder import builder
+from medrobust.model.builder import built_by, identity
 from medrobust.model.conv import SMALLEST_BATCH
 from medrobust.model.fast import Folded, accelerated
 from medrobust.prediction import Prediction
@@ -240,7 +240,7 @@ class Victim(nn.Module):
         Of a network that no builder of this package made, the classes of its layers that no
         library brought.
         """
-        made = builder(self.architecture)
+        made = built_by(self.architecture)
         if made is not None:
             return (type(self), made)
         kinds = dict.fromkeys(type(part) for part in self.network.modules())
@@ -257,7 +257,7 @@ class Victim(nn.Module):
         state = self.state_dict()
         version = tuple((t.data_ptr(), t._version) for t in state.values())
         if self._known is None or self._known[0] != version:
-            self._known = (version, digest([self.architecture, digest_tensors(state)]))
+            self._known = (version, digest([identity(self.architecture), digest_tensors(state)]))
         return self._known[1]
 
 

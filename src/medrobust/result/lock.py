@@ -101,7 +101,7 @@ def _take(handle: int, kind: int, path: Path) -> bool:
             raise OSError(
                 error.errno,
                 "the file system has no locks (NFS: lockd must run; Lustre: mount with -o flock); "
-                "set paths.rows and paths.cache to a folder on another one",
+                "set paths.rows, paths.cache and paths.checkpoints to a folder on another one",
                 str(path),
             ) from None
         raise

@@ -15,7 +15,8 @@ from medrobust.defense.base import Defense
 from medrobust.defense.checkpoint import DefenseMeta, read_meta, save_defense
 from medrobust.defense.learned import Learned, learners
 from medrobust.model.victim import Victim
-from medrobust.training.run import Run, reuse, run
+from medrobust.training.place import train_once
+from medrobust.training.run import Run, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
 
 _log = logging.getLogger(__name__)
@@ -166,31 +167,34 @@ def train_defense(
         "data_digest": data.manifest.digest,
         "victim": fingerprint,
     }
-    known = None if overwrite else reuse(checkpoint, recipe, read_meta)
-    if known is not None:
-        return known
-    pl.seed_everything(seed, workers=True, verbose=False)
-    if before is not None:
-        learned.meet(before, data)
-    learned.build(data.channels)
-    setup = TrainingSetup(data, optimizer, scheduler, seed, recipe, before)
-    module = learned.training_module(setup)
-    meta = run(
-        module,
-        title=learned.name,
-        data=data,
-        checkpoint=checkpoint,
-        recipe=recipe,
-        seed=seed,
-        make_meta=lambda **fields: DefenseMeta(
-            **fields, victim=fingerprint, queries=module.queries
-        ),
-        keep=lambda meta: save_defense(checkpoint, settings, learned.state_dict(), meta),
-        **how,
+
+    def make() -> DefenseMeta:
+        pl.seed_everything(seed, workers=True, verbose=False)
+        if before is not None:
+            learned.meet(before, data)
+        learned.build(data.channels)
+        setup = TrainingSetup(data, optimizer, scheduler, seed, recipe, before)
+        module = learned.training_module(setup)
+        meta = run(
+            module,
+            title=learned.name,
+            data=data,
+            checkpoint=checkpoint,
+            recipe=recipe,
+            seed=seed,
+            make_meta=lambda **fields: DefenseMeta(
+                **fields, victim=fingerprint, queries=module.queries
+            ),
+            keep=lambda meta: save_defense(checkpoint, settings, learned.state_dict(), meta),
+            **how,
+        )
+        for remark in learned.remarks(meta):
+            _log.warning("%s", remark)
+        return meta
+
+    return train_once(
+        make, checkpoint=checkpoint, recipe=recipe, read_meta=read_meta, overwrite=overwrite
     )
-    for remark in learned.remarks(meta):
-        _log.warning("%s", remark)
-    return meta
 
 
 def _learner(defense: Defense) -> Learned:

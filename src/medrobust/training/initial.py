@@ -1,10 +1,13 @@
 """Weights that a training starts from, of a victim that was trained before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from medrobust.data.base import MedicalDataModule
 from medrobust.model.checkpoint import TrainedVictim, VictimError, load_victim
+from medrobust.model.expected import Expected
 from medrobust.model.victim import Victim
 
 
@@ -12,22 +15,28 @@ class InitialCheckpointError(ValueError):
     """The victim to start from is missing, damaged, or another network."""
 
 
-def load_initial(path: str | Path) -> TrainedVictim:
-    """The victim to start from.
+def load_initial(path: str | Path, data: MedicalDataModule) -> TrainedVictim:
+    """Load the victim to start from.
+
+    Its classes must be those of the data at hand, in the same order, for the last layer is kept;
+    its images may be others.
 
     Args:
         path: what `train.py` wrote.
+        data: what the new victim is trained on.
 
     Raises:
-        InitialCheckpointError: no such file, or no victim's checkpoint.
+        InitialCheckpointError: no such file, no victim's checkpoint, or of another task, of other
+            classes, or of a phantom where the data at hand are real.
     """
     if not Path(path).exists():
         raise InitialCheckpointError(
             f"initial_checkpoint={path}: no such file; expected a victim's checkpoint as train.py "
             f"writes it, or null to start from random weights"
         )
+    expected = replace(Expected.on(data), data_digest=None)
     try:
-        return load_victim(path, train_command="python train.py")
+        return load_victim(path, train_command="python train.py", expected=expected)
     except VictimError as error:
         raise InitialCheckpointError(f"initial_checkpoint={path}: {error}") from error
 

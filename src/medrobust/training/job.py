@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from medrobust.data.base import MedicalDataModule
-from medrobust.evaluation.parts import train_command
+from medrobust.evaluation.parts import expected_victim, train_command
 from medrobust.model.checkpoint import TrainedVictim, load_victim
 from medrobust.training.defense import train_defense
 from medrobust.training.initial import InitialCheckpointError
@@ -66,6 +66,5 @@ def _victim(config: DictConfig, data: MedicalDataModule) -> TrainedVictim:
     return load_victim(
         config.victim_path,
         train_command=train_command(choices, overrides, config.victim_seed),
-        num_classes=data.num_classes,
-        data_digest=data.manifest.digest,
+        expected=expected_victim(config, data),
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from medrobust.settings import by_name
+from medrobust import target
 
 # Where data lie and how they are fetched; what they are is told by their manifest's digest.
 _DATA_PLACES = ("root", "manifests", "file", "md5", "download", "workers", "cache_bytes")
@@ -39,17 +39,6 @@ def _plain(node: DictConfig | None) -> Any:
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return `key: old -> new` for every key that two recipes differ in.
-
-    Classes and functions of this package are compared by name, wherever their files lie.
-    """
-    old, new = by_name(old), by_name(new)
-    found: list[str] = []
-    for key in sorted(set(old) | set(new)):
-        left, right = old.get(key), new.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differences(left, right, f"{prefix}{key}.")
-        elif left != right:
-            found.append(f"{prefix}{key}: {left} -> {right}")
-    return found
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return `key: old -> new` for every key in which two recipes differ."""
+    return [f"{key}: {left} -> {right}" for key, left, right in target.differences(old, new)]

@@ -1,32 +1,27 @@
 """One training, from its module to the checkpoint of its best epoch."""
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 
-from medrobust.checkpoint import TrainingMeta
 from medrobust.data.base import MedicalDataModule
 from medrobust.logger.base import CellLogger
-from medrobust.training.recipe import differences
+from medrobust.training.place import Meta, remove, report, unfinished
 from medrobust.training.seeded import SeededModule
+from medrobust.training.snapshot import SnapshotError, Snapshots, read_snapshot, resume_from
 
 _log = logging.getLogger(__name__)
 
 _VERSIONED = ("medrobust", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "timm")
-
-Meta = TypeVar("Meta", bound=TrainingMeta)
-
-
-class AlreadyTrainedError(FileExistsError):
-    """Something trained by another recipe is where the result should go."""
+_FLOAT32 = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 
 
 class EmptyTrainingError(ValueError):
@@ -52,28 +47,6 @@ class Run(TypedDict, total=False):
     resume: str | None
     deterministic: bool | Literal["warn"]
     progress_bar: bool
-
-
-def reuse(
-    checkpoint: Path, recipe: Mapping[str, Any], read_meta: Callable[[Path], Meta]
-) -> Meta | None:
-    """What was trained before at a path, None when nothing was.
-
-    Raises:
-        AlreadyTrainedError: it was trained by another recipe or on other data.
-    """
-    if not checkpoint.exists():
-        return None
-    meta = read_meta(checkpoint)
-    changed = differences(meta.recipe, recipe)
-    if changed:
-        raise AlreadyTrainedError(
-            f"{checkpoint} was trained with another recipe:\n  "
-            + "\n  ".join(changed)
-            + "\nreplace it with overwrite=true, or write elsewhere with checkpoint=PATH"
-        )
-    _report(checkpoint, meta, "already trained with this recipe on these data")
-    return meta
 
 
 def run(
@@ -117,14 +90,17 @@ def run(
     Raises:
         RecipeError: the checkpoint to resume from is of another recipe.
         FileNotFoundError: the checkpoint to resume from is not there.
+        SnapshotError: it, or the best epoch's, is damaged.
         EmptyTrainingError: no epoch, or no whole batch for each device.
+        ValueError: a precision whose weights are not float32.
     """
-    unfinished = checkpoint.with_suffix(".training")
-    last = _resume_from(resume, unfinished / "last.ckpt")
-    if last is None:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    _check_precision(trainer.get("precision", "32-true"))
+    folder = unfinished(checkpoint)
+    last = resume_from(resume, folder)
+    if last is None or folder.resolve() not in last.resolve().parents:
+        _start_over(folder)
     common: dict[str, Any] = {
-        "dirpath": unfinished,
+        "dirpath": folder,
         "save_on_train_epoch_end": True,
         "enable_version_counter": False,
     }
@@ -138,6 +114,7 @@ def run(
         **trainer,
         logger=logger,
         callbacks=callbacks,
+        plugins=[Snapshots()],
         deterministic=deterministic,
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
@@ -149,7 +126,7 @@ def run(
     _log.info("training %s on %s (%d images)", title, data.key, len(data.dataset("train")))
     runner.fit(module, ckpt_path=last, weights_only=True)
     if runner.interrupted:
-        raise KeyboardInterrupt(f"training stopped; the same command goes on from {unfinished}")
+        raise KeyboardInterrupt(f"training stopped; the same command goes on from {folder}")
 
     if not best.best_model_path:
         raise EmptyTrainingError(
@@ -159,12 +136,12 @@ def run(
         )
 
     seconds, epochs = seconds_before + module.seconds, runner.current_epoch
-    chosen = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    chosen = _best_epoch(Path(best.best_model_path), module)
     module.load_state_dict(chosen["state_dict"])
     scores: dict[str, float] = {}
     for measure in (runner.validate, runner.test):
         for found in measure(module, verbose=False):
-            scores |= {name: float(value) for name, value in found.items()}
+            scores |= {name: float(value) for name, value in found.items() if isfinite(value)}
     meta = make_meta(
         data=data.name,
         data_key=data.key,
@@ -183,27 +160,46 @@ def run(
     )
     if runner.is_global_zero:
         keep(meta)
-        shutil.rmtree(unfinished)
-        _report(checkpoint, meta, "trained")
+        remove(folder)
+        report(checkpoint, meta, "trained")
     runner.strategy.barrier("checkpoint saved")
     logger.finish()
     return meta
 
 
-def _resume_from(resume: str | None, last: Path) -> Path | None:
-    if resume is None:
-        return None
-    if resume == "auto":
-        return last if last.exists() else None
-    if not Path(resume).exists():
-        raise FileNotFoundError(f"resume={resume}: no such file; expected auto, null or a .ckpt")
-    return Path(resume)
+@rank_zero_only
+def _start_over(folder: Path) -> None:
+    """Drop what an earlier training left; done once, before the others of its processes start."""
+    remove(folder)
 
 
-def _report(checkpoint: Path, meta: TrainingMeta, how: str) -> None:
-    _log.info(
-        "%s (best epoch %d of %d, %.0f s)", how, meta.best_epoch + 1, meta.epochs, meta.seconds
-    )
-    for name, value in meta.scores.items():
-        _log.info("%-24s %.4f", name, value)
-    _log.info("weights: %s", checkpoint)
+def _best_epoch(path: Path, module: SeededModule) -> dict[str, Any]:
+    """The snapshot of the best epoch, which must be one of this very training.
+
+    Raises:
+        SnapshotError: it is missing, damaged, or of another training.
+    """
+    if not path.exists():
+        raise SnapshotError(
+            f"{path} is gone, the weights of the best epoch are lost; start over with resume=null"
+        )
+    found = read_snapshot(path)
+    if (found.get("recipe"), found.get("run")) != (module.recipe_digest, module.run_id):
+        raise SnapshotError(
+            f"{path} is the best epoch of another training, expected run {module.run_id}; start "
+            f"over with resume=null"
+        )
+    return found
+
+
+def _check_precision(precision: Any) -> None:
+    """Weights are kept in float32, in which a checkpoint holds them.
+
+    Raises:
+        ValueError: they would be in another type.
+    """
+    if str(precision) not in _FLOAT32:
+        raise ValueError(
+            f"trainer.precision={precision} keeps the weights in another type than float32, which "
+            f"checkpoints hold; set trainer.precision=32-true, 16-mixed or bf16-mixed"
+        )

@@ -1,5 +1,6 @@
 """What every training shares: batches by seed and epoch, a clock, and resuming."""
 
+import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -55,7 +56,8 @@ class SeededModule(pl.LightningModule):
         self._data = data
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._seed = seed
-        self._recipe = digest(dict(recipe))
+        self.recipe_digest = digest(dict(recipe))
+        self.run_id: str | None = secrets.token_hex(8)  # None: resumed from before runs had one
         self._seconds_before = 0.0
         self._first_epoch = 0
         self._began = time.perf_counter()
@@ -131,21 +133,24 @@ class SeededModule(pl.LightningModule):
         return self._seconds_before + time.perf_counter() - self._began
 
     def on_train_start(self) -> None:
-        """Start the clock."""
+        """Start the clock, and agree on the run among its processes."""
         self._began = time.perf_counter()
+        self.run_id = self.trainer.strategy.broadcast(self.run_id)  # of the first process
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the recipe and the time."""
-        checkpoint["recipe"] = self._recipe
+        """Note recipe, run and time."""
+        checkpoint["recipe"] = self.recipe_digest
+        checkpoint["run"] = self.run_id
         checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another recipe's checkpoint."""
-        if checkpoint.get("recipe") != self._recipe:
+        if checkpoint.get("recipe") != self.recipe_digest:
             raise RecipeError(
                 "the training checkpoint belongs to another recipe or data; resume with the config "
                 "that it was begun with, or start over with resume=null"
             )
+        self.run_id = checkpoint.get("run")
         self._seconds_before = checkpoint["seconds"]
         # Checkpoints are written at the end of an epoch, while `current_epoch` is still that one.
         self._first_epoch = checkpoint["epoch"] + 1

@@ -9,6 +9,7 @@ import torch
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.data.foreground import check_foreground
+from medrobust.model.builder import check_architecture
 from medrobust.model.checkpoint import VictimMeta, read_meta, save_victim
 from medrobust.model.victim import Victim
 from medrobust.objective.base import Objective
@@ -16,7 +17,8 @@ from medrobust.training.box_detector import BoxDetectorModule
 from medrobust.training.classifier import ClassifierModule
 from medrobust.training.initial import load_initial, start_from
 from medrobust.training.module import TrainingModule
-from medrobust.training.run import Run, reuse, run
+from medrobust.training.place import train_once
+from medrobust.training.run import Run, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler
 from medrobust.training.segmenter import SegmenterModule
 
@@ -65,6 +67,7 @@ def train(
 
     Raises:
         AlreadyTrainedError: a victim of another recipe or other data is there already.
+        VictimError: the model is no network of this package, so it could not be loaded again.
         RecipeError: the checkpoint to resume from is of another recipe.
         FileNotFoundError: the checkpoint to resume from is not there.
         EmptyTrainingError: no epoch, or no whole batch for each device.
@@ -74,40 +77,44 @@ def train(
     """
     checkpoint = Path(checkpoint)
     recipe = {**recipe, "data_digest": data.manifest.digest}
-    initial = None if initial_checkpoint is None else load_initial(initial_checkpoint)
+    initial = None if initial_checkpoint is None else load_initial(initial_checkpoint, data)
     if initial is not None:
         recipe["initial"] = initial.fingerprint
-    known = None if overwrite else reuse(checkpoint, recipe, read_meta)
-    if known is not None:
-        return known
-    pl.seed_everything(seed, workers=True, verbose=False)
-    victim = model(data.num_classes)
-    if initial is not None:
-        start_from(initial, victim)
-    _check_task(victim, objective, data)
-    _check_answers(victim, data)
-    check_foreground(data, "train")
-    objective.prepare(data)
-    module = _MODULES[data.task](
-        victim,
-        objective,
-        data,
-        optimizer=optimizer,
-        scheduler=scheduler,
-        seed=seed,
-        recipe=recipe,
-    )
-    return run(
-        module,
-        title=recipe_name(recipe),
-        data=data,
-        checkpoint=checkpoint,
-        recipe=recipe,
-        seed=seed,
-        make_meta=VictimMeta,
-        keep=lambda meta: save_victim(checkpoint, victim, meta),
-        seconds_before=0.0 if initial is None else initial.meta.seconds,
-        **how,
+
+    def make() -> VictimMeta:
+        pl.seed_everything(seed, workers=True, verbose=False)
+        victim = model(data.num_classes)
+        check_architecture(victim.architecture, "model")
+        if initial is not None:
+            start_from(initial, victim)
+        _check_task(victim, objective, data)
+        _check_answers(victim, data)
+        check_foreground(data, "train")
+        objective.prepare(data)
+        module = _MODULES[data.task](
+            victim,
+            objective,
+            data,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            seed=seed,
+            recipe=recipe,
+        )
+        return run(
+            module,
+            title=recipe_name(recipe),
+            data=data,
+            checkpoint=checkpoint,
+            recipe=recipe,
+            seed=seed,
+            make_meta=VictimMeta,
+            keep=lambda meta: save_victim(checkpoint, victim, meta),
+            seconds_before=0.0 if initial is None else initial.meta.seconds,
+            **how,
+        )
+
+    return train_once(
+        make, checkpoint=checkpoint, recipe=recipe, read_meta=read_meta, overwrite=overwrite
     )
 
 

@@ -1,0 +1,60 @@
+"""Configs and settings whose classes may have moved to another file."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PACKAGE = "medrobust."
+
+_PATHS = ("_target_", "class")
+"""Keys of configs and settings whose values may be dotted paths."""
+
+
+def own_name(target: str) -> str:
+    """Return the name of a class or function that does not depend on where this package keeps it.
+
+    A class of the package is named by itself, a function by its module and itself (`resnet.build`);
+    what other packages have keeps its full name.
+    """
+    if not target.startswith(PACKAGE):
+        return target
+    parts = target.split(".")
+    return parts[-1] if parts[-1][:1].isupper() else ".".join(parts[-2:])
+
+
+def by_name(value: Any) -> Any:
+    """Return plain data in which classes and functions of this package have their own names.
+
+    What was written before a file moved then equals what is written after it.
+    """
+    if isinstance(value, Mapping):
+        old = {"revision"} if "class" in value else ()  # code digests took its place
+        items = [(key, item) for key, item in value.items() if key not in old]
+        return {key: _named(item) if key in _PATHS else by_name(item) for key, item in items}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [by_name(item) for item in value]
+    return value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return (key, old value, new value) for every key in which two configs differ.
+
+    A class or function of this package is compared by its own name.
+    """
+    return _differences(by_name(old), by_name(new), "")
+
+
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str
+) -> list[tuple[str, Any, Any]]:
+    found: list[tuple[str, Any, Any]] = []
+    for key in sorted(set(old) | set(new)):
+        left, right = old.get(key), new.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += _differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append((f"{prefix}{key}", left, right))
+    return found
+
+
+def _named(path: Any) -> Any:
+    return own_name(path) if isinstance(path, str) else path
