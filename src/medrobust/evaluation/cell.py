@@ -23,6 +23,7 @@ from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.iterates import IteratesRequest
+from medrobust.evaluation.known import check_rerun, is_complete, known_row
 from medrobust.evaluation.maps import MapsRequest
 from medrobust.evaluation.provenance import changed, revision, versions
 from medrobust.evaluation.science import keys_of, science_of
@@ -32,7 +33,7 @@ from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.number import whole
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import CELL, Row
-from medrobust.result.stale import code_flags, stale, unsourced_flags
+from medrobust.result.stale import code_flags, unsourced_flags
 from medrobust.result.store import RowStore, write_atomically
 from medrobust.settings import all_code, digests, outside, unsourced
 from medrobust.target import by_name
@@ -121,7 +122,7 @@ def _row(
 ) -> tuple[Row, str]:
     start = time.perf_counter()
     whole(config.batch_size, "batch_size", low=1)  # no part of the row's id, so checked first
-    _check_rerun(config.rerun)
+    check_rerun(config.rerun)
     device, shards = parts.devices_of(config.trainer)
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
@@ -161,14 +162,14 @@ def _row(
         iterates.check(attack)
     code = all_code(victim, threat, surrogate, attack, defense)
     lost = unsourced(code)
-    known = None if lost else _known(store, row_id, config.rerun)
-    if known is not None and _complete(store, row_id, maps, iterates):
+    known = known_row(store, row_id, rerun=config.rerun, unsourced=lost)
+    if known is not None and is_complete(store, row_id, maps, iterates):
         return known, "skipped"
     cache = TensorCache(config.paths.cache, replay=config.rerun is not True)
     with cache.in_use(), store.lock(row_id):
         # another sweep did it meanwhile
-        known = None if lost else _known(store, row_id, config.rerun)
-        if known is not None and _complete(store, row_id, maps, iterates):
+        known = known_row(store, row_id, rerun=config.rerun, unsourced=lost)
+        if known is not None and is_complete(store, row_id, maps, iterates):
             return known, "skipped"
         result = evaluate(
             victim=victim,
@@ -254,28 +255,6 @@ def _asked(defense: Defense) -> dict[str, float]:
     """Queries of the training of a defense for which the victim was a black box."""
     queries = training_queries(defense)
     return {"training_queries": float(queries)} if queries else {}
-
-
-def _complete(
-    store: RowStore, row_id: str, maps: MapsRequest | None, iterates: IteratesRequest | None
-) -> bool:
-    """Whether a finished row has what is asked for beside it."""
-    return (maps is None or maps.met_by(store.maps(row_id))) and (
-        iterates is None or iterates.met_by(store.iterates(row_id))
-    )
-
-
-def _check_rerun(rerun: bool | str) -> None:
-    if not (isinstance(rerun, bool) or rerun == "stale"):
-        raise ValueError(f"rerun={rerun}, expected false, true or stale")
-
-
-def _known(store: RowStore, row_id: str, rerun: bool | str) -> Row | None:
-    """Return the cell's finished row, if it is there and wanted."""
-    row = None if rerun is True else store.get(row_id)
-    if row is None or row.status != "done" or (rerun == "stale" and stale(row, package_digest())):
-        return None
-    return row
 
 
 def _cell(config: DictConfig, choices: dict[str, str]) -> dict[str, str]:

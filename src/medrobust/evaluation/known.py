@@ -1,0 +1,49 @@
+"""Whether a cell's row is there already, and is wanted."""
+
+from collections.abc import Sequence
+
+from medrobust.code.package import package_digest
+from medrobust.evaluation.iterates import IteratesRequest
+from medrobust.evaluation.maps import MapsRequest
+from medrobust.result.row import Row
+from medrobust.result.stale import stale
+from medrobust.result.store import RowStore
+
+
+def check_rerun(rerun: bool | str) -> None:
+    """Check the config's word for which finished rows are computed again.
+
+    Raises:
+        ValueError: another word than false, true or stale.
+    """
+    if not (isinstance(rerun, bool) or rerun == "stale"):
+        raise ValueError(f"rerun={rerun}, expected false, true or stale")
+
+
+def known_row(
+    store: RowStore, row_id: str, *, rerun: bool | str, unsourced: Sequence[str]
+) -> Row | None:
+    """Return a cell's finished row, None when it is to be computed.
+
+    Args:
+        store: of rows.
+        row_id: of the cell.
+        rerun: see `check_rerun`.
+        unsourced: what of its code has no source, and so cannot be known to be the same.
+
+    Raises:
+        RowError: the row is damaged.
+    """
+    row = None if rerun is True or unsourced else store.get(row_id)
+    if row is None or row.status != "done" or (rerun == "stale" and stale(row, package_digest())):
+        return None
+    return row
+
+
+def is_complete(
+    store: RowStore, row_id: str, maps: MapsRequest | None, iterates: IteratesRequest | None
+) -> bool:
+    """Tell whether a finished row has what is asked for beside it."""
+    return (maps is None or maps.met_by(store.maps(row_id))) and (
+        iterates is None or iterates.met_by(store.iterates(row_id))
+    )
