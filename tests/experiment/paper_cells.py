@@ -15,6 +15,8 @@ from medrobust.result.row import CELL, Row
 
 CONF = Path(__file__).parents[2] / "conf"
 SHARED = ("copies", "estimator", "eps", "eot_samples")
+READ_BY = {"attack": ("eps",), "defense": ("copies", "estimator")}
+"""Which of these the configs of a group refer to; fewer make fewer compositions."""
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -56,11 +58,14 @@ def row(config: DictConfig, job: dict[str, str], metrics: dict[str, float]) -> R
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
     cell = {name: job.get(name, str(choices.get(name, ""))) for name in CELL}
+    surrogate = "model@threat.surrogate_model"
+    if cell["threat"] == "transfer":
+        cell["surrogate"] = job.get(surrogate, str(choices.get(surrogate, "")))
     variants = {}
     for group in ("attack", "defense"):
         keys = sorted(key for key in job if key.startswith(f"{group}."))
         words = [f"{group}={cell[group]}", *(f"{key}={job[key]}" for key in keys)]
-        words += [f"{key}={value}" for key, value in shared.items() if key != "eot_samples"]
+        words += [f"{key}={shared[key]}" for key in READ_BY[group] if key in shared]
         variants[group] = settings(group, tuple(words))
     return Row(
         id=repr(sorted(job.items())),
