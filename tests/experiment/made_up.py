@@ -2,15 +2,15 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
 
 from medrobust.report.case import TapFigure
+from medrobust.report.config import TableConfig
 from medrobust.report.figure.base import Figure
 from medrobust.report.figure.draw import parse
 from medrobust.report.figure.perturbations import Perturbations
@@ -20,7 +20,7 @@ from medrobust.report.sweep import Sweep, plain_figure
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
-from tests.experiment.paper_cells import composed, planned, row, table_config
+from tests.experiment.paper_cells import composed, planned, prepare, row, table_config
 
 CLASSES = ("first_class", "second & last")
 OF_ATTACKS = ("perturbation_", "attack_success_rate", "accuracy_decrease", "undetected", "auroc_d")
@@ -36,9 +36,12 @@ def rows(name: str) -> tuple[Row, ...]:
     some metrics have no interval.
     """
     config = composed(f"experiment={name}")
+    table, usual = table_config(config), dict(config.hydra.runtime.choices)
+    jobs = planned(config)
+    prepare(config, jobs)
     found: dict[str, Row] = {}
-    for number, job in enumerate(planned(config)):
-        made = row(config, job, _metrics(config, job, number))
+    for number, job in enumerate(jobs):
+        made = row(config, job, _metrics(table, usual | job, number))
         settings = (made.cell, made.attack_variant, made.defense_variant)
         others = {key: value for key, value in job.items() if key.split(".")[0] not in made.cell}
         shared = [key for key in others if key in ("eps", "copies", "estimator", "eot_samples")]
@@ -110,12 +113,10 @@ def sweep(name: str, found: Sequence[Row], folder: Path) -> Sweep:
     )
 
 
-def _metrics(config: DictConfig, job: dict[str, str], number: int) -> dict[str, float]:
-    table = table_config(config)
-    choices = config.hydra.runtime.choices
+def _metrics(table: TableConfig, choices: Mapping[str, str], number: int) -> dict[str, float]:
     lacking = (
-        (OF_ATTACKS if job.get("attack", choices.attack) == "none" else ())
-        + (OF_DEFENSES if job.get("defense", choices.defense) == "none" else ())
+        (OF_ATTACKS if choices["attack"] == "none" else ())
+        + (OF_DEFENSES if choices["defense"] == "none" else ())
         + ("seconds_per_image", "training_hours")  # no metrics: they come from the row's times
     )
     names = dict.fromkeys((table.metric, *table.metrics, *table.extra, "accuracy"))

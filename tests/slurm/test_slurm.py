@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip(
     "submitit", reason="submitit is not installed: pip install 'medrobust[launchers]'"
 )
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEP = [

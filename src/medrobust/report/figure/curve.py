@@ -192,7 +192,8 @@ class Curve(Figure):
         if self.percent:
             axes.set_ylim(0, 100)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if any(lines):
+            axes.legend(fontsize=8)
         heading(made, self.titled(apart), any(row.phantom for row in rows))
         said = f"{mean[:1].upper()}{mean[1:]} against {name}, over {', '.join(attacks)}."
         caption = said + " Bars: 95 % intervals (of a mean, the mean of its parts' ends)."
