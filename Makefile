@@ -8,7 +8,7 @@ CONSTRAINTS := constraints.txt
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types format clean
+.PHONY: help setup demo test test-slow test-all lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -31,8 +31,10 @@ demo: setup  ## train a small victim on generated lesions, attack it, print and 
 test: setup lint types  ## lint, types and the default tests
 	$(TESTS) -m 'not slow'
 
-test-all: setup lint types  ## the long tests too
-	$(TESTS)
+test-slow: setup  ## the long tests: every experiment to its page, kills, Slurm
+	$(TESTS) --dist loadgroup -m slow
+
+test-all: test test-slow  ## both
 
 lint: setup
 	$(BIN)/ruff check .

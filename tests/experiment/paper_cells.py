@@ -1,6 +1,7 @@
 """An experiment's sweep as rows that were never computed, to see what its table makes of them."""
 
-from functools import cache
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from medrobust.report.config import TableConfig
 from medrobust.result.row import CELL, Row
 
 CONF = Path(__file__).parents[2] / "conf"
-SHARED = ("copies", "estimator", "eps", "eot_samples")
+READ_BY = {"attack": ("eps",), "defense": ("copies", "estimator")}
+"""Keys outside of a group that its configs refer to; fewer make fewer compositions."""
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -41,27 +43,52 @@ def planned(config: DictConfig, *arguments: str) -> list[dict[str, str]]:
     return [dict(word.split("=", 1) for word in job) for job in made]
 
 
-@cache
-def settings(group: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """What a choice of a group is configured with, as a row keeps it."""
-    found = OmegaConf.to_container(composed(*overrides)[group], resolve=True)
-    return _classes(found)
+_SETTINGS: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
+def prepare(config: DictConfig, jobs: Sequence[dict[str, str]]) -> None:
+    """Compose the settings of all jobs, each attack with a defense: composing takes the time."""
+    found: dict[str, dict[tuple[str, ...], None]] = {group: {} for group in READ_BY}
+    for job in jobs:
+        for group, words in deciding(config, job).items():
+            if words not in _SETTINGS:
+                found[group][words] = None
+    for attack, defense in itertools.zip_longest(*found.values()):
+        _compose({"attack": attack, "defense": defense})
+
+
+def deciding(config: DictConfig, job: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """The overrides that decide the settings of a job's attack and defense."""
+    choices = config.hydra.runtime.choices
+    made = {}
+    for group, read in READ_BY.items():
+        keys = sorted(key for key in job if key.startswith(f"{group}."))
+        words = [f"{group}={job.get(group, choices[group])}", *(f"{k}={job[k]}" for k in keys)]
+        shared = {name: job.get(name, str(config[name])) for name in read if name in config}
+        made[group] = (*words, *(f"{name}={value}" for name, value in shared.items()))
+    return made
+
+
+def _compose(words: dict[str, tuple[str, ...] | None]) -> None:
+    config = composed(*(word for own in words.values() for word in own or ()))
+    for group, own in words.items():
+        if own is not None:
+            found = OmegaConf.to_container(config[group], resolve=True)
+            _SETTINGS[own] = _classes(found)
 
 
 def row(config: DictConfig, job: dict[str, str], metrics: dict[str, float]) -> Row:
     """The finished row of a job, with made-up metrics."""
-    shared = {name: str(config[name]) for name in SHARED if name in config} | {
-        name: choice for name, choice in job.items() if name in SHARED
-    }
-    choices = OmegaConf.to_container(config.hydra.runtime.choices)
-    assert isinstance(choices, dict)
+    choices = config.hydra.runtime.choices
     cell = {name: job.get(name, str(choices.get(name, ""))) for name in CELL}
-    variants = {}
-    for group in ("attack", "defense"):
-        keys = sorted(key for key in job if key.startswith(f"{group}."))
-        words = [f"{group}={cell[group]}", *(f"{key}={job[key]}" for key in keys)]
-        words += [f"{key}={value}" for key, value in shared.items() if key != "eot_samples"]
-        variants[group] = settings(group, tuple(words))
+    surrogate = "model@threat.surrogate_model"
+    if cell["threat"] == "transfer":
+        cell["surrogate"] = job.get(surrogate, str(choices.get(surrogate, "")))
+    words = deciding(config, job)
+    for group, own in words.items():
+        if own not in _SETTINGS:
+            _compose({group: own})
+    variants = {group: _SETTINGS[own] for group, own in words.items()}
     return Row(
         id=repr(sorted(job.items())),
         status="done",

@@ -93,34 +93,3 @@ def test_table_6(run: Run, tmp_path: Path) -> None:
     text = (sweep / "table.md").read_text()
     assert "PHANTOM" in text
     assert "SaltPepperNoise" in text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "model", "narrow"),
-    [
-        ("table1", "resnet50", ["attack=medrdf/pgd_100", "attack.steps=2"]),
-        ("table2", "resnet18", ["attack=none,medrdf/pgd_7,medrdf/pgd_100"]),
-        ("table3", "resnet18", ["attack=none,medrdf/pgd_7,medrdf/autoattack"]),
-        ("table4", "resnet50", ["attack=none,medrdf/ifgsm_2"]),
-        ("table5", "ag_sononet16", ["attack=none,medrdf/cw_linf"]),
-        ("table7", "resnet18", ["attack=medrdf/rays", "attack.queries=20"]),
-        ("table8", "ag_sononet16", ["attack=medrdf/rays", "attack.queries=20"]),
-        ("table9", "ag_sononet16", ["model=ag_sononet16"]),
-        ("table10", "resnet18", []),
-        ("table11", "resnet18", ["model=resnet18", "defense=random_resize_pad"]),
-        ("fig4", "resnet18", []),
-        ("fig5", "resnet50", ["attack.steps=2"]),
-    ],
-)
-def test_the_others(name: str, model: str, narrow: list[str], run: Run, tmp_path: Path) -> None:
-    untrained(tmp_path, f"model={model}")
-    sweep = run(name, *narrow)
-    rows = RowStore(tmp_path / "outputs/rows").rows()
-    assert {row.status for row in rows} == {"done"}
-    assert {row.cell["model"] for row in rows} == {model}
-    assert "PHANTOM" in (sweep / "table.md").read_text()
-    if name.startswith("fig"):
-        assert (sweep / f"figures/{name}.png").exists() or (
-            sweep / f"figures/{name}_0.png"
-        ).exists()

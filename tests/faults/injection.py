@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,16 @@ class Journal:
         path: the file.
         kill_at: number of the event at which the process is killed, None for never.
         share: of a file that is on the disk when it is killed while writing it.
+        gate: at this file's own event (`craft 2` for the second craft) this process waits until
+            the file is there; None for never.
     """
 
-    def __init__(self, path: Path, kill_at: int | None, share: float) -> None:
-        self.path, self.kill_at, self.share = path, kill_at, share
+    def __init__(
+        self, path: Path, kill_at: int | None, share: float, gate: Path | None = None
+    ) -> None:
+        self.path, self.kill_at, self.share, self.gate = path, kill_at, share, gate
         self.count = 0
+        self.seen: Counter[str] = Counter()
         self.writing = Path()
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -41,6 +48,10 @@ class Journal:
                 os.ftruncate(handle, int(self.share * os.fstat(handle).st_size))
             os.kill(os.getpid(), signal.SIGKILL)
         self.count += 1
+        self.seen[name] += 1
+        if self.gate is not None and self.gate.name == f"{name} {self.seen[name]}":
+            while not self.gate.exists():  # for ever: whoever started this process stops it
+                time.sleep(0.005)
 
 
 def watch(journal: Journal) -> None:
@@ -98,9 +109,7 @@ def fill_disk(what: str) -> None:
 
 
 def slow(seconds: float) -> None:
-    """Each step of an attack takes at least so long, so that something can happen meanwhile."""
-    import time
-
+    """Each step of an attack takes at least so long, so that two processes are likely to meet."""
     look: Callable[..., Any] = Surrogate.value_and_grad
 
     def craft(self: Surrogate, *args: Any, **kwargs: Any) -> Any:

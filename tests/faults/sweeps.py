@@ -40,6 +40,7 @@ class Zygote:
     def start(self, outputs: Path, *overrides: str, **faults: Any) -> int:
         """Start evaluate.py; its process id."""
         outputs.mkdir(parents=True, exist_ok=True)
+        faults = {key: str(v) if isinstance(v, Path) else v for key, v in faults.items()}
         request = {
             "overrides": [*overrides, *self.common, f"paths.outputs={outputs}"],
             "log": str(outputs / "log"),

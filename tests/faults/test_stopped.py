@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults.conftest import Whole
 from faults.sweeps import MATRIX, Zygote, left, until
 
-from medrobust.result.lock import locked_now
+from medrobust.evaluation.cache import TensorCache
+from medrobust.result.lock import locked, locked_now
 
 EVALUATE = Path(__file__).resolve().parents[2] / "evaluate.py"
 
@@ -28,7 +31,7 @@ EVALUATE = Path(__file__).resolve().parents[2] / "evaluate.py"
 def test_sigterm_stops_at_once_and_marks_nothing(
     event: str, count: int, zygote: Zygote, outputs: Path, whole: Whole
 ) -> None:
-    pid = zygote.start(outputs, *MATRIX, slow=0.5)
+    pid = zygote.start(outputs, *MATRIX, gate=outputs / f"{event} {count}")  # which nobody opens
     until(outputs, event, count)
     start = time.monotonic()
     os.kill(pid, signal.SIGTERM)
@@ -60,17 +63,22 @@ def test_a_worker_that_the_system_kills(zygote: Zygote, outputs: Path, whole: Wh
     words = [*zygote.common, *MATRIX[1:], *workers]
     command = [sys.executable, str(EVALUATE), "-m", *words]
     outputs.mkdir()
-    with (outputs / "log").open("w") as log:
-        sweep = subprocess.Popen(command, stdout=log, stderr=log)
-    end = time.monotonic() + 600
-    # A row's lock is taken when its cell begins; it is signed by the worker that holds it.
-    while not (found := list((outputs / "rows").glob(".locks/*.lock"))):
-        assert sweep.poll() is None, (outputs / "log").read_text()
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    victim = worker_of(found[0], end)
-    assert victim != sweep.pid
-    os.kill(victim, signal.SIGKILL)
+    cache = TensorCache(outputs / "cache")
+    with ExitStack() as gates:
+        # While we hold what a cell needs, no worker gets past its first cell.
+        for key in sorted({row["fingerprints"]["adversarial_set"] for row in rows_of(whole)}):
+            gates.enter_context(locked(cache.lock_path(key), key))
+        with (outputs / "log").open("w") as log:
+            sweep = subprocess.Popen(command, stdout=log, stderr=log)
+        end = time.monotonic() + 600
+        # A row's lock is taken when its cell begins; it is signed by the worker that holds it.
+        while not (found := list((outputs / "rows").glob(".locks/*.lock"))):
+            assert sweep.poll() is None, (outputs / "log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        victim = worker_of(found[0], end)
+        assert victim != sweep.pid
+        os.kill(victim, signal.SIGKILL)
     status = sweep.wait(timeout=600)
     assert "a worker was killed" in (outputs / "log").read_text()
     before = left(outputs)
@@ -82,6 +90,10 @@ def test_a_worker_that_the_system_kills(zygote: Zygote, outputs: Path, whole: Wh
     assert after.rows == whole.left.rows
     for row_id, written in before.written.items():
         assert after.written[row_id] == written
+
+
+def rows_of(whole: Whole) -> list[dict[str, Any]]:
+    return list(whole.left.rows.values())
 
 
 def worker_of(lock: Path, end: float) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -35,9 +36,16 @@ def test_they_share_the_work(zygote: Zygote, outputs: Path, whole: Whole) -> Non
 @pytest.mark.slow
 def test_the_second_says_whom_it_waits_for(zygote: Zygote, outputs: Path) -> None:
     cell = ["attack=pgd", "attack.steps=2", "batch_size=6"]
-    first = zygote.start(outputs, *cell, slow=2.0)
+    gate = outputs / "craft 1"
+    first = zygote.start(outputs, *cell, gate=gate)
     until(outputs, "craft")
     second = zygote.start(outputs, *cell)
+    said = f"waiting for process {first} on"
+    end = time.monotonic() + 60
+    while said not in (outputs / "log").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    gate.touch()
     assert (zygote.wait(first), zygote.wait(second)) == (0, 0)
     log = (outputs / "log").read_text()
     assert f"waiting for process {first} on {os.uname().nodename}, which holds it since" in log
@@ -46,10 +54,10 @@ def test_the_second_says_whom_it_waits_for(zygote: Zygote, outputs: Path) -> Non
 
 def test_a_dead_holder_holds_nothing(zygote: Zygote, outputs: Path, whole: Whole) -> None:
     """The first is killed in the middle of a cell; the second, which waits for it, does it."""
-    first = zygote.start(outputs, *MATRIX, slow=1.0)
+    first = zygote.start(outputs, *MATRIX, gate=outputs / "craft 1")  # which nobody opens
     until(outputs, "craft")
     second = zygote.start(outputs, *MATRIX)
-    until(outputs, "write table")  # the second's plan: it is on its way to the same cell
+    until(outputs, "write table", 2)  # the second's plan: it is on its way to the same cell
     os.kill(first, signal.SIGKILL)
     assert zygote.wait(first) == -signal.SIGKILL
     assert zygote.wait(second) == 0, (outputs / "log").read_text()

@@ -70,8 +70,12 @@ def inject(request: dict[str, Any]) -> None:
         injection.fill_disk(request["full"])
     if "slow" in request:
         injection.slow(request["slow"])
+    gate = request.get("gate")
     journal = injection.Journal(
-        Path(request["journal"]), request.get("kill_at"), request.get("share", 1.0)
+        Path(request["journal"]),
+        request.get("kill_at"),
+        request.get("share", 1.0),
+        None if gate is None else Path(gate),
     )
     injection.watch(journal)
 

@@ -27,6 +27,8 @@ def app(cfg):
     tries = folder / "tries"
     tries.write_text(str(int(tries.read_text()) + 1 if tries.exists() else 1))
     (folder / "pid").write_text(str(os.getpid()))
+    while len(list(folder.parent.glob("*/pid"))) < cfg.together:
+        time.sleep(0.01)
     time.sleep(cfg.seconds)
     if cfg.attack == cfg.die and tries.read_text() in cfg.on:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -52,6 +54,7 @@ CONFIG = """
 attack: pgd
 rows: rows
 seconds: 0
+together: 1
 die: null
 "on": "1234"
 throw: null

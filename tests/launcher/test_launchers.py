@@ -36,7 +36,7 @@ def where(app: Path) -> list[dict[str, Any]]:
 def test_jobs_run_elsewhere_and_the_table_is_printed(
     app: Path, launch: Launch, launcher: tuple[str, ...]
 ) -> None:
-    done = launch(*launcher, "attack=a,b,c", "seconds=0.5")
+    done = launch(*launcher, "attack=a,b,c", "together=2")
     assert done.returncode == 0, done.stderr
     assert "3 jobs: 3 rows done (0 were there before), 0 failed or missing" in done.stdout
     found = where(app)
@@ -92,7 +92,7 @@ def test_a_job_that_raises_is_missing_in_the_table(
 def test_each_worker_has_a_gpu_of_its_own(
     app: Path, launch: Launch, launcher: tuple[str, ...]
 ) -> None:
-    done = launch(*launcher, "attack=a,b,c,d", "seconds=1", CUDA_VISIBLE_DEVICES="3,5")
+    done = launch(*launcher, "attack=a,b,c,d", "together=2", CUDA_VISIBLE_DEVICES="3,5")
     assert done.returncode == 0, done.stderr
     found = where(app)
     assert {item["gpu"] for item in found} == {"3", "5"}
@@ -124,7 +124,8 @@ def test_a_stopped_sweep_leaves_no_process(app: Path, launcher: tuple[str, ...])
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         deadline = time.monotonic() + 60
-        while len(pids := [path.read_text() for path in app.glob("out/*/*/pid")]) < 2:
+        # A file that is there may not be written yet.
+        while len(pids := list(filter(None, map(Path.read_text, app.glob("out/*/*/pid"))))) < 2:
             assert sweep.poll() is None, (app / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)

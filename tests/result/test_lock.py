@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +27,14 @@ def child(work: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def held_by_another(path: Path, tmp_path: Path, seconds: float = 60.0) -> int:
-    """A process that holds the lock, from when this returns."""
+def held_by_another(path: Path, tmp_path: Path) -> int:
+    """A process that holds the lock, from when this returns until the file `release` is there."""
 
     def hold() -> None:
         with locked(path, "x"):
             (tmp_path / "held").touch()
-            time.sleep(seconds)
+            while not (tmp_path / "release").exists():
+                time.sleep(0.005)
 
     pid = child(hold)
     while not (tmp_path / "held").exists():
@@ -76,10 +78,21 @@ def test_a_wait_says_for_whom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(lock, "PATIENCE", 0.1)
-    pid = held_by_another(path, tmp_path, seconds=0.6)
+    pid = held_by_another(path, tmp_path)
+    said = f"row abc: waiting for process {pid} on"
+
+    def release() -> None:
+        end = time.monotonic() + 60
+        while said not in caplog.text and time.monotonic() < end:
+            time.sleep(0.005)
+        (tmp_path / "release").touch()
+
+    waiter = threading.Thread(target=release)
+    waiter.start()
     with caplog.at_level(logging.INFO), locked(path, "row abc"):
-        assert f"row abc: waiting for process {pid} on" in caplog.text
+        assert said in caplog.text
         assert "free again" in caplog.text
+    waiter.join()
     os.waitpid(pid, 0)
 
 

@@ -1,6 +1,7 @@
 """A sweep on a real Slurm cluster: cancelled, preempted, resumed."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip(
     "submitit", reason="submitit is not installed: pip install 'medrobust[launchers]'"
 )
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEP = [
@@ -28,26 +29,37 @@ SWEEP = [
     "data.phantom_n=140",
     "model=resnet18",
     "logger=none",
+    "attack=external",
+    "attack.call=gate.held",
+    "attack.eps=null",
+    "~attack.arguments",
 ]
 
 
 class Sweep:
-    """evaluate.py -m through Slurm, in a process of its own.
+    """evaluate.py -m through Slurm, in a process of its own; see `gate.py`.
 
     Args:
         environment: that finds the cluster.
         root: of data, victims and rows.
-        words: overrides.
+        gates: folder of the gates.
+        numbers: one job for each gate.
+        words: further overrides.
     """
 
-    def __init__(self, environment: dict[str, str], root: Path, *words: str) -> None:
-        self.environment, self.root = environment, root
+    def __init__(
+        self, environment: dict[str, str], root: Path, gates: Path, numbers: str, *words: str
+    ) -> None:
+        path = [str(Path(__file__).parent), *filter(None, [environment.get("PYTHONPATH")])]
+        self.environment = {**environment, "PYTHONPATH": os.pathsep.join(path)}
+        self.root, self.gates = root, gates
         self.log = root / f"{time.time_ns()}.log"
+        held = [f"+attack.arguments.gates={gates}", f"+attack.arguments.number={numbers}"]
         command = [sys.executable, str(REPOSITORY / "evaluate.py"), "-m"]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [*command, f"paths.root={root}", *SWEEP, *words],
-                env=environment,
+                [*command, f"paths.root={root}", *SWEEP, *held, *words],
+                env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -72,10 +84,14 @@ class Sweep:
         listed = self.ask("squeue", "--me", "--states=all", "--array", "-h", "--format=%i|%T")
         return dict(line.split("|") for line in listed.split())
 
-    def working(self, job: str, number: int) -> None:
-        """Wait until a Slurm job runs and the sweep's job of that number has begun in it."""
-        self.until(lambda: self.states()[job] == "RUNNING")
-        self.until((self.folder() / str(number) / ".hydra" / "overrides.yaml").exists)
+    def open(self, *numbers: int) -> None:
+        """Let cells through."""
+        for number in numbers:
+            (self.gates / f"open {number}").touch()
+
+    def held(self, number: int, times: int = 1) -> None:
+        """Wait until a cell stands at its gate, for the so-manieth time."""
+        self.until(lambda: len(list(self.gates.glob(f"arrived {number} *"))) >= times)
 
     def restarts(self, job: str) -> int:
         """How often Slurm queued a job again."""
@@ -109,12 +125,19 @@ def written(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (root / "outputs/rows").glob("[!.]*.json")}
 
 
+@pytest.fixture
+def gates(tmp_path: Path) -> Path:
+    """A folder for the gates at which cells wait, so that none ends before it is stopped."""
+    return tmp_path
+
+
 def test_a_cancelled_job_is_missing_and_the_same_command_does_it(
-    slurm: dict[str, str], root: Path
+    slurm: dict[str, str], root: Path, gates: Path
 ) -> None:
-    sweep = Sweep(slurm, root, "attack=pgd", "attack.steps=1,2,3")
+    sweep = Sweep(slurm, root, gates, "1,2,3")
+    sweep.open(1, 3)
     array = sweep.submitted()
-    sweep.working(f"{array}_1", 1)
+    sweep.held(2)
     print("scancel", f"{array}_1", sweep.states(), sweep.ask("scancel", f"{array}_1"))
     status, printed = sweep.end()
     print(printed, sweep.states())
@@ -122,12 +145,13 @@ def test_a_cancelled_job_is_missing_and_the_same_command_does_it(
     assert sweep.states()[f"{array}_1"] == "CANCELLED"
     assert "job 1 is lost" in printed
     assert "3 jobs: 2 rows done (0 were there before), 1 failed or missing" in printed
-    assert "✗ job 1 (attack.steps=2) was killed before its end" in printed
+    assert "✗ job 1 (+attack.arguments.number=2) was killed before its end" in printed
     assert sweep.statuses() == ["done", None, "done"]
     first = written(root)
     assert len(first) == 2
 
-    again = Sweep(slurm, root, "attack=pgd", "attack.steps=1,2,3")
+    again = Sweep(slurm, root, gates, "1,2,3")
+    again.open(2)
     status, printed = again.end()
     print(printed, again.states())
     assert status == 0
@@ -136,18 +160,21 @@ def test_a_cancelled_job_is_missing_and_the_same_command_does_it(
     assert first.items() <= written(root).items()
 
 
-def test_stopped_and_preempted_a_job_is_queued_again(slurm: dict[str, str], root: Path) -> None:
-    sweep = Sweep(slurm, root, "attack=bim", "attack.steps=3", "hydra.launcher.partition=main")
+def test_stopped_and_preempted_a_job_is_queued_again(
+    slurm: dict[str, str], root: Path, gates: Path
+) -> None:
+    sweep = Sweep(slurm, root, gates, "4", "hydra.launcher.partition=main")
     job = sweep.submitted()
-    sweep.working(job, 0)
+    sweep.held(4)
     sweep.ask("scancel", "--signal=USR2", job)  # as Slurm does before the time limit
     sweep.queued_again(job, 1)
     print("told to stop:", sweep.states())
-    sweep.until(lambda: sweep.states()[job] == "RUNNING")
+    sweep.held(4, times=2)
     everything = ["--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
     sweep.ask("sbatch", *everything)  # takes the node from it
     sweep.queued_again(job, 2)
     print("preempted:", sweep.states())
+    sweep.open(4)
     status, printed = sweep.end()
     print(printed, sweep.states())
     assert status == 0

@@ -32,8 +32,8 @@ class Recorded:
     def said(self) -> str:
         """What tells this cell from others, in words."""
         cell = self.row.cell
-        words = [cell["data"], cell["model"], cell["attack"], cell["defense"]]
-        return " · ".join([*words, *([] if cell["threat"] == "oblivious" else [cell["threat"]])])
+        words = [cell.get(axis, "") for axis in ("data", "model", "attack", "defense", "threat")]
+        return " · ".join(word for word in words if word not in ("", "oblivious"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def recorded(source: Source, taps: Sequence[str] = (), *, ndim: int = 1) -> list
             maps = Maps.read(source.beside(row, "maps.npz"))
         except ArraysError as error:
             raise FigureError(str(error)) from None
-        if maps is None or row.cell["attack"] == "none" or maps.labels.ndim != ndim:
+        if maps is None or row.cell.get("attack") == "none" or maps.labels.ndim != ndim:
             continue
         lacking = [tap for tap in taps if tap not in maps.taps]
         if lacking:

@@ -31,7 +31,7 @@ def crosschecks(rows: Iterable[Row]) -> Flags:
     Returns:
         Row id -> flags in plain words; rows without a flag are absent.
     """
-    attacked = [row for row in rows if row.status == "done" and row.cell["attack"] != "none"]
+    attacked = [row for row in rows if row.status == "done" and row.cell.get("attack") != "none"]
     flags: Flags = {}
     for check in (stronger_setting, black_box, adaptive):
         for row_id, texts in check(attacked).items():
@@ -49,7 +49,7 @@ def stronger_setting(rows: Sequence[Row]) -> Flags:
     def alike(row: Row) -> Hashable:
         settings = flatten(row.attack_variant)
         kept = {k: v for k, v in settings.items() if k not in (*EFFORT, *RETUNED)}
-        return (*_place(row), row.cell["threat"], row.cell.get("surrogate"), comparable(kept))
+        return (*_place(row), *_attacker(row), comparable(kept))
 
     for group in _groups(rows, alike):
         for strong in group:
@@ -61,8 +61,8 @@ def stronger_setting(rows: Sequence[Row]) -> Flags:
                     for key, value in _effort(weak).items()
                     if _effort(strong).get(key) != value
                 )
-                blind = strong.cell["threat"] in ("oblivious", "transfer")
-                unseen = blind and strong.cell["defense"] != "none"
+                blind = strong.cell.get("threat") in ("oblivious", "transfer")
+                unseen = blind and strong.cell.get("defense") != "none"
                 flags.setdefault(strong.id, []).append(
                     f"weaker than a lighter attack: {more} left more accuracy"
                     + (" (it does not see this defense)" if unseen else "")
@@ -93,8 +93,7 @@ def black_box(rows: Sequence[Row]) -> Flags:
         beaten = [row for row in group if _knows_less(row, best) and _higher(best, row)]
         for row in beaten:
             flags.setdefault(best.id, []).append(
-                f"weaker than {row.cell['threat']} {row.cell['attack']}, which knows less: "
-                "gradients may be masked"
+                f"weaker than {_name_of(row)}, which knows less: gradients may be masked"
             )
     return flags
 
@@ -112,10 +111,10 @@ def adaptive(rows: Sequence[Row]) -> Flags:
         return (*_place(row), comparable(settings.get("eps")), comparable(kept))
 
     for group in _groups(rows, alike):
-        for aware in (row for row in group if row.cell["threat"] == "adaptive"):
-            for blind in (row for row in group if row.cell["threat"] == "oblivious"):
+        for aware in (row for row in group if row.cell.get("threat") == "adaptive"):
+            for blind in (row for row in group if row.cell.get("threat") == "oblivious"):
                 if (
-                    aware.cell["defense"] != "none"
+                    aware.cell.get("defense") != "none"
                     and _no_less(aware, blind)
                     and _higher(aware, blind, _DETECTION)
                 ):
@@ -135,6 +134,10 @@ def _place(row: Row) -> tuple[Hashable, ...]:
     return (*names, comparable(flatten(row.defense_variant)), row.seed)
 
 
+def _attacker(row: Row) -> tuple[Hashable, ...]:
+    return tuple(row.cell.get(axis, "") for axis in ("threat", "surrogate"))
+
+
 def _groups(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
     groups: dict[Hashable, list[Row]] = {}
     for row in rows:
@@ -143,18 +146,22 @@ def _groups(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[list[Ro
 
 
 def _white(row: Row) -> bool:
-    return row.cell["threat"] == "adaptive" or (
-        row.cell["threat"] == "oblivious" and row.cell["defense"] == "none"
+    return row.cell.get("threat") == "adaptive" or (
+        row.cell.get("threat") == "oblivious" and row.cell.get("defense") == "none"
     )
 
 
 def _knows_less(row: Row, best: Row) -> bool:
-    if row.cell["threat"] == "oblivious":  # the same attack is held by `adaptive`
+    if row.cell.get("threat") == "oblivious":  # the same attack is held by `adaptive`
         other = flatten(row.attack_variant).get("class") != flatten(best.attack_variant).get(
             "class"
         )
-        return row.cell["defense"] != "none" and other
-    return row.cell["threat"] in ("blackbox", "transfer")
+        return row.cell.get("defense") != "none" and other
+    return row.cell.get("threat") in ("blackbox", "transfer")
+
+
+def _name_of(row: Row) -> str:
+    return " ".join(filter(None, (row.cell.get(axis) for axis in ("threat", "attack"))))
 
 
 def _effort(row: Row) -> dict[str, Any]:

@@ -89,9 +89,16 @@ def _mean(
 
 
 def _extra(cells: Sequence[Cell], name: str, reference: ReferenceConfig | None) -> Cell:
-    rows = [cell.row for cell in cells if cell.row and cell.row.cell["attack"] == "none"]
+    rows = [cell.row for cell in cells if cell.row and cell.row.cell.get("attack") == "none"]
     value = measure(rows[0], name) if rows else None
     paper = None
     if reference and value is not None:
         paper = paper_value(rows[0], reference, reference.metrics.get(name, name))
-    return Cell(value=value, paper=paper, metric=name, unit=unit_of(name), derived=True)
+    return Cell(
+        value=value,
+        paper=paper,
+        metric=name,
+        unit=unit_of(name),
+        derived=True,
+        unmeasured=value is None and bool(rows) and rows[0].status == "done",
+    )

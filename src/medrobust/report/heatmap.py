@@ -162,7 +162,7 @@ def _heat(table: Table, axes: "Axes") -> None:
 def _broken(label: str) -> str:
     """A label in lines that fit a column."""
     short = label.replace(" ", "\n")
-    return short.replace("/", "/\n", 1) if len(label.split()[0]) > 14 else short
+    return short.replace("/", "/\n", 1) if len(label.partition(" ")[0]) > 14 else short
 
 
 def _foot(table: Table, width: float) -> list[str]:

@@ -44,8 +44,8 @@ def paper_value(
     for axis in CELL:
         query |= reference.mappings.get(axis, {}).get(row.cell.get(axis, ""), {})
     tokens = query.get("attack_tokens", ())
-    query["attack_tokens"] = _filled(tokens, settings, row.cell["attack"])
-    query["tokens"] = _filled(query.get("tokens", ()), defense, row.cell["defense"])
+    query["attack_tokens"] = _filled(tokens, settings, row.cell.get("attack", ""))
+    query["tokens"] = _filled(query.get("tokens", ()), defense, row.cell.get("defense", ""))
     if attack is not None:  # of all attacks of this budget
         query |= {"attack": attack, "attack_tokens": (), "norm": None, "steps": None}
     return lookup(reference.paper, reference.table, metric or reference.metric, **query)

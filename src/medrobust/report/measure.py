@@ -66,8 +66,8 @@ def measure(row: Row, name: str) -> float | None:
     if name == "training_hours":
         return row.seconds["training"] / 3600 if "training" in row.seconds else None
     if name == "detector_overhead":
-        plain = row.seconds.get("victim_per_image")
-        return row.seconds["detector_per_image"] / plain if plain else None
+        plain, own = (row.seconds.get(f"{who}_per_image") for who in ("victim", "detector"))
+        return own / plain if own is not None and plain else None
     return row.metrics.get(name)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from medrobust.report.config import TableError
 from medrobust.report.label import Level, choice_levels, differing, flatten, setting
-from medrobust.report.setting import has_setting, setting_levels
+from medrobust.report.setting import ABSENT, has_setting, setting_levels
 from medrobust.result.row import Row
 
 Place = tuple[Level, ...]
@@ -53,7 +53,7 @@ def places(
     if keys:
         for place, config in zip(found, configs, strict=True):
             text = " ".join(setting(key, config[key]) for key in keys if key in config)
-            place.append(Level(OTHER, text, text))
+            place.append(Level(OTHER, text, text or ABSENT))
     return found
 
 

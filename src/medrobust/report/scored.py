@@ -26,9 +26,8 @@ class Scored:
     @property
     def attack(self) -> str:
         """The attack in words, and what the attacker knew, unless nothing."""
-        cell = self.row.cell
-        knew = "" if cell["threat"] == "oblivious" else f", {cell['threat']}"
-        return f"{cell['attack']}{knew}"
+        words = (self.row.cell.get(axis, "") for axis in ("attack", "threat"))
+        return ", ".join(word for word in words if word not in ("", "oblivious"))
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
     """
     found: dict[tuple[str, ...], dict[str, list[Scored]]] = {}
     for row in source.rows:
-        if (attack and row.cell["attack"] not in several("attack", attack)) or (
-            defense and row.cell["defense"] not in several("defense", defense)
+        if (attack and row.cell.get("attack") not in several("attack", attack)) or (
+            defense and row.cell.get("defense") not in several("defense", defense)
         ):
             continue
         try:
@@ -73,7 +72,9 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
         if scores is None or not scores.changed:
             continue
         key = (*(row.cell.get(axis, "") for axis in APART), str(row.seed))
-        found.setdefault(key, {}).setdefault(row.cell["defense"], []).append(Scored(row, scores))
+        found.setdefault(key, {}).setdefault(row.cell.get("defense", ""), []).append(
+            Scored(row, scores)
+        )
     if not found:
         raise FigureError(
             "no attacked cell has a detector's scores: take a detector as the defense, and run "

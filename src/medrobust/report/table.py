@@ -41,6 +41,7 @@ class Cell:
         metric: what it measures; empty = the table's metric.
         unit: how that is printed.
         derived: it is made of other cells, and no cell of the sweep by itself.
+        unmeasured: those are there, and have no such measure.
     """
 
     row: Row | None = None
@@ -51,12 +52,13 @@ class Cell:
     metric: str = ""
     unit: Unit = "table"
     derived: bool = False
+    unmeasured: bool = False
 
     @property
     def status(self) -> Status:
         """Whether it was computed."""
         if self.row is None:
-            return "missing" if self.value is None else "done"
+            return "done" if self.unmeasured or self.value is not None else "missing"
         return "done" if self.row.status == "done" else "failed"
 
     @property

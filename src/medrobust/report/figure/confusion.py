@@ -59,7 +59,7 @@ class Confusion(Figure):
 
     def _wanted(self, row: Row) -> bool:
         return all(
-            not chosen or row.cell[axis] in names(axis, chosen)
+            not chosen or row.cell.get(axis, "") in names(axis, chosen)
             for axis, chosen in (
                 ("attack", self.attack),
                 ("defense", self.defense),
@@ -70,7 +70,7 @@ class Confusion(Figure):
     def _one(self, rows: list[Row], said: str, several: bool) -> Drawing:
         if self.defense:
             order = names("defense", self.defense)
-            rows = sorted(rows, key=lambda row: order.index(row.cell["defense"]))
+            rows = sorted(rows, key=lambda row: order.index(row.cell.get("defense", "")))
         labels = choice_levels(rows, "defense", ())
         classes = rows[0].classes or [str(k) for k in range(len(rows[0].confusion or ()))]
         across = min(len(rows), _ACROSS)
@@ -129,7 +129,7 @@ def _group(row: Row) -> tuple[str, ...]:
     eps = flatten(row.attack_variant).get("eps")
     budget = "" if eps is None else f"eps {readable(eps)}"
     places = [row.cell.get(axis, "") for axis in CELL if axis not in ("attack", "defense")]
-    return (row.cell["attack"], budget, *places, f"seed {row.seed}")
+    return (row.cell.get("attack", ""), budget, *places, f"seed {row.seed}")
 
 
 def _told_apart(groups: list[tuple[str, ...]]) -> list[str]:

@@ -105,7 +105,7 @@ class Curve(Figure):
         Args:
             rows: of one data set, victim, threat and seed.
         """
-        over = names("over", self.over) or tuple(dict.fromkeys(row.cell["attack"] for row in rows))
+        over = names("over", self.over) or tuple(dict.fromkeys(map(_attack, rows)))
         keys = dict.fromkeys(key for row in rows if (key := self._line(row)) is not None)
         for key in keys or {"": None}:
             found: dict[float, dict[str, Row]] = {}
@@ -113,11 +113,11 @@ class Curve(Figure):
                 x = _number(row, self.x)
                 if x is None or self._line(row) not in (key, None):
                     continue
-                other = found.setdefault(x, {}).setdefault(row.cell["attack"], row)
+                other = found.setdefault(x, {}).setdefault(_attack(row), row)
                 if other is not row:
                     apart = ", ".join(differing([flatten(row.config), flatten(other.config)]))
                     raise FigureError(
-                        f"two rows of {row.cell['attack']} stand at {self.x}={readable(x)}: they "
+                        f"two rows of {_attack(row)} stand at {self.x}={readable(x)}: they "
                         f"differ in {apart}; choose one by `where`, or part them by `line`"
                     )
             if self.x.startswith("attack."):  # rows without it (clean images) stand nowhere
@@ -134,14 +134,14 @@ class Curve(Figure):
     def _line(self, row: Row) -> str | None:
         """Which line a row belongs to; None = all of them."""
         if not self.line:
-            return row.cell["defense"]
+            return row.cell.get("defense", "")
         value = _setting(row, self.line)
         return None if value is None else f"{self.line.rpartition('.')[2]} {readable(value)}"
 
     def _wanted(self, row: Row) -> bool:
         named = (("defense", self.defense), ("threat", self.threat), ("attack", self.over))
         return (
-            all(not chosen or row.cell[axis] in names(axis, chosen) for axis, chosen in named)
+            all(not chosen or row.cell.get(axis) in names(axis, chosen) for axis, chosen in named)
             and all(
                 _setting(row, key) is None or comparable(_setting(row, key)) == comparable(value)
                 for key, value in self.where.items()
@@ -185,18 +185,23 @@ class Curve(Figure):
         name = self.label or self.x.rpartition(".")[2].replace("_", " ")
         axes.set_xticks(ticks, [readable(tick) for tick in ticks], fontsize=8)
         axes.set_xlabel(name)
-        attacks = [*dict.fromkeys(row.cell["attack"] for row in rows)]
+        attacks = [*dict.fromkeys(map(_attack, rows))]
         metric = self.metric.replace("_", " ")
         mean = f"mean {metric}" if len(attacks) > 1 else metric
         axes.set_ylabel(mean + (", %" if self.percent else ""))
         if self.percent:
             axes.set_ylim(0, 100)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if any(lines):
+            axes.legend(fontsize=8)
         heading(made, self.titled(apart), any(row.phantom for row in rows))
         said = f"{mean[:1].upper()}{mean[1:]} against {name}, over {', '.join(attacks)}."
         caption = said + " Bars: 95 % intervals (of a mean, the mean of its parts' ends)."
         return Drawing("_".join(filter(None, (self.name, apart.replace(", ", "_")))), caption, made)
+
+
+def _attack(row: Row) -> str:
+    return row.cell.get("attack", "")
 
 
 def _setting(row: Row, key: str) -> object:

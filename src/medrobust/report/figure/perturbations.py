@@ -50,7 +50,7 @@ class Perturbations(Figure):
         for line, (row, found) in zip(grid, cells, strict=True):
             place = found.ids.index(name)
             _show(line[0], found.clean[place])
-            line[0].set_ylabel(row.cell["attack"], fontsize=8.5)
+            line[0].set_ylabel(row.cell.get("attack", ""), fontsize=8.5)
             last = None
             for axes in line[1:]:
                 bare(axes)

@@ -41,7 +41,7 @@ class CellView:
         side: label of its line, with that of its block.
         line: label of its line.
         top: label of its column.
-        place: label on each axis that the table prints.
+        place: label on each axis of the table, printed in its block or not.
         cell: the cell.
         text: what the text tables print.
         bold: it is the best of its column.
@@ -116,7 +116,6 @@ def views(
         line = []
         for across, (other, cell) in enumerate(zip(table.column_headings, cells, strict=True)):
             levels = (*heading, *other)
-            axes = (*side, *table.column_axes)
             row = cell.row
             colours = ("", "")
             if cell.value is not None and cell.unit == "table":
@@ -133,7 +132,7 @@ def views(
                     side=" · ".join(level.label for level in shown(heading, side)),
                     line=" · ".join(level.label for level in shown(heading, table.row_axes)),
                     top=" · ".join(level.label for level in shown(other, table.column_axes)),
-                    place={level.axis: level.label for level in levels if level.axis in axes},
+                    place={level.axis: level.label for level in levels},
                     cell=cell,
                     text=parts(table, cell),
                     bold=(down, across) in bold,

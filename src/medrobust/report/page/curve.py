@@ -101,7 +101,7 @@ def charts(views: Sequence[CellView], metric: str) -> list[Chart]:
     """
     groups: dict[Hashable, dict[Hashable, list[CellView]]] = {}
     for view in views:
-        if view.row is None or view.value is None or _eps(view.row) is None:
+        if view.row is None or metric not in view.row.metrics or _eps(view.row) is None:
             continue
         attack, defense = _keys(view.row)
         groups.setdefault(attack, {}).setdefault(defense, []).append(view)

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         parts.append((block, views(block, sweep.pictures, cells)))
         cells += [view for line in parts[-1][1] for view in line]
     curves = charts(cells, table.metric)
+    axes = _axes(cells, table)
     script = _asset("page.js")
     return environment.get_template("page.html").render(
         table=table,
@@ -62,7 +63,7 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         cells=cells,
         counts=Counter(view.cell.status for view in cells if not view.cell.derived),
         metrics=metrics(cells, table.metric),
-        axes=_axes(cells, table),
+        axes=axes,
         charts=curves,
         figures=[(one, base64.b64encode(one.png).decode()) for one in drawn],
         facts=card(sweep.rows),
@@ -76,7 +77,7 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         style=_asset("page.css"),
         script=script,
         policy=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        data=_json([_record(view) for view in cells]),
+        data=_json([_record(view, axes) for view in cells]),
     )
 
 
@@ -94,15 +95,15 @@ def _breakable(text: str) -> "Markup":
 def _axes(cells: list[CellView], table: Table) -> dict[str, list[str]]:
     """Axes that one can filter by, with the labels on each."""
     found = {
-        axis: list(dict.fromkeys(view.place[axis] for view in cells if axis in view.place))
+        axis: list(dict.fromkeys(view.place[axis] for view in cells))
         for axis in (*table.row_axes, *table.column_axes)
     }
     return {axis: labels for axis, labels in found.items() if len(labels) > 1}
 
 
-def _record(view: CellView) -> dict[str, Any]:
+def _record(view: CellView, axes: Mapping[str, list[str]]) -> dict[str, Any]:
     return {
-        "place": dict(view.place),
+        "place": {axis: view.place[axis] for axis in axes},
         "text": f"{view.side} {view.top} {view.cell.status}",
         "flagged": bool(view.cell.flags),
         "anchor": view.anchor,
