@@ -168,12 +168,12 @@ def test_names_outlive_a_move() -> None:
         "class": "medrobust.attack.pgd.PGD",
         "revision": 2,
         "net": {"_target_": "medrobust.model.resnet.build", "name": "medrobust.model.x"},
-        "own": [{"_target_": "mine.Darker"}],
+        "own": [{"_target_": "mine.Darker"}, {"class": "mine.Darker"}],
     }
     assert by_name(old) == {
         "class": "PGD",
         "net": {"_target_": "resnet.build", "name": "medrobust.model.x"},
-        "own": [{"_target_": "mine.Darker"}],
+        "own": [{"_target_": "mine.Darker"}, {"class": "Darker"}],
     }
     assert differences(old, by_name(old)) == []
 

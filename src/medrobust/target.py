@@ -5,9 +5,6 @@ from typing import Any
 
 PACKAGE = "medrobust."
 
-_PATHS = ("_target_", "class")
-"""Keys of configs and settings whose values may be dotted paths."""
-
 
 def own_name(target: str) -> str:
     """Return the name of a class or function that does not depend on where this package keeps it.
@@ -29,7 +26,7 @@ def by_name(value: Any) -> Any:
     if isinstance(value, Mapping):
         old = {"revision"} if "class" in value else ()  # code digests took its place
         items = [(key, item) for key, item in value.items() if key not in old]
-        return {key: _named(item) if key in _PATHS else by_name(item) for key, item in items}
+        return {key: _named(key, item) for key, item in items}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [by_name(item) for item in value]
     return value
@@ -56,5 +53,9 @@ def _differences(
     return found
 
 
-def _named(path: Any) -> Any:
-    return own_name(path) if isinstance(path, str) else path
+def _named(key: Any, value: Any) -> Any:
+    if isinstance(value, str) and key == "_target_":
+        return own_name(value)
+    if isinstance(value, str) and key == "class":  # older settings have the path of the class
+        return value.rpartition(".")[2]
+    return by_name(value)

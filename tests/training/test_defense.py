@@ -79,7 +79,7 @@ def test_a_trained_defense_is_loaded_by_fit(
     path = tmp_path / "mixer.ckpt"
     assert meta == read_meta(path)
     assert (meta.data_key, meta.phantom, meta.epochs, meta.victim) == ("blobs_8px", True, 12, "")
-    assert meta.recipe["defense"]["class"] == "learners.Mixer"
+    assert meta.recipe["defense"]["class"] == "Mixer"
     assert meta.recipe["data_digest"] == "0" * 64
     assert meta.seconds > 0
     assert [file.name for file in tmp_path.glob("[!.]*")] == ["mixer.ckpt"]  # nothing left over
