@@ -16,45 +16,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from margins.exempt import SEEDS
+from margins.settings import further, instruction_sets
 from margins.table import Margin, read, render
 
 ROOT = Path(__file__).parents[2]
-# ATen's, oneDNN's, MKL's and OpenBLAS's names of the same instruction set. MKL hears the second of
-# its two on Intel's processors alone.
-KEYS = (
-    "ATEN_CPU_CAPABILITY",
-    "ONEDNN_MAX_CPU_ISA",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_CBWR",
-    "OPENBLAS_CORETYPE",
-)
-SETS = {
-    "default": ("default", "SSE41", "SSE4_2", "COMPATIBLE", "Nehalem"),
-    "avx2": ("avx2", "AVX2", "AVX2", "AVX2", "Haswell"),
-    "avx512": ("avx512", "AVX512_CORE", "AVX512", "AVX512", "SkylakeX"),
-}
-SEED_SHIFTS = (1, 2)  # beside the tests' own seeds
-
-
-def instruction_sets() -> list[str]:
-    """Return the names in `SETS` that this processor has, the best last."""
-    has = torch.backends.cpu.get_cpu_capability().lower()
-    return list(SETS)[: list(SETS).index(has) + 1] if has in SETS else ["default"]
-
-
-def settings() -> dict[str, dict[str, str]]:
-    """Return the environment of every run by its name; the first ones are the whole suite's."""
-    sets = instruction_sets()
-    own = dict(zip(KEYS, SETS[sets[-1]], strict=True)) if len(sets) > 1 else {}
-    one = {"OMP_NUM_THREADS": "1"}
-    by_set = {
-        name: {**dict(zip(KEYS, SETS[name], strict=True)), **one} if len(sets) > 1 else one
-        for name in sets
-    }
-    seeds = {f"seed+{n}": {**own, **one, "MARGINS_SEED": str(n)} for n in SEED_SHIFTS}
-    return {**by_set, "2 threads": {**own, "OMP_NUM_THREADS": "2"}, **seeds}
 
 
 def run(environment: Mapping[str, str], measured: Path, options: Sequence[str]) -> int:
@@ -78,15 +44,16 @@ def main() -> int:
     status: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         only = Path(folder) / "only.txt"
-        for name, environment in settings().items():
+        whole = instruction_sets()
+        for name, environment in {**whole, **further()}.items():
             files[name] = Path(folder) / f"{name.replace(' ', '_')}.jsonl"
             files[name].touch()
-            if name not in SETS:
+            if name not in whole:
                 only.write_text("".join(f"{test}\n" for test in thresholds(files)))
                 environment = {**environment, "MARGINS_ONLY": str(only)}
             print(f"== {name}: {environment}", flush=True)
-            spread = [] if name == "2 threads" else ["--numprocesses", options.numprocesses]
-            status[name] = run(environment, files[name], [*spread, *options.paths])
+            workers = ["--numprocesses", options.numprocesses]
+            status[name] = run(environment, files[name], [*workers, *options.paths])
         found, failed = read(files)
     return tell(found, failed, status, options.table)
 

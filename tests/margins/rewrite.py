@@ -32,13 +32,13 @@ class Rewriter(ast.NodeTransformer):
         self.path = path
         self.sites: list[Site] = []
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """Rewrite the claims of one assertion."""
         node.test = self._claim(node.test)
         self.generic_visit(node)
         return node
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         """Shift a seed, or watch a comparison of arrays."""
         name = name_of(node.func)
         if name in CLOSE:
@@ -65,9 +65,9 @@ class Rewriter(ast.NodeTransformer):
         sides = [node.left, *node.comparators]
         text = ast.unparse(node)
         for part in [part for side in sides for part in ast.walk(side)]:
-            if isinstance(part, ast.Call) and name_of(part.func) == "mean" and not part.args:
-                if isinstance(part.func, ast.Attribute):
-                    part.func.value = self._reach("share_of", node, [part.func.value])
+            match part:
+                case ast.Call(func=ast.Attribute(attr="mean") as mean, args=[]):
+                    mean.value = self._reach("share_of", node, [mean.value])
         if all(type(op) in ORDER for op in node.ops):
             signs = tuple(ORDER[type(op)] for op in node.ops)
             fixed = tuple(constant(side) for side in sides)
@@ -101,6 +101,12 @@ class Rewriter(ast.NodeTransformer):
         return ast.fix_missing_locations(ast.copy_location(call, node))
 
 
+def _leads(statement: ast.stmt) -> bool:
+    """Return whether a statement must stay first: a docstring, or an import of the future."""
+    text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return text or (isinstance(statement, ast.ImportFrom) and statement.module == "__future__")
+
+
 def rewrite(tree: ast.Module, path: str) -> None:
     """Rewrite a module in place.
 
@@ -114,14 +120,10 @@ def rewrite(tree: ast.Module, path: str) -> None:
         "from margins import record as __margins__\n"
         f"__sites__ = __margins__.sites({[tuple(site) for site in rewriter.sites]!r})"
     ).body
-    place = 0
-    for place, statement in enumerate(tree.body):
-        text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
-        if not (text or future):
-            break
+    starts = (i for i, one in enumerate(tree.body) if not _leads(one))
+    place = next(starts, len(tree.body))
     for statement in prologue:
         for part in ast.walk(statement):
             if hasattr(part, "lineno"):
-                part.lineno = part.end_lineno = tree.body[place].lineno if tree.body else 1
+                part.lineno = part.end_lineno = 1
     tree.body[place:place] = prologue

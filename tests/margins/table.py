@@ -93,7 +93,7 @@ def read(files: Mapping[str, Path]) -> tuple[list[Margin], dict[str, list[str]]]
         failed[setting] = [line["test"] for line in lines if line.get("failed")]
         for line in lines:
             if "text" in line:
-                key = (line["test"], line["path"], line["line"], line["text"], line["sign"])
+                key = (line["test"], line["path"], line["line"], line["text"], line.get("link", 0))
                 old = claims[key].get(setting)
                 if old is None or line["margin"] < old["margin"]:
                     claims[key][setting] = line
@@ -102,8 +102,9 @@ def read(files: Mapping[str, Path]) -> tuple[list[Margin], dict[str, list[str]]]
 
 
 def _merge(key: tuple[Any, ...], by: dict[str, dict[str, Any]]) -> Margin:
-    test, path, line, text, sign = key
+    test, path, line, text, _ = key
     worst = min(by.values(), key=lambda one: float(one["margin"]))
+    sign = worst["sign"]
     fixed = worst.get("fixed", [False, True])
     place = f"{path}:{line}"
     unit, images = worst["unit"], 0
