@@ -8,7 +8,7 @@ CONSTRAINTS := constraints.txt
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types format clean
+.PHONY: help setup demo test test-all test-isa lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -33,6 +33,9 @@ test: setup lint types  ## lint, types and the default tests
 
 test-all: setup lint types  ## the long tests too
 	$(TESTS)
+
+test-isa: setup  ## the default tests under every instruction set, two threads, three seeds; lists margins
+	PYTHONPATH=src:tests $(BIN)/python -m margins --table outputs/margins.md
 
 lint: setup
 	$(BIN)/ruff check .

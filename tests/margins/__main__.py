@@ -73,6 +73,7 @@ def tell(
     bad = [one for one in found if one.nothing]
     names = list(status)
     if table is not None:
+        table.parent.mkdir(parents=True, exist_ok=True)
         table.write_text(render(found, names))
     else:
         print(render(found, names))
