@@ -52,9 +52,7 @@ ATTACKS: dict[str, Make] = {
     "dim": lambda eps, steps=5, **rest: DIM(wider(eps), steps=steps, diversity_prob=0.3, **rest),
     "tim": lambda eps, steps=5, **rest: TIM(eps, steps=steps, kernel_size=3, **rest),
     "vmi_fgsm": lambda eps, steps=5, **rest: VMIFGSM(eps, steps=steps, neighbours=3, **rest),
-    "sini_fgsm": lambda eps, steps=5, **rest: SINIFGSM(
-        wider(eps), steps=steps, copies=3, **rest
-    ),
+    "sini_fgsm": lambda eps, steps=5, **rest: SINIFGSM(wider(eps), steps=steps, copies=3, **rest),
     "smia": lambda eps, steps=5, **rest: SMIA(eps, steps=steps, **rest),
     "decayed_pgd": lambda eps, steps=5, **rest: DecayedPGD(
         eps, steps=steps, after=[max(1, 4 * steps // 5)], **rest

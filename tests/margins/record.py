@@ -124,16 +124,13 @@ def compare(site: Site, *values: Any) -> Any:
 
 def approx(site: Site, value: Any, expected: Any) -> bool:
     """Return `value == expected` for a `pytest.approx`, and keep the share of tolerance left."""
-    pairs = [(value, expected)]
-    if hasattr(expected, "_yield_comparisons") and not hasattr(expected, "tolerance"):
-        pairs = list(expected._yield_comparisons(value))
-    for got, one in pairs:
-        tolerance = getattr(one, "tolerance", None) or getattr(
-            getattr(expected, "_approx_scalar", lambda _: None)(one), "tolerance", None
-        )
-        wanted = getattr(one, "expected", one)
-        if tolerance and isinstance(wanted, int | float) and np.ndim(got) == 0:
-            _tolerate(site, float(got), float(wanted), abs(float(got) - float(wanted)) / tolerance)
+    many = hasattr(expected, "_yield_comparisons") and not hasattr(type(expected), "tolerance")
+    for got, one in list(expected._yield_comparisons(value)) if many else [(value, expected)]:
+        scalar = expected._approx_scalar(one) if many else one
+        real = isinstance(scalar.expected, int | float | np.floating) and np.ndim(got) == 0
+        if real and math.isfinite(scalar.expected) and scalar.tolerance:
+            wanted = float(scalar.expected)
+            _tolerate(site, float(got), wanted, abs(float(got) - wanted) / scalar.tolerance)
     return bool(value == expected)
 
 
