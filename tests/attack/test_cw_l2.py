@@ -201,7 +201,7 @@ def test_who_makes_no_progress_stops(
     torch.testing.assert_close(one, found[:1], rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("steps", "stages"), [(15, 3), (110, 1)])
+@pytest.mark.parametrize(("steps", "stages"), [(30, 3), (110, 1)])
 def test_alone_as_in_a_batch(steps: int, stages: int, row_surrogate: VictimSurrogate) -> None:
     attack = CWL2(steps=steps, binary_search_steps=stages, initial_const=0.1)
     assert same_alone_and_in_a_batch(attack, row_surrogate)

@@ -6,7 +6,10 @@ CLAIMS = {
     r"distance\(.*<= ": "a ball is kept by projection, in single IEEE operations",
     r"\.(amin|amax|min|max)\(\) [<>]= [01]$": "a range is kept by clamping",
 }
-SEEDS: dict[str, str] = {}
+SEEDS = {
+    "tests/attack/test_dag.py::test_equals_adv_lib_on_two_classes": "the weights are such that the "
+    "peer, which has no walls, finishes inside [0, 1]",
+}
 
 
 def excuse(text: str) -> str:
