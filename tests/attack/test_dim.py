@@ -126,7 +126,7 @@ def test_a_mask_moves_with_its_image(pixel_surrogate: VictimSurrogate) -> None:
 def test_every_step_draws_anew(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    x, y, seeds = images[:20], labels[:20], seeds[:20]
+    x, y, seeds = images[:80], labels[:80], seeds[:80]
     goal, ball = Goal(CrossEntropy(), Misclassified(), y), LinfBall(x, EPS)
     attack = DIM(EPS, steps=1, resize_rate=0.5, diversity_prob=1.0)
     first, again, second = (

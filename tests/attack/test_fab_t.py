@@ -37,9 +37,11 @@ def test_any_number_of_classes(classes: int) -> None:
     surrogate, x, y = toy(classes)
     found = FABT(steps=STEPS)(surrogate, x, y, seeds=torch.arange(COUNT))
     assert surrogate.backward == min(9, classes - 1) * STEPS * COUNT
-    assert (surrogate.victim(found).argmax(1) != y).all()
     every = FAB(steps=STEPS)(surrogate, x, y, seeds=torch.arange(COUNT))
-    ratio = distance(x, found, "linf") / distance(x, every, "linf")
+    fooled = surrogate.victim(found).argmax(1) != y
+    assert torch.equal(fooled, surrogate.victim(every).argmax(1) != y)
+    assert fooled.float().mean() > 0.8  # with two classes some are out of reach in [0, 1]
+    ratio = (distance(x, found, "linf") / distance(x, every, "linf"))[fooled]
     assert ratio.median() < 1.005
     if classes == 2:
         assert torch.equal(found, every)

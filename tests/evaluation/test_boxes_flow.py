@@ -42,7 +42,7 @@ def cell(folder, attack: Attack, defense: Defense, batch_size: int = 7, threat=N
     )
 
 
-@pytest.mark.parametrize("attack", [PGD(0.05, steps=3), SMIA(0.05, steps=3), DAG(0.1, steps=10)])
+@pytest.mark.parametrize("attack", [PGD(0.1, steps=5), SMIA(0.1, steps=5), DAG(0.1, steps=10)])
 def test_an_attack_costs_boxes(tmp_path, attack):
     clean = cell(tmp_path, NoAttack(), NoDefense())
     found = cell(tmp_path, attack, NoDefense())
@@ -71,8 +71,8 @@ def test_the_same_for_any_batch_and_replayed(tmp_path, defense):
 
 
 def test_an_adaptive_attack_goes_through_a_purifier(tmp_path):
-    found = cell(tmp_path, PGD(0.05, steps=3), Median(), threat=Adaptive(1))
-    blind = cell(tmp_path, PGD(0.05, steps=3), Median())
+    found = cell(tmp_path, PGD(0.1, steps=8), Median(), threat=Adaptive(1))
+    blind = cell(tmp_path, PGD(0.1, steps=8), Median())
     assert found.measured.values["recall"] <= blind.measured.values["recall"]
 
 

@@ -5,7 +5,7 @@ import ast
 from margins.record import Site
 
 ORDER = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
-SEEDED = {"manual_seed", "default_rng", "RandomState", "sample_seeds", "seed_everything"}
+SEEDED = {"manual_seed", "default_rng", "RandomState", "seed_everything"}
 CLOSE = {"assert_close", "assert_allclose", "allclose"}
 
 
