@@ -120,8 +120,8 @@ def _fooled(victim: Victim, test: ToyDataset) -> tuple[ToyDataset, Tensor, Tenso
 def check_gradient(detector: Detector) -> None:
     """The score's gradient is its slope along a random direction, in float64."""
     detector, victim = copy.deepcopy(detector).double(), copy.deepcopy(clinic().victim).double()
-    x = clinic().attacked[:6].double().requires_grad_()
-    seeds = torch.arange(6)
+    x = clinic().attacked[:24].double().requires_grad_()
+    seeds = torch.arange(24)
     (grad,) = torch.autograd.grad(detector.proxy(x, victim, seeds=seeds).score.sum(), x)
     assert (grad.flatten(1).norm(dim=1) > 1e-6).all()
     generator = torch.Generator().manual_seed(0)
@@ -131,7 +131,8 @@ def check_gradient(detector: Detector) -> None:
             detector.proxy(x + step * way, victim, seeds=seeds).score for step in (1e-7, -1e-7)
         )
     slope = (ahead - behind) / 2e-7
-    assert torch.isclose((grad * way).sum((1, 2, 3)), slope, rtol=1e-4, atol=1e-5).sum() >= 5
+    same = torch.isclose((grad * way).sum((1, 2, 3)), slope, rtol=1e-4, atol=1e-5)
+    assert same.float().mean() > 0.7  # a step may cross a kink
 
 
 def check_bits(detector: Detector) -> None:

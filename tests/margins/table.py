@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from margins.exempt import excuse
 from margins.record import share
 
-SAFE = 3  # a real number's margin is at least so many times the spread between processors
+AMPLE = 0.5  # of the threshold: so large a margin is safe however far processors are apart
 ONE = "NOTHING: one image flips it"
 
 
@@ -68,7 +68,7 @@ class Margin(NamedTuple):
             return "on its bound under every setting and seed"
         if self.images == 1:
             return "as an `all`: one value under every setting and seed" if self.still else ONE
-        close = self.worst <= SAFE * self.spread and not self.images
+        close = self.worst <= self.spread and self.relative < AMPLE and not self.images
         return f"NOTHING: processors are {self.spread:.2g} apart" if close else ""
 
     @property

@@ -104,7 +104,8 @@ def test_same_images_as_the_library_called_by_hand(
     assert all(torch.equal(state[key], value) for key, value in own.state_dict().items())
     by_hand = directly(name, copy.deepcopy(victim), x.clone(), y)
     torch.testing.assert_close(found, by_hand.detach(), atol=1e-6, rtol=0)
-    assert (victim(found).argmax(1) != y).float().mean() > 0.3
+    before, after = (victim(z).argmax(1) != y for z in (x, found))
+    assert after.float().mean() > before.float().mean() + 0.1
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
