@@ -14,8 +14,8 @@ SEEDS = {
     "class halfway to grey, which is so for these",
     "tests/attack/test_transfer_strength.py": "what a trick gains in transfer differs from one toy "
     "victim to the next; trained with these seeds they are a comparison that can tell",
-    "tests/defense/test_comdefend.py::test_knowing_the_defense_beats": "80 steps of training leave an "
-    "image in the purified one with these weights, with others a constant",
+    "tests/defense/test_comdefend.py::test_knowing_the_defense_beats": "a short training "
+    "leaves an image in the purified one with these weights, with others a constant",
     "tests/defense/test_metzen.py::test_measures_are_the_same": "the detector is trained for as "
     "few epochs as these images need",
 }
