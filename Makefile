@@ -8,7 +8,7 @@ CONSTRAINTS := constraints.txt
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all lint types format clean
+.PHONY: help setup demo test test-slow test-all test-isa lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -35,6 +35,9 @@ test-slow: setup  ## the long tests: every experiment to its page, kills, Slurm
 	$(TESTS) --dist loadgroup -m slow
 
 test-all: test test-slow  ## both
+
+test-isa: setup  ## the default tests under every instruction set, two threads, three seeds; lists margins
+	PYTHONPATH=src:tests $(BIN)/python -m margins --table outputs/margins.md
 
 lint: setup
 	$(BIN)/ruff check .

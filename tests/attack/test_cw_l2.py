@@ -196,12 +196,13 @@ def test_who_makes_no_progress_stops(
     handle.remove()
     assert sum(sizes) < 0.9 * full
     assert len(set(sizes)) > 2
-    assert median(x, found, "l2") == pytest.approx(median(x, all_steps, "l2"), rel=0.02)
+    near, nearest = (float(distance(x, one, "l2").mean()) for one in (found, all_steps))
+    assert near == pytest.approx(nearest, rel=0.02)
     one = early(surrogate, x[:1], y[:1], seeds=s[:1])
     torch.testing.assert_close(one, found[:1], rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("steps", "stages"), [(15, 3), (110, 1)])
+@pytest.mark.parametrize(("steps", "stages"), [(30, 3), (110, 1)])
 def test_alone_as_in_a_batch(steps: int, stages: int, row_surrogate: VictimSurrogate) -> None:
     attack = CWL2(steps=steps, binary_search_steps=stages, initial_const=0.1)
     assert same_alone_and_in_a_batch(attack, row_surrogate)

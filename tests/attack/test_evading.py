@@ -96,13 +96,14 @@ def test_the_same_bits_in_any_batch_and_order(
 @every
 def test_more_steps_and_restarts_are_not_weaker(kind: Callable[..., Evading], rows: Rows) -> None:
     surrogate, x, y, seeds = rows
-    count = [
-        int(won(surrogate, kind(EPS, **how)(surrogate, x, y, seeds=seeds), y, seeds).sum())
+    fooled = [
+        won(surrogate, kind(EPS, **how)(surrogate, x, y, seeds=seeds), y, seeds)
         for how in ({"steps": 1}, {"steps": 6}, {"steps": 30}, {"steps": 30, "restarts": 3})
     ]
-    assert count[0] <= count[1] + 1
-    assert count[1] <= count[2] + 1
-    assert count[2] <= count[3]
+    one, six, thirty, restarted = fooled
+    assert one.sum() <= six.sum() + 1
+    assert six.sum() <= thirty.sum() + 1
+    assert not (thirty & ~restarted).any()  # the first of the restarts is the one of old
 
 
 @every
@@ -290,11 +291,15 @@ def test_joint_beats_wb_and_wb_beats_an_oblivious_attack() -> None:
         assert detector(attacked, victim, seeds=seeds).abstain.float().mean() > 0.9  # type: ignore[union-attr]
     adaptive, bare, eps, steps = Adaptive()(victim, detector), VictimSurrogate(victim), 16 / 255, 25
 
+    scores = []
+
     def undetected(surrogate: Surrogate, attack: PGD) -> float:
         found = attack(surrogate, x, y, seeds=seeds)
         with torch.no_grad():
             seen: Prediction = detector(found, victim, seeds=seeds)
         assert seen.abstain is not None
+        assert seen.score is not None
+        scores.append(float(seen.score.mean()))
         return float(((seen.label != y) & ~seen.abstain).float().mean())
 
     oblivious = undetected(bare, PGD(eps, steps=steps))
@@ -303,7 +308,8 @@ def test_joint_beats_wb_and_wb_beats_an_oblivious_attack() -> None:
     rates = {name: undetected(adaptive, kind(eps, steps=steps)) for name, kind in KINDS.items()}
     assert rates["joint"] >= max(wb, wb_d) + 0.3  # the weight of WB is that of its score's units
     assert rates["joint"] >= max(rates.values()) - 0.02
-    assert wb > oblivious + 0.05
+    assert wb > oblivious
+    assert scores[1] < 0 < scores[0]  # the logit of an attack: surely one, surely none
 
 
 def test_oblivious_attacks_stop_early_when_they_fool_alone(rows: Rows) -> None:

@@ -194,8 +194,11 @@ def test_bfloat16_victims(toys: dict[str, Toys], victim: Victim) -> None:
         found = FAB(norm=norm, steps=40)(surrogate, x16, y, seeds=seeds)
         assert (surrogate.victim(found).argmax(1) != y).float().mean() > 0.98
         full = FAB(norm=norm, steps=40)(plain, x, y, seeds=seeds)
-        ratio = distance(x16, found, norm).median() / distance(x, full, norm).median()
-        assert ratio < {"linf": 1.2, "l2": 1.05}[norm]  # bfloat16 images lie 1/256 apart
+        near, exact = distance(x16, found, norm).median(), distance(x, full, norm).median()
+        if norm == "linf":
+            assert near < exact + 2 / 256  # both images lie on a grid of 1/256
+        else:
+            assert near < 1.05 * exact
 
 
 def test_channels_last_and_wide_images(wrap: Callable[..., VictimSurrogate]) -> None:

@@ -37,9 +37,11 @@ def test_any_number_of_classes(classes: int) -> None:
     surrogate, x, y = toy(classes)
     found = FABT(steps=STEPS)(surrogate, x, y, seeds=torch.arange(COUNT))
     assert surrogate.backward == min(9, classes - 1) * STEPS * COUNT
-    assert (surrogate.victim(found).argmax(1) != y).all()
     every = FAB(steps=STEPS)(surrogate, x, y, seeds=torch.arange(COUNT))
-    ratio = distance(x, found, "linf") / distance(x, every, "linf")
+    fooled = surrogate.victim(found).argmax(1) != y
+    assert torch.equal(fooled, surrogate.victim(every).argmax(1) != y)
+    assert fooled.float().mean() > 0.8  # with two classes some are out of reach in [0, 1]
+    ratio = (distance(x, found, "linf") / distance(x, every, "linf"))[fooled]
     assert ratio.median() < 1.005
     if classes == 2:
         assert torch.equal(found, every)
@@ -80,8 +82,10 @@ def test_robust_accuracy_as_the_authors(
     attack = FABT(eps, steps=STEPS, early_stop=True)
     ours = surrogate.victim(attack(surrogate, x, y, seeds=seeds[:100])).argmax(1) == y
     assert 0.2 < theirs.float().mean() < 0.8
-    assert ours.sum() <= theirs.sum()
-    assert ours.sum() >= theirs.sum() - 4  # those whose boundary lies within the halved last bit
+    # Where the two disagree, the boundary lies at eps: within the authors' halved last bit.
+    away = distance(x, FABT(steps=STEPS)(surrogate, x, y, seeds=seeds[:100]), "linf")
+    assert ((away - eps).abs()[ours != theirs] < 0.02 * eps).all()
+    assert (ours != theirs).float().mean() < 0.1
 
 
 def test_the_likeliest_wrong_classes_in_order() -> None:

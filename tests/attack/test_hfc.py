@@ -78,7 +78,7 @@ def test_the_constraint_does_not_hold_images_in_their_class(
     x, y, s = images[:60], labels[:60], seeds[:60]
     fooled = []
     for objective in (None, HFC(), HFC(weight=17)):
-        attack = kind("8/255", steps=20, target=NextClass(), objective=objective)
+        attack = kind("7/255", steps=20, target=NextClass(), objective=objective)
         if objective is not None:
             fitted(surrogate, attack, images, labels)
         with torch.no_grad():

@@ -63,11 +63,11 @@ NEAREST: dict[str, Make] = {
     "fab_t": lambda: FABT(EPS, steps=10),
 }
 QUERY: dict[str, Make] = {
-    "square": lambda: Square(EPS, queries=80),
-    "square_l2": lambda: Square(18 * EPS, norm="l2", queries=150),
-    "spsa": lambda: SPSA(EPS, steps=3, samples=16),
-    "nes": lambda: NES(EPS, steps=3, samples=16),
-    "rays": lambda: RayS(EPS, queries=300),
+    "square": lambda: Square(EPS, queries=160),
+    "square_l2": lambda: Square(18 * EPS, norm="l2", queries=300),
+    "spsa": lambda: SPSA(EPS, steps=12, samples=16),
+    "nes": lambda: NES(EPS, steps=8, samples=16),
+    "rays": lambda: RayS(2 * EPS, queries=300),
     "hopskipjump": lambda: HopSkipJump(36 * EPS, queries=400),
 }
 ALL = GRADIENT | NEAREST | QUERY

@@ -165,7 +165,7 @@ def test_knowing_the_defense_beats_passing_straight_through_it() -> None:
         module.loss(batch(x)).backward()
         optimizer.step()
     defense.eval().requires_grad_(False)
-    victim, attack = small_cnn(), PGD(16 / 255, steps=8)
+    victim, attack = small_cnn(), PGD(32 / 255, steps=16)
     with torch.no_grad():
         y = defense(x, victim, seeds=SEEDS).logits.argmax(1)
 

@@ -19,7 +19,7 @@ from medrobust.model.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 
 CONF = Path(__file__).parents[3] / "conf"
-EPS, STEP = 4 / 255, 1 / 255
+EPS, STEP = 6 / 255, 1 / 255
 LIBRARIES = ("torchattacks", "foolbox", "art", "adv_lib", "pyautoattack")
 
 
@@ -104,7 +104,8 @@ def test_same_images_as_the_library_called_by_hand(
     assert all(torch.equal(state[key], value) for key, value in own.state_dict().items())
     by_hand = directly(name, copy.deepcopy(victim), x.clone(), y)
     torch.testing.assert_close(found, by_hand.detach(), atol=1e-6, rtol=0)
-    assert (victim(found).argmax(1) != y).float().mean() > 0.3
+    before, after = (victim(z).argmax(1) != y for z in (x, found))
+    assert after.float().mean() > before.float().mean() + 0.1
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
@@ -168,7 +169,7 @@ def test_masks_reach_a_segmentation_attack(pixel_surrogate: VictimSurrogate) -> 
             "attack": "adv_lib.attacks.segmentation.dag",
             "γ": "20/255",
             "max_iter": 40,
-            "adv_threshold": 0.5,
+            "adv_threshold": 0.6,
         },
     )
     found = attack(pixel_surrogate, x, y, seeds=torch.arange(4))

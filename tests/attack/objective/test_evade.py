@@ -166,6 +166,5 @@ def test_reduced_precision_takes_both_gradients(victim, images, labels, seeds) -
     exact = surrogate.values_and_grads(images[:8], goals, seeds=seeds[:8])
     rough = ReducedPrecision(surrogate).values_and_grads(images[:8], goals, seeds=seeds[:8])
     for one, other in zip(exact, rough, strict=True):
-        torch.testing.assert_close(
-            one.grad, other.grad, atol=0.05 * float(one.grad.abs().max()), rtol=0.5
-        )
+        alike = torch.cosine_similarity(one.grad.flatten(1), other.grad.flatten(1))
+        assert (alike > 0.98).all()
