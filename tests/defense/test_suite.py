@@ -211,15 +211,15 @@ def test_the_same_bits_in_any_batch_and_order(name: str, victim: Victim) -> None
 @every
 def test_random_exactly_when_it_says_so(name: str, victim: Victim) -> None:
     x, seeds = draw(COUNT, 3, 16, 16)
-    defense = build(name)
+    defense, others = build(name), fold_in(seeds, 1)
     with torch.no_grad():
         first = defense.view(x, seeds=seeds)
-        others = [defense.view(x, seeds=fold_in(seeds, i)) for i in range(1, 4)]
+        drawn = [defense.view(x, seeds=fold_in(seeds, i)) for i in range(1, 4)]
         if defense.random:  # one draw may equal another, of few sizes
-            moved = [(first != again).flatten(1).any(1) for again in others]
+            moved = [(first != again).flatten(1).any(1) for again in drawn]
             assert torch.stack(moved).any(0).sum() > COUNT // 2
         else:
-            assert torch.equal(first, others[0])
+            assert torch.equal(first, drawn[0])
             assert same(*(defense(x, victim, seeds=s) for s in (seeds, others)))
 
 
