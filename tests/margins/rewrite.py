@@ -14,6 +14,12 @@ def name_of(node: ast.expr) -> str:
     return getattr(node, "attr", getattr(node, "id", ""))
 
 
+def _passed_on(node: ast.expr) -> bool:
+    """Tell whether a seed is one that the package has set, and so is shifted already or stays."""
+    calls = (part for part in ast.walk(node) if isinstance(part, ast.Call))
+    return isinstance(node, ast.Starred) or any(name_of(c.func) == "initial_seed" for c in calls)
+
+
 def constant(node: ast.expr) -> bool:
     """Return whether an expression holds literals and names in capitals only."""
     names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
@@ -43,7 +49,7 @@ class Rewriter(ast.NodeTransformer):
         name = name_of(node.func)
         if name in CLOSE:
             node.func = self._call("close", node, [node.func])
-        elif name in SEEDED and node.args and not isinstance(node.args[0], ast.Starred):
+        elif name in SEEDED and node.args and not _passed_on(node.args[0]):
             node.args[0] = self._reach("seed", node, [node.args[0]])
         self.generic_visit(node)
         return node

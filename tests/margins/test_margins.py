@@ -91,6 +91,10 @@ def test_seeds_shift(measure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(out[0], own)
     assert not torch.equal(out[1], own)
     assert torch.equal(out[1], out[2])
+    # What the package has seeded is passed on as it is.
+    torch.manual_seed(5)
+    (measure(source.replace("(5)", "(torch.initial_seed())") + "\nassert 0 < 1", out=out),)
+    assert torch.equal(out[3], own)
 
 
 @pytest.mark.parametrize(
