@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from medrobust.config import register
+from medrobust.model.checkpoint import load_victim, save_victim
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
@@ -196,7 +198,12 @@ def test_another_victim_is_another_row(
     first, second = rows(root)
     assert first.fingerprints["victim"] != second.fingerprints["victim"]
     folder = root / "checkpoints/dermamnist_28px_phantom/resnet18/standard"
-    shutil.copy(folder / "seed_1.ckpt", folder / "seed_0.ckpt")  # trained again, same path
+    shutil.copy(folder / "seed_1.ckpt", folder / "seed_0.ckpt")
+    assert run("-m", "attack=none", "victim_seed=0", "threat=blackbox") == 1
+    assert "with seed=1, expected seed=0; set victim_seed=1" in capfd.readouterr().out
+    victim = load_victim(folder / "seed_1.ckpt", train_command="")
+    again = replace(victim.meta, seed=0)  # as if it was trained again, at the same path
+    save_victim(folder / "seed_0.ckpt", victim, again)
     assert run("-m", "attack=none", "victim_seed=0", "threat=blackbox") == 0
     (note,) = notes(latest(root))
     assert note["status"] == "done"  # the old weights' row does not stand for the new ones
