@@ -236,7 +236,7 @@ def _row(
                 "changed": list(changed()),
             },
             created=_now(),
-            config=science,
+            config=science | {"victim": victim.meta.recipe},
             overrides=overrides,
         )
         pictures = strips(

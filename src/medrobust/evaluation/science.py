@@ -9,6 +9,7 @@ _KEYS: Final = ("seed", "victim_seed", "split", "quantize", "precision")
 _ELSEWHERE: Final = {
     *("root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"),
     "checkpoint",
+    *("pretrained", "encoder_weights"),  # of the training, which the victim's recipe tells
 }
 
 

@@ -56,7 +56,8 @@ class Row:
             of code that is not the package's, None where it has no source; `changed`, files of the
             package that differ from the revision. Empty for a failed row.
         created: ISO time, UTC.
-        config: the resolved scientific config.
+        config: the resolved scientific config; `victim`, the recipe of its training as its
+            checkpoint says it.
         overrides: the Hydra overrides that run this cell again.
         error: traceback of a failed cell.
         format: version of this record.
