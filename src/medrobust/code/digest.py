@@ -95,9 +95,19 @@ def reach_digest(code: Sequence[type | Callable[..., Any]], *modules: str) -> st
         code: classes and functions.
         modules: dotted paths of further modules to start from.
     """
-    names = dict.fromkeys((*(getattr(one, "__module__", None) or "" for one in code), *modules))
+    owners = (getattr(one, "__module__", None) or "" for one in code)
+    names = tuple(dict.fromkeys((*owners, *modules)))
+    known = _reaches.get(names)
+    if known is not None and all(find(source.name) is source for source in known[0]):
+        return known[1]
     sources = [source for name in names if owner(name) != "library" and (source := find(name))]
-    return linked_digest(_reached(sources, lambda name: owner(name) != "library"))
+    found = _reached(sources, lambda name: owner(name) != "library")
+    _reaches[names] = found, linked_digest(found)
+    return _reaches[names][1]
+
+
+_reaches: dict[tuple[str, ...], tuple[list[Source], str]] = {}
+"""What modules reach, as long as none of it is loaded again or written anew."""
 
 
 def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]:

@@ -70,8 +70,17 @@ def find(name: str) -> Source | None:
     spec = _spec(name)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
-    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-    return Source(name, package, _text(Path(spec.origin)))
+    path, stat = Path(spec.origin), Path(spec.origin).stat()
+    stamp = stat.st_mtime_ns, stat.st_size
+    known = _unloaded.get(path)
+    if known is None or known[0] != stamp:
+        package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+        known = _unloaded[path] = (stamp, Source(name, package, _text(path)))
+    return known[1]
+
+
+_unloaded: dict[Path, tuple[tuple[int, int], Source]] = {}
+"""Sources of modules that are not loaded, with what tells a file from a later one."""
 
 
 def owner(name: str) -> Owner:
