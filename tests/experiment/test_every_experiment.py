@@ -11,7 +11,7 @@ from medrobust.result.row import Row
 from tests.experiment.paper_cells import experiments
 from tests.experiment.smallest import run
 
-SMALL = ("data.phantom_n=80", "data.size=32", "copies=2")
+SMALL = ("data.phantom_n=100", "data.size=32", "copies=2")
 FEW = "none,medrdf/pgd_100,medrdf/cw_linf,medrdf/autoattack"
 WORDS = {
     "demo": ("data.phantom_n=140", "copies=2"),
