@@ -118,9 +118,9 @@ def run(
     for command in training:
         assert command[0] == "train.py"
         for single in singles(command[1:], narrowed):
-            if single not in trained:
+            if (*single, *data) not in trained:
                 status = run_here(monkeypatch, "train.py", *always, *single, *TRAIN, *data)
                 assert status == 0, single
-                trained.add(single)
+                trained.add((*single, *data))
     own = [w for w in evaluation[1:] if w != "-m" and w.partition("=")[0] not in LEFT_OUT]
     return run_here(monkeypatch, "evaluate.py", "-m", *always, *own, *EVALUATE, *words)

@@ -18,7 +18,7 @@ WORDS = {
     "medical_aegis/table3": (*SMALL, "data=chest_xray"),
     "medical_aegis/table4": (*SMALL, "data=chest_xray"),
     # Tables that differ in the network take one data set each, and the later ones fewer attacks.
-    "medrdf/table2": ("data.phantom_n=140", "copies=2,3", "data=dermamnist"),
+    "medrdf/table2": (*SMALL[:2], "copies=2,3", "data=dermamnist"),
     "medrdf/table3": (*SMALL, "data=dermamnist"),
     "medrdf/table4": (*SMALL, "data=covid_radiography", f"attack={FEW}"),
     "medrdf/table5": (*SMALL, "data=dermamnist", f"attack={FEW}"),
