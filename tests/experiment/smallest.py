@@ -62,6 +62,9 @@ def shrunk(config: DictConfig) -> DictConfig:
     """The composed config of a job, with less effort in its attack and defense."""
     swept = {word.partition("=")[0].lstrip("+") for word in HydraConfig.get().overrides.task}
     with open_dict(config):
+        for model in (config.get("model"), (config.get("threat") or {}).get("surrogate_model")):
+            if model is not None and model.get("network") == "vgg16":
+                model.small_stem = True  # its usual head has 120 million weights
         for group in ("attack", "defense"):
             if config.get(group) is not None:
                 _shrink(config[group], group, swept)
