@@ -64,8 +64,6 @@ def check(row: Row) -> None:
         assert ("certified_accuracy@0.25" in metrics) is ("accuracy" in metrics)
     if defense == "medrdf_seg":
         assert 0 <= metrics["abstention_rate"] <= 1
-    if defense == "shield" and row.cell["attack"] != "none":
-        assert 0 <= metrics["auroc_detection"] <= 1
 
 
 @pytest.mark.slow
