@@ -11,12 +11,14 @@ from medrobust.result.row import Row
 from tests.experiment.paper_cells import experiments
 from tests.experiment.smallest import run
 
-SMALL = ("data.phantom_n=80", "data.size=32", "copies=2")
+SMALL = ("data.phantom_n=100", "data.size=32", "copies=2")
 FEW = "none,medrdf/pgd_100,medrdf/cw_linf,medrdf/autoattack"
 WORDS = {
     "demo": ("data.phantom_n=140", "copies=2"),
+    "medical_aegis/table3": (*SMALL, "data=chest_xray"),
+    "medical_aegis/table4": (*SMALL, "data=chest_xray"),
     # Tables that differ in the network take one data set each, and the later ones fewer attacks.
-    "medrdf/table2": ("data.phantom_n=140", "copies=2,3", "data=dermamnist"),
+    "medrdf/table2": (*SMALL[:2], "copies=2,3", "data=dermamnist"),
     "medrdf/table3": (*SMALL, "data=dermamnist"),
     "medrdf/table4": (*SMALL, "data=covid_radiography", f"attack={FEW}"),
     "medrdf/table5": (*SMALL, "data=dermamnist", f"attack={FEW}"),
@@ -24,6 +26,10 @@ WORDS = {
     "medrdf/table7": (*SMALL, "data=dermamnist"),
     "medrdf/table8": (*SMALL, "data=covid_radiography", "attack=none,medrdf/rays"),
     "medrdf/table11": (*SMALL, "data=dermamnist", "model=resnet18"),
+    # A vote per pixel needs 21 copies to decide any of 32 x 32.
+    "segmentation/covid_ct": (*SMALL[:2], "copies=24"),
+    "segmentation/kvasir": (*SMALL[:2], "copies=24"),
+    "segmentation/rm_map": (*SMALL[:2], "copies=24"),
     "smia/fig2": (*SMALL, "iterates.at=[1,2]"),
 }
 """What makes an experiment small besides; those that are not named have `SMALL`."""
@@ -58,8 +64,6 @@ def check(row: Row) -> None:
         assert ("certified_accuracy@0.25" in metrics) is ("accuracy" in metrics)
     if defense == "medrdf_seg":
         assert 0 <= metrics["abstention_rate"] <= 1
-    if defense == "shield" and row.cell["attack"] != "none":
-        assert 0 <= metrics["auroc_detection"] <= 1
 
 
 @pytest.mark.slow
