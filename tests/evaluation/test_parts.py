@@ -1,4 +1,4 @@
-"""What a row claims of its victim and of its surrogate is what their checkpoints say."""
+"""A row claims of its victim and its surrogate what their checkpoints say."""
 
 import os
 import shutil

@@ -32,7 +32,7 @@ WORDS = {
     "segmentation/rm_map": (*SMALL[:2], "copies=24"),
     "smia/fig2": (*SMALL, "iterates.at=[1,2]"),
 }
-"""What makes an experiment small besides; those that are not named have `SMALL`."""
+"""Overrides that make an experiment small; those that are not named have `SMALL`."""
 
 
 EACH = [
@@ -57,7 +57,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory):
 
 
 def check(row: Row) -> None:
-    """What a row has by its defense."""
+    """Check the metrics that a row has by its defense."""
     defense, metrics = row.cell["defense"], row.metrics
     if defense.startswith("zo_"):
         assert metrics["training_queries"] > 0

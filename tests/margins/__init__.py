@@ -1,4 +1,4 @@
-"""How far the numeric claims of the tests are from failing, under every processor setting.
+"""Margins of the numeric claims of the tests, under every processor setting.
 
 `make test-isa` runs this package; `docs/determinism.md` says what it is for.
 """

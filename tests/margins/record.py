@@ -1,4 +1,4 @@
-"""What rewritten tests call: compares as Python does, and keeps the smallest margin."""
+"""Comparisons that rewritten tests call: as Python compares, keeping the smallest margin."""
 
 import json
 import math

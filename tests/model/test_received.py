@@ -21,7 +21,7 @@ META = VictimMeta(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """What was asked of the network, which there is none of."""
+    """Requests that were made of the network, of which there must be none."""
     seen: list[Any] = []
 
     def refuse(*address: Any, **_: Any) -> None:

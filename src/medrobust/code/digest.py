@@ -16,7 +16,7 @@ from medrobust.code.module import PACKAGE, Source, find, note, owner
 from medrobust.fingerprint import digest
 
 _MECHANISM = f"{PACKAGE}.settings"
-"""Where arguments are captured; a base class of everything, which computes nothing."""
+"""The module of the base class that captures arguments, which computes nothing."""
 
 
 def code_digest(thing: type | Callable[..., Any]) -> str | None:
@@ -107,7 +107,7 @@ def reach_digest(code: Sequence[type | Callable[..., Any]], *modules: str) -> st
 
 
 _reaches: dict[tuple[str, ...], tuple[list[Source], str]] = {}
-"""What modules reach, as long as none of it is loaded again or written anew."""
+"""Modules -> the sources that they reach, valid while none is loaded again or written anew."""
 
 
 def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]:

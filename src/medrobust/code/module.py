@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
 
 _noted: dict[str, tuple[object, Source | None]] = {}
-"""What a module runs, by name, with the module's spec: a reload makes a new one."""
+"""Module -> its spec, of which a reload makes a new one, and the source that it runs."""
 
 
 def note(name: str) -> Source | None:
@@ -80,7 +80,7 @@ def find(name: str) -> Source | None:
 
 
 _unloaded: dict[Path, tuple[tuple[int, int], Source]] = {}
-"""Sources of modules that are not loaded, with what tells a file from a later one."""
+"""File of a module that is not loaded -> its stamp and source."""
 
 
 def owner(name: str) -> Owner:
@@ -96,7 +96,7 @@ def owner(name: str) -> Owner:
 
 
 _owners: dict[str, Owner] = {}
-"""Whose code the modules are that were found."""
+"""Module that was found -> whose code it is."""
 
 
 def _owner(name: str) -> Owner:

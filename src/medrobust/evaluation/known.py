@@ -1,4 +1,4 @@
-"""Whether a cell's row is there already, and is wanted."""
+"""Finished rows: found, or computed again."""
 
 from collections.abc import Sequence
 

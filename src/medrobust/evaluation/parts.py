@@ -53,7 +53,7 @@ def victim_of(
 
 
 def expected_victim(config: DictConfig, data: MedicalDataModule) -> Expected:
-    """What a row, or a defense that is trained for it, claims of the victim of `victim_path`."""
+    """Return what a row, or a defense trained for it, claims of the victim of `victim_path`."""
     return Expected.on(
         data,
         seed=config.victim_seed,

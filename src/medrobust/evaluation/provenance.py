@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, revision and changes of the code that made it."""
+"""Provenance of a number: versions, revision and changes of the code that made it."""
 
 import platform
 import subprocess

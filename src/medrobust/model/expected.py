@@ -1,4 +1,4 @@
-"""What is claimed of a victim where it is used, compared with what its checkpoint says."""
+"""Compare what is claimed of a victim where it is used with what its checkpoint says."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from medrobust.target import differences
 
 @dataclass(frozen=True)
 class Expected:
-    """What a victim must be; None accepts anything.
+    """Requirements on a victim; None accepts anything.
 
     What a row would claim is compared with what the file says, wherever the file lies: one that a
     user names is refused just as one that was copied to the path of another victim.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from medrobust.result.row import Row
 
 OTHER_CODE = "made by other code"
-"""How the flag of a row begins that is not known to be what today's code computes."""
+"""Beginning of the flag of a row that other code computed."""
 
 
 def stale(row: Row, today: str) -> bool:

@@ -71,7 +71,7 @@ def train_once(
 def reuse(
     checkpoint: Path, recipe: Mapping[str, Any], read_meta: Callable[[Path], Meta]
 ) -> Meta | None:
-    """What was trained before at a path, None when nothing was.
+    """Return what was trained before at a path, None when nothing was.
 
     Raises:
         AlreadyTrainedError: it was trained by another recipe or on other data.

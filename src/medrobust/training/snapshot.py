@@ -25,7 +25,7 @@ class SnapshotError(RuntimeError):
 
 
 class Snapshots(TorchCheckpointIO):
-    """How Lightning writes and reads its checkpoints in a training.
+    """Checkpoint I/O of a training: Lightning writes and reads its checkpoints by this.
 
     Each is written whole or not at all, behind a SHA-256 of its bytes. The one before the last is
     kept, so that a training whose last snapshot is damaged goes on from the epoch before.
@@ -128,7 +128,7 @@ def resume_from(resume: str | None, folder: Path) -> Path | None:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a snapshot, None if it is whole or absent."""
+    """Return the damage of a snapshot, None if it is whole or absent."""
     if not path.exists():
         return None
     try:
