@@ -87,6 +87,16 @@ def test_unscientific_arguments_do_not_count() -> None:
     assert "chunk" not in Outer(0.1, chunk=1).settings
 
 
+class Named(Configured):
+    def __init__(self, args: int | None = 1, kwargs: int | None = None) -> None:
+        self.args = args
+
+
+def test_arguments_may_have_any_name() -> None:
+    assert Named(args=0).settings == {"class": "Named", "args": 0, "kwargs": None}
+    assert Named(args=None).fingerprint != Named(args=0).fingerprint
+
+
 def test_extra_keywords_count() -> None:
     assert Extra(1, a=2).settings["a"] == 2
     assert Extra(1, a=2).fingerprint != Extra(1).fingerprint

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, Self, runtime_checkable
 
-from medrobust.code.digest import code_digest, foreign
+from medrobust.code.digest import code_digest, foreign, module_digest
 from medrobust.code.module import note
 from medrobust.fingerprint import digest
 
@@ -44,12 +44,16 @@ class Configured:
         """Capture the arguments."""
         self = super().__new__(cls)
         # bind_partial: copy and pickle make the object without arguments, then restore its dict.
-        bound = inspect.signature(cls.__init__).bind_partial(self, *args, **kwargs)
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind_partial(self, *args, **kwargs)
         bound.apply_defaults()
-        captured = dict(list(bound.arguments.items())[1:])
-        captured |= captured.pop("kwargs", {})
-        if not captured.get("args", True):
-            del captured["args"]  # of object.__init__: the class takes none
+        captured: dict[str, Any] = {}
+        for name, value in list(bound.arguments.items())[1:]:
+            kind = signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                captured |= value
+            elif kind is not inspect.Parameter.VAR_POSITIONAL or value:  # object.__init__ has one
+                captured[name] = value
         object.__setattr__(self, "_captured", captured)
         return self
 
@@ -75,7 +79,17 @@ class Configured:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the settings and of the code."""
-        return digest([self.settings, digests(self.computed_by)])
+        return digest([self.settings, *self.code_digests()])
+
+    def code_digests(self) -> list[list[str | None]]:
+        """Return the digests of its code, and of the modules that a config named it by."""
+        return [digests(self.computed_by), [module_digest(name) for name in self.named_by]]
+
+    @property
+    def named_by(self) -> tuple[str, ...]:
+        """Modules outside the package by whose names a config chose it and its parts."""
+        named: tuple[str, ...] = getattr(self, "_named_by", ())
+        return named
 
     def _scientific(self) -> list[tuple[str, Any]]:
         captured: dict[str, Any] = self._captured  # type: ignore[attr-defined]

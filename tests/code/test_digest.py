@@ -30,7 +30,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         importlib.invalidate_caches()
-        made.add(name)
+        name = name.removesuffix(".__init__")
+        made.update((name, name.partition(".")[0]))
         # Not importlib.reload: the class of a new process, whose file was edited before.
         for loaded in made:
             sys.modules.pop(loaded, None)
@@ -173,3 +174,107 @@ def test_whose_code_it_is() -> None:
     assert modules.owner("torch.nn") == modules.owner("json") == modules.owner("sys") == "library"
     assert modules.owner(__name__) == "local"
     assert modules.owner("nothing.of.this.name") == "library"
+
+
+def call_of(write: Write, text: str, **others: str) -> str | None:
+    for name, other in others.items():
+        write(name, other)
+    return code_digest(write("mine", text).call)
+
+
+CALL = "\ndef call(model, x, y):\n    return x * K\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import one\nimport two\nK = one.K" + CALL,
+        "from one import K as A\nfrom two import K as B\nK = A" + CALL,
+        "from one import K\nfrom two import K" + CALL,
+        "from one import *\nfrom two import *" + CALL,
+    ],
+)
+def test_which_module_has_which_text_counts(write: Write, text: str) -> None:
+    first = call_of(write, text, one="K = 1.0\n", two="K = 0.0\n")
+    assert call_of(write, text, one="K = 0.0\n", two="K = 1.0\n") != first
+    assert call_of(write, text, one="K = 1.0\n", two="K = 0.0\n") == first
+
+
+@pytest.mark.parametrize("star", ["K", "*"])
+def test_the_order_of_imports_that_override_each_other_counts(write: Write, star: str) -> None:
+    lines = [f"from one import {star}", f"from two import {star}"]
+    texts = {"one": "K = 1.0\n", "two": "K = 0.0\n"}
+    first = call_of(write, "\n".join(lines) + CALL, **texts)
+    assert call_of(write, "\n".join(lines[::-1]) + CALL, **texts) != first
+
+
+def test_twins_are_told_apart_by_what_they_import(write: Write) -> None:
+    text = "from p.h import f as a\nfrom q.h import f as b\n\ndef call(m, x, y):\n    return a(x)\n"
+    for name, k in (("p", 1), ("q", 2)):
+        write(f"{name}.k", f"K = {k}\n")
+        write(f"{name}.h", "from .k import K\n\ndef f(x):\n    return K * x\n")
+    first = call_of(write, text)
+    for name, k in (("p", 2), ("q", 1)):
+        write(f"{name}.k", f"K = {k}\n")
+    assert call_of(write, text) != first
+
+
+@pytest.mark.parametrize(
+    "text", ["import pk.near\nK = pk.K" + CALL, "from pk.near import K" + CALL]
+)
+def test_packages_on_the_way_to_a_module_count(write: Write, text: str) -> None:
+    write("pk.__init__", "K = 1\n")
+    write("pk.near", "K = 3\n")
+    first = call_of(write, text)
+    write("pk.__init__", "from pk import near\nnear.K = 0\nK = 0\n")
+    assert call_of(write, text) != first
+
+
+def test_which_module_of_this_package_it_takes_counts(write: Write) -> None:
+    text = "from medrobust.model.resnet import build\n\ndef call(m, x, y):\n    return build\n"
+    assert call_of(write, text) != call_of(write, text.replace("resnet", "vgg"))
+
+
+def test_what_is_made_at_run_time_has_no_digest(write: Write) -> None:
+    made = write(
+        "factory",
+        "def make(k):\n    class F:\n        scale = k\n    return F\n"
+        "Light, Dark = make(1), make(0)\n"
+        "class P:\n    pass\n"
+        "Other = type('P', (P,), {'scale': 0})\n"
+        "def outer(k):\n    def call(x, k=k):\n        return k\n    return call\n"
+        "for k in (1, 2):\n    class L:\n        scale = k\n",
+    )
+    for one in (made.Light, made.Dark, made.Other, made.outer(1), made.L):
+        assert code_digest(one) is None
+    assert code_digest(made.P) is not None
+
+
+def test_a_method_that_another_module_put_there_counts(write: Write) -> None:
+    write("plain", "class D:\n    def f(self):\n        return 1\n")
+    patch = "from plain import D\n\ndef f(self):\n    return 2\n\nD.f = f\n"
+    first = code_digest(write("patched", patch).D)
+    kept = code_digest(write("patched", patch.replace("return 2", "return 3")).D)
+    assert None not in (first, kept)
+    assert first != kept
+
+
+def test_a_decorated_function_counts_with_what_decorates_it(write: Write) -> None:
+    deco = (
+        "import functools\n\ndef twice(f):\n    @functools.wraps(f)\n    def call(*a):\n"
+        "        return 2 * f(*a)\n    return call\n"
+    )
+    text = "from deco import twice\n\n@twice\ndef call(m, x, y):\n    return x\n"
+    first = call_of(write, text, deco=deco)
+    assert first is not None
+    assert call_of(write, text, deco=deco.replace("2 *", "3 *")) != first
+
+
+def test_an_import_without_source_leaves_no_digest(write: Write, tmp_path: Path) -> None:
+    import py_compile
+
+    (tmp_path / "blind.py").write_text("K = 1\n")
+    py_compile.compile(str(tmp_path / "blind.py"), cfile=str(tmp_path / "blind.pyc"))
+    (tmp_path / "blind.py").unlink()
+    assert call_of(write, "from blind import K" + CALL) is None
+    assert call_of(write, "K = 1" + CALL) is not None

@@ -177,10 +177,11 @@ def test_code_without_source_is_never_replayed(place: Place) -> None:
     assert any("code without source" in flag and "Darker" in flag for flag in first.flags)
     assert "answers" not in first.fingerprints
     assert "adversarial_set" in first.fingerprints  # it needs no defense
+    assert [row.id for row in place.run(*OWN_DEFENSE)] == [first.id]
+    assert place.said == ["done"]
     place.write("own_darker", dynamic.replace("0.9", "0.1"))
     (edited,) = place.run(*OWN_DEFENSE)
     assert place.said == ["done"]
-    assert edited.id == first.id
     assert edited.metrics == place.fresh(*OWN_DEFENSE).metrics != first.metrics
 
 
@@ -197,3 +198,48 @@ def test_one_set_and_one_answer_where_nothing_defends(place: Place) -> None:
 def test_other_words_for_rerun_are_refused(place: Place, word: str) -> None:
     (row,) = place.run("attack=fgsm", f"rerun={word}", status=1)
     assert "expected false, true or stale" in str(row.error)
+
+
+def test_two_things_without_source_have_rows_of_their_own(place: Place) -> None:
+    place.write("own_scaled", SCALED)
+    made = "\ndef make(k):\n    class Made(Real):\n        scale = k\n    return Made\n"
+    made += "Light, Dark = make(1.0), make(0.0)\n"
+    place.write("own_darker", DARKER.replace("class Darker", "class Real") + made)
+    light, dark = place.run("attack=fgsm", "defense._target_=own_darker.Light,own_darker.Dark")
+    assert light.id != dark.id
+    assert light.metrics != dark.metrics
+
+
+def test_code_that_builds_what_the_config_names_counts(place: Place) -> None:
+    place.write("own_scaled", SCALED)
+    place.write("own_darker", DARKER)
+    build = "from own_darker import Darker\n\ndef make():\n    made = Darker()\n"
+    build += "    made.scale = 1.0\n    return made\n"
+    place.write("own_build", build)
+    words = ["attack=fgsm", "defense._target_=own_build.make"]
+    (first,) = place.run(*words)
+    place.write("own_build", build.replace("1.0", "0.0"))
+    (edited,) = place.run(*words)
+    assert place.said == ["done"]
+    assert edited.metrics != first.metrics
+
+
+def test_code_that_is_edited_before_it_is_loaded_fails_the_cell(place: Place) -> None:
+    lazy = place.folder / "own_lazy.py"
+    place.write("own_lazy", "K = 0.03\n")
+    edit = f"    open({str(lazy)!r}, 'w').write('K = -0.03\\n')\n"
+    load = "    from own_lazy import K\n    return (x + K).clamp(0, 1)\n"
+    place.write("own_attack", f"def call(model, x, y):\n{edit}{load}")
+    own = ["attack=external", "attack.call=own_attack.call", "attack.arguments=null"]
+    (row,) = place.run(*own, status=1)
+    assert "code was edited before this cell loaded it" in str(row.error)
+
+
+@pytest.mark.parametrize("group", ["attack", "defense", "threat"])
+def test_what_is_no_attack_defense_or_threat_is_refused(place: Place, group: str) -> None:
+    place.write("own_thing", "class Thing:\n    pass\n")
+    words = [f"~{group}", f"+{group}={{_target_: own_thing.Thing}}"]
+    if group == "threat":
+        words = [f"{group}=oblivious", f"{group}._target_=own_thing.Thing"]
+    (row,) = place.run(*words, status=1)
+    assert f"{group}._target_=own_thing.Thing makes a Thing, expected a" in str(row.error)

@@ -67,7 +67,7 @@ def rows(name: str) -> tuple[Row, ...]:
 
 
 def gaps(found: Sequence[Row], seed: int = 0) -> list[Row]:
-    """Return what a sweep leaves that did not go well: a fifth of the rows failed, a fifth is missing."""
+    """Return the rows of a sweep that did not go well: a fifth failed, a fifth is missing."""
     draw = random.Random(seed)
     left = [one for one in found if draw.random() < 0.8] or [found[0]]
     bad = set(draw.sample(range(len(left)), max(1, len(left) // 4)))

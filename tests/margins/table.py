@@ -53,7 +53,7 @@ class Margin(NamedTuple):
 
     @property
     def spread(self) -> float:
-        """Return how far processors are apart: the largest less the smallest margin of the same seeds."""
+        """Return the largest less the smallest margin of the same seeds."""
         same = [value for name, value in self.margins.items() if not name.startswith("seed")]
         return max(same) - min(same) if same else 0.0
 

@@ -74,7 +74,8 @@ def references(
             named = {row.fingerprints[name] for name in KEYS if name in row.fingerprints}
             for key in named:
                 found[key].append(row)
-            silent += row.status == "done" and "answers" not in row.fingerprints
+            unsourced = None in row.code.get("outside", {}).values()
+            silent += row.status == "done" and "answers" not in row.fingerprints and not unsourced
     return References(found, silent)
 
 

@@ -6,6 +6,7 @@ rather than by `ast.dump`, whose output changes with the version of Python.
 
 import ast
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -16,13 +17,22 @@ class Import(NamedTuple):
 
     Attributes:
         module: absolute dotted path of the module; of `import a.b`, `a.b`.
-        name: what is taken from it; empty for `import a.b`.
-        bound: the name it gets; empty for `import a.b`, which binds `a`.
+        name: what is taken from it; empty for `import a.b as c`, a dot for `import a.b`.
+        bound: the name that it gets; of `import a.b`, `a`.
+        order: its place among the module's imports where that counts, else 0: names that are
+            bound twice, and all names of a module with `import *`.
     """
 
     module: str
     name: str
     bound: str
+    order: int = 0
+
+    def modules(self) -> list[str]:
+        """List the modules that it reads: packages on the way, the module, and a submodule."""
+        parts = self.module.split(".")
+        found = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        return [*found, f"{self.module}.{self.name}"] if self.name not in ("", ".") else found
 
 
 class Form(NamedTuple):
@@ -53,16 +63,30 @@ def canonical(text: str, package: str, shown: Callable[[str], str]) -> Form:
     Raises:
         SyntaxError: `text` is not Python.
     """
-    writer = _Writer(package, shown)
-    writer.block(ast.parse(text).body)
+    tree = ast.parse(text)
+    writer = _Writer(package, shown, _overriding(tree, package))
+    writer.block(tree.body)
     form = "\0".join(writer.tokens)
     digest = hashlib.sha256(form.encode("utf-8", "surrogatepass")).hexdigest()
     return Form(digest, frozenset(writer.imports))
 
 
+def _overriding(tree: ast.Module, package: str) -> Callable[[str], bool]:
+    """Return whether the order of the imports of a name counts."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    bound = Counter(entry.bound for node in nodes for entry in _entries(node, package))
+    every = "*" in bound
+    return lambda name: every or bound[name] > 1
+
+
 def _entries(node: ast.Import | ast.ImportFrom, package: str) -> list[Import]:
     if isinstance(node, ast.Import):
-        return [Import(alias.name, "", alias.asname or "") for alias in node.names]
+        return [
+            Import(alias.name, "", alias.asname)
+            if alias.asname
+            else Import(alias.name, ".", alias.name.partition(".")[0])
+            for alias in node.names
+        ]
     module = node.module or ""
     if node.level:
         parts = package.split(".")
@@ -77,10 +101,14 @@ class _Writer:
     Args:
         package: dotted path of the package that relative imports start from.
         shown: what stands for an imported module.
+        overriding: whether the order of the imports of a name counts.
     """
 
-    def __init__(self, package: str, shown: Callable[[str], str]) -> None:
-        self.package, self.shown = package, shown
+    def __init__(
+        self, package: str, shown: Callable[[str], str], overriding: Callable[[str], bool]
+    ) -> None:
+        self.package, self.shown, self.overriding = package, shown, overriding
+        self.order = 0
         self.tokens: list[str] = []
         self.imports: set[Import] = set()
 
@@ -99,14 +127,18 @@ class _Writer:
         self.tokens.append("end")
 
     def _imports(self, entries: list[Import]) -> None:
-        self.imports.update(entries)
-        lines = {(self.shown(entry.module), entry.name, entry.bound) for entry in entries}
+        lines = set()
+        for entry in entries:
+            self.order += 1
+            placed = entry._replace(order=self.order if self.overriding(entry.bound) else 0)
+            self.imports.add(placed)
+            lines.add((self.shown(entry.module), entry.name, entry.bound, str(placed.order)))
         for line in sorted(lines):
             self.tokens += ("import", *line)
 
     def _node(self, node: ast.AST) -> None:
         if isinstance(node, ast.Constant):
-            self.tokens += _constant(node.value)
+            self.tokens += ("Constant", *_constant(node.value))  # unlike a field that is None
             return
         self.tokens.append(type(node).__name__)
         for name in _fields(node._fields):

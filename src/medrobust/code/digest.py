@@ -1,22 +1,49 @@
 """The digest of what a class or a function computes.
 
 A class is its own module and the modules of the classes that it inherits from. For code outside
-this package the local modules that it imports count, too, and theirs. Neither the name of a module
-nor its place on disk does.
+this package the modules that it imports count, too: local ones at any depth, and those of this
+package. Neither the name of a module nor its place on disk does.
 """
 
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from types import FunctionType
 from typing import Any
 
-from medrobust.code.canonical import Form, Import, canonical
-from medrobust.code.module import PACKAGE, Source, find, note, owner
+from medrobust.code.canonical import Form, canonical
+from medrobust.code.module import PACKAGE, Source, find, hidden, note, owner
 from medrobust.fingerprint import digest
+
+
+class CodeChangedError(RuntimeError):
+    """Code was edited, and loaded, while a number was being computed from it."""
+
+
+def check_unchanged(before: str, code: Sequence[type | Callable[..., Any]], module: str) -> None:
+    """Raise if code is not what it was when a computation began.
+
+    Args:
+        before: `reach_digest(code, module)` of then.
+        code: classes and functions.
+        module: dotted path of a further module to start from.
+
+    Raises:
+        CodeChangedError: a module was edited before it was first loaded, in between.
+    """
+    if before != reach_digest(code, module):
+        raise CodeChangedError(
+            "code was edited before this cell loaded it, expected it to stay as it was when the "
+            "cell began; run the command again"
+        )
+
 
 _MECHANISM = f"{PACKAGE}.settings"
 """The module of the base class that captures arguments, which computes nothing."""
+
+_ROUNDS = 12
+"""Depth to which imports tell modules of equal text apart."""
 
 
 def code_digest(thing: type | Callable[..., Any]) -> str | None:
@@ -26,17 +53,25 @@ def code_digest(thing: type | Callable[..., Any]) -> str | None:
         thing: a class, or a function of a module.
 
     Returns:
-        None when it cannot be known: code without source (a notebook, compiled code), a lambda, a
-        function with values of its surroundings, a class that was made at run time.
+        None when it cannot be known: code without source (a notebook, compiled code), or what was
+        made at run time (a lambda, a class or function inside a function, a replaced name).
     """
     if isinstance(thing, type):
         return _of_class(thing)
-    if not isinstance(thing, FunctionType) or thing.__closure__ or thing.__name__ == "<lambda>":
+    if not isinstance(thing, FunctionType):
         return None
     source = note(thing.__module__)
-    if source is None or not _defines(source, "def", thing.__name__):
+    decorated = hasattr(thing, "__wrapped__")
+    if source is None or (thing.__closure__ and not decorated) or not _is_defined(thing, "def"):
         return None
-    return digest([thing.__qualname__, _linked(source)])
+    linked = _linked(source)
+    return None if linked is None else digest([thing.__qualname__, linked])
+
+
+def module_digest(name: str) -> str | None:
+    """Return the digest of a module with what it imports; None where that has no source."""
+    source = find(name)
+    return None if source is None else _linked(source)
 
 
 def foreign(thing: type | Callable[..., Any]) -> bool:
@@ -45,14 +80,17 @@ def foreign(thing: type | Callable[..., Any]) -> bool:
 
 
 def _of_class(kind: type) -> str | None:
-    parts = []
+    parts: list[Any] = []
     for base in kind.__mro__:
         if base is not kind and not _counts(base, kind):
             continue
         source = note(base.__module__)
-        if source is None or not _defines(source, "class", base.__name__) or _encloses(base):
+        if source is None or not _is_defined(base, "class"):
             return None
-        parts.append(_linked(source))
+        found = [_linked(source), *(code_digest(patch) for patch in _patches(base))]
+        if None in found:
+            return None
+        parts.append(found)
     return digest([kind.__qualname__, *parts])
 
 
@@ -64,25 +102,52 @@ def _counts(base: type, kind: type) -> bool:
     return same or owner(base.__module__) != "library"
 
 
-def _defines(source: Source, word: str, name: str) -> bool:
-    return re.search(rf"^[ \t]*(async )?{word} {re.escape(name)}\b", source.text, re.M) is not None
-
-
-def _encloses(kind: type) -> bool:
-    """Tell whether a class inside a function uses values of that function."""
-    if "<locals>" not in kind.__qualname__:
+def _is_defined(thing: Any, word: str) -> bool:
+    """Tell whether a class or function is what its module's text defines by its name, once."""
+    found: Any = sys.modules.get(thing.__module__)
+    for part in thing.__qualname__.split("."):
+        found = getattr(found, part, None)  # None at `<locals>`
+    source = note(thing.__module__)
+    if found is not thing or source is None:
         return False
-    functions = (value for value in vars(kind).values() if isinstance(value, FunctionType))
-    return any(set(made.__code__.co_freevars) - {"__class__"} for made in functions)
+    indent = "[ \\t]+" if "." in thing.__qualname__ else ""
+    pattern = rf"^{indent}(?:async )?{word} {re.escape(thing.__name__)}\b"
+    return len(re.findall(pattern, source.text, re.M)) == 1
 
 
-def _linked(source: Source) -> str:
-    """Return the digest of a module, with the local ones that it imports if it is not ours."""
+def _patches(kind: type) -> Iterator[FunctionType]:
+    """Yield the functions of a class that another module, which is no library, put there."""
+    for value in vars(kind).values():
+        inner = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
+        module = getattr(inner, "__module__", None)
+        elsewhere = isinstance(inner, FunctionType) and module not in (None, kind.__module__)
+        if elsewhere and owner(str(module)) != "library":
+            yield inner
+
+
+def _linked(source: Source) -> str | None:
+    """Return the digest of a module, with what it imports if it is not ours; None: no source."""
     top = source.name.partition(".")[0]
     if top == PACKAGE:
         return form_of(source).digest
-    near = _reached([source], lambda name: name.partition(".")[0] == top or owner(name) == "local")
-    return linked_digest(near)
+
+    def near(name: str) -> bool:
+        return name.partition(".")[0] == top or owner(name) == "local"
+
+    inside = _reached([source, *_parents(source)], near)
+    names = {name for one in inside for entry in form_of(one).imports for name in entry.modules()}
+    if any(near(name) and hidden(name) for name in names):
+        return None
+    ours = [found for name in names if owner(name) == "package" and (found := find(name))]
+    labels = _labels([*inside, *({one.name: one for one in ours}.values())])
+    return digest([labels[source.name], sorted(labels.values())])
+
+
+def _parents(source: Source) -> list[Source]:
+    """List the packages that a module lies in, whose code runs before it."""
+    parts = source.name.split(".")[:-1]
+    names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return [found for name in names if (found := find(name)) is not None]
 
 
 def reach_digest(code: Sequence[type | Callable[..., Any]], *modules: str) -> str:
@@ -119,7 +184,7 @@ def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]
         if here.name in found:
             continue
         found[here.name] = here
-        for name in {name for entry in form_of(here).imports for name in _names(entry)}:
+        for name in {name for entry in form_of(here).imports for name in entry.modules()}:
             if name not in found and near(name) and (target := find(name)) is not None:
                 waiting.append(target)
     return list(found.values())
@@ -127,17 +192,39 @@ def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]
 
 def linked_digest(sources: list[Source]) -> str:
     """Return the digest of modules and of what they import from each other, without their names."""
+    return digest(sorted(_labels(sources).values()))
+
+
+def _labels(sources: list[Source]) -> dict[str, str]:
+    """Label modules by their text and by the labels of what they import, round after round.
+
+    As in the colour refinement of graphs: no name of a module is in a label, and two modules of
+    equal text are told apart by what they import.
+    """
     forms = {source.name: form_of(source) for source in sources}
-    lines = []
-    for form in forms.values():
-        links = [
-            [forms[name].digest, entry.name, entry.bound]
+    links = {
+        name: [
+            (entry, [target for target in entry.modules() if target in forms])
             for entry in form.imports
-            for name in _names(entry)
-            if name in forms
         ]
-        lines.append([form.digest, sorted(links)])
-    return digest(sorted(lines))
+        for name, form in forms.items()
+    }
+    labels = {name: form.digest for name, form in forms.items()}
+    for _ in range(min(len(forms), _ROUNDS)):
+        labels = {
+            name: digest(
+                [
+                    labels[name],
+                    sorted(
+                        [[labels[t] for t in targets], entry.name, entry.bound, entry.order]
+                        for entry, targets in links[name]
+                        if targets
+                    ),
+                ]
+            )
+            for name in forms
+        }
+    return labels
 
 
 def form_of(source: Source) -> Form:
@@ -153,8 +240,3 @@ def _form(text: str, package: str) -> Form:
 def _shown(module: str) -> str:
     kind = owner(module)
     return PACKAGE if kind == "package" else "" if kind == "local" else module
-
-
-def _names(entry: Import) -> list[str]:
-    """List the modules that an import reads: the module, and what it takes if that is one."""
-    return [entry.module, f"{entry.module}.{entry.name}"] if entry.name else [entry.module]

@@ -83,6 +83,14 @@ _unloaded: dict[Path, tuple[tuple[int, int], Source]] = {}
 """File of a module that is not loaded -> its stamp and source."""
 
 
+def hidden(name: str) -> bool:
+    """Tell whether a module is there and has no source: compiled code, or bytecode alone."""
+    if find(name) is not None:
+        return False
+    spec = getattr(sys.modules.get(name), "__spec__", None) or _spec(name)
+    return spec is not None and spec.origin is not None
+
+
 def owner(name: str) -> Owner:
     """Tell whose code a module is: this package's, an installed library's, or the user's own.
 

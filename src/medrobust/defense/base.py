@@ -12,7 +12,7 @@ from medrobust.model.victim import Victim
 from medrobust.number import whole
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
-from medrobust.settings import Configured, digests
+from medrobust.settings import Configured
 
 _CACHED = 2**20
 """Bytes of copies that are drawn at once on a CPU: noise and filters then stay in its cache."""
@@ -63,7 +63,8 @@ class Defense(Configured, nn.Module, ABC):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of settings, code and learned state."""
-        return digest([self.settings, digests(self.computed_by), digest_tensors(self.state_dict())])
+        state = digest_tensors(self.state_dict())
+        return digest([self.settings, *self.code_digests(), state])
 
 
 class Purifier(Defense):

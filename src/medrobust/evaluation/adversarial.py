@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medrobust.attack.base import Attack, AttackError
 from medrobust.attack.iterated import Iterated
-from medrobust.code.digest import reach_digest
+from medrobust.code.digest import check_unchanged, reach_digest
 from medrobust.evaluation.blame import watching
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.images import ImageSet
@@ -184,6 +184,8 @@ def adversarial_set(
     learned_from = training_digest(data) if attack.learns else ""
     watched = watched and isinstance(attack, Iterated)
     key = set_key(surrogate, attack, clean, seed, quantize, learned_from, watched=watched)
+    code = all_code(surrogate, attack)
+    reached = reach_digest(code, __name__)
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
@@ -200,6 +202,7 @@ def adversarial_set(
             shards=shards,
             advance=advance,
         )
+        check_unchanged(reached, code, __name__)
         seconds = time.perf_counter() - start
         checks = craft_checks(
             surrogate, attack, clean, tensors["images"], seeds, batch_size, device

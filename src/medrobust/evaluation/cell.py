@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from medrobust.attack.base import Attack
 from medrobust.code.package import package_digest
 from medrobust.defense.base import Defense
 from medrobust.defense.detector import Detector
@@ -37,6 +38,7 @@ from medrobust.result.stale import code_flags, unsourced_flags
 from medrobust.result.store import RowStore, write_atomically
 from medrobust.settings import all_code, digests, outside, unsourced
 from medrobust.target import by_name
+from medrobust.threat.base import Threat
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +130,8 @@ def _row(
     choices = dict(HydraConfig.get().runtime.choices)
     command = parts.train_command(choices, overrides, config.victim_seed)
     victim = parts.victim_of(config, data, command, device)
-    defense = instantiate(config.defense).to(device)
+    today = package_digest()  # before anything can be edited while the cell runs
+    defense = parts.made(config.defense, Defense, "defense").to(device)  # type: ignore[type-abstract]
     for learned in learners(defense):
         of_victim = config.victim_seed if learned.needs_victim else None
         learned.train_command = parts.defense_command(choices, overrides, learned.seed, of_victim)
@@ -137,13 +140,13 @@ def _row(
             if isinstance(part, Detector):
                 part.fits = None  # learned anew
     defense.fit(victim, data)
-    threat = instantiate(config.threat)
+    threat = parts.made(config.threat, Threat, "threat")  # type: ignore[type-abstract]
     surrogate = parts.in_precision(threat(victim, defense), config.precision)
-    attack = instantiate(config.attack)
+    attack = parts.made(config.attack, Attack, "attack")  # type: ignore[type-abstract]
     fingerprints = {
         "victim": victim.fingerprint,
         "victim_code": digest(digests(victim.computed_by)),
-        "threat_code": digest(digests(threat.computed_by)),
+        "threat_code": digest(threat.code_digests()),
         "surrogate": surrogate.identity,
         "attack": attack.fingerprint,
         "defense": defense.fingerprint,
@@ -153,15 +156,16 @@ def _row(
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
     keys = keys_of(config)
-    row_id = digest([FORMAT, cell, fingerprints, keys])
+    code = all_code(victim, threat, surrogate, attack, defense)
+    lost = unsourced(code)
+    # What has no source is told apart by its config alone.
+    row_id = digest([FORMAT, cell, fingerprints, keys, by_name(science) if lost else None])
     maps = MapsRequest.parse(config.maps)
     if maps is not None:
         maps.check(victim)
     iterates = IteratesRequest.parse(config.iterates)
     if iterates is not None:
         iterates.check(attack)
-    code = all_code(victim, threat, surrogate, attack, defense)
-    lost = unsourced(code)
     known = known_row(store, row_id, rerun=config.rerun, unsourced=lost)
     if known is not None and is_complete(store, row_id, maps, iterates):
         return known, "skipped"
@@ -231,7 +235,7 @@ def _row(
             versions=versions(),
             revision=revision(),
             code={
-                "package": package_digest(),
+                "package": today,
                 "outside": outside(code),
                 "changed": list(changed()),
             },

@@ -2,24 +2,28 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from medrobust.code.module import owner
 from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.images import ImageSet, load
 from medrobust.model.checkpoint import TrainedVictim, load_victim
 from medrobust.model.expected import Expected
+from medrobust.settings import Configured
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
+
+Part = TypeVar("Part", bound=Configured)
 
 
 def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:
@@ -169,6 +173,44 @@ def _devices(accelerator: str, devices: int | str) -> tuple[torch.device, "Shard
     from medrobust.evaluation.shard import fabric_for, shards_of
 
     return fabric_for(accelerator, 1).device, shards_of(accelerator, devices)
+
+
+def made(node: DictConfig, kind: type[Part], group: str) -> Part:
+    """Instantiate a group of the config.
+
+    Its object remembers the modules outside the package that the config names: they may build or
+    change what they name.
+
+    Args:
+        node: the group.
+        kind: class that its object must be of.
+        group: name of the group, for the error.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    found = instantiate(node)
+    if not isinstance(found, kind):
+        raise TypeError(
+            f"{group}._target_={node._target_} makes a {type(found).__name__}, expected a "
+            f"{kind.__module__}.{kind.__name__}"
+        )
+    plain = OmegaConf.to_container(node, resolve=True)
+    modules = {path.rpartition(".")[0] for path in _targets(plain)}
+    local = sorted(name for name in modules if owner(name) == "local")
+    object.__setattr__(found, "_named_by", tuple(local))
+    return found
+
+
+def _targets(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("_target_"), str):
+            yield value["_target_"]
+        for item in value.values():
+            yield from _targets(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _targets(item)
 
 
 def in_precision(surrogate: Surrogate, precision: str) -> Surrogate:

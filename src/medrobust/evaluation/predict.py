@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medrobust.box.keep import kept
-from medrobust.code.digest import reach_digest
+from medrobust.code.digest import check_unchanged, reach_digest
 from medrobust.defense.base import Defense
 from medrobust.evaluation.blame import check_finite, naming
 from medrobust.evaluation.cache import TensorCache
@@ -136,9 +136,10 @@ def answers(
         FloatingPointError: NaN or infinite logits, with the ids of the images.
     """
     code = all_code(victim, defense)
+    reached = reach_digest(code, __name__)
     parts = {
         "format": FORMAT,
-        "code": reach_digest(code, __name__),
+        "code": reached,
         "victim": victim.identity,
         "defense": defense.fingerprint,
         "images": images.digest,
@@ -157,6 +158,7 @@ def answers(
             shards=shards,
             advance=advance,
         )
+        check_unchanged(reached, code, __name__)
         return tensors, {"seconds": time.perf_counter() - start}
 
     entry, replayed = cache.get_or_make(key, make)
