@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def watch(journal: Journal) -> None:
     look, fields, write = Surrogate.value_and_grad, predict._fields, store._write
     sync, replace = os.fsync, Path.replace
 
+    @wraps(look)  # as the class has it: its code is a part of every identity
     def craft(self: Surrogate, *args: Any, **kwargs: Any) -> Any:
         journal.event("craft")
         return look(self, *args, **kwargs)
@@ -112,6 +114,7 @@ def slow(seconds: float) -> None:
     """Each step of an attack takes at least so long, so that two processes are likely to meet."""
     look: Callable[..., Any] = Surrogate.value_and_grad
 
+    @wraps(look)  # as the class has it: its code is a part of every identity
     def craft(self: Surrogate, *args: Any, **kwargs: Any) -> Any:
         time.sleep(seconds)
         return look(self, *args, **kwargs)
