@@ -224,6 +224,17 @@ def test_code_that_builds_what_the_config_names_counts(place: Place) -> None:
     assert edited.metrics != first.metrics
 
 
+def test_a_package_that_is_edited_while_a_cell_runs_did_not_compute_it(place: Place) -> None:
+    now = package.package_digest()
+    place.patch.setattr(package, "_digest", package._digest)  # put back afterwards
+    edit = "    from medrobust.code import package\n    package._digest = lambda stamps: '1' * 64\n"
+    place.write("own_attack", f"def call(model, x, y):\n{edit}    return x\n")
+    own = ["attack=external", "attack.call=own_attack.call", "attack.arguments=null"]
+    (row,) = place.run(*own)
+    assert package.package_digest() == "1" * 64
+    assert row.code["package"] == now
+
+
 def test_code_that_is_edited_before_it_is_loaded_fails_the_cell(place: Place) -> None:
     lazy = place.folder / "own_lazy.py"
     place.write("own_lazy", "K = 0.03\n")
