@@ -186,21 +186,25 @@ class Noisy(Purifier):
 def test_luck_with_the_noise_ends_no_attack() -> None:
     """Of the system with other dice than the attacker's, and by no less than PGD."""
     bare, x, y, seeds = fragile(4)
-    x, y, seeds = x[:60], y[:60], seeds[:60]
     surrogate = Adaptive(samples=2)(bare.victim, Noisy())
     deployed = Adaptive(samples=50)(bare.victim, Noisy())
 
-    def fooled(attack: Attack) -> float:
+    def reached(attack: Attack) -> tuple[float, float]:
+        """Mean loss, and the share of answers that are wrong."""
         made = attack(surrogate, x, y, seeds=seeds)
         assert distance(x, made, "linf").max() <= EPS + 1e-7
         goal = Goal(CrossEntropy(), Misclassified(), y)
-        return float(deployed.value(made, goal, seeds=fold_in(seeds, 99))[1].double().mean())
+        loss, fooled = deployed.value(made, goal, seeds=fold_in(seeds, 99))
+        return float(loss.double().mean()), float(fooled.double().mean())
 
-    rand = fooled(AutoAttack(EPS, version="rand", steps=20))
-    hasty = fooled(APGDCE(EPS, steps=20, early_stop=True))
-    assert rand >= hasty + 0.1
-    assert rand >= fooled(PGD(EPS, steps=20)) - 0.02
-    assert rand >= fooled(APGDCE(EPS, steps=20)) - 0.02
+    loss, fooled = reached(AutoAttack(EPS, version="rand", steps=20))
+    hasty_loss, hasty_fooled = reached(APGDCE(EPS, steps=20, early_stop=True))
+    assert loss > 1.1 * hasty_loss
+    assert fooled >= hasty_fooled + 0.03
+    for other in (PGD(EPS, steps=20), APGDCE(EPS, steps=20)):
+        other_loss, other_fooled = reached(other)
+        assert loss > 0.95 * other_loss
+        assert fooled >= other_fooled - 0.05
 
 
 def test_rand_finds_what_the_others_find_without_noise() -> None:
