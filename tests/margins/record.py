@@ -136,7 +136,8 @@ def approx(site: Site, value: Any, expected: Any) -> bool:
 
 def _tolerate(site: Site, got: float, wanted: float, used: float) -> None:
     if math.isfinite(used):
-        found = {"sign": "≈", "left": got, "right": wanted, "margin": 1 - used, "per": 1}
+        margin = 1 - float(used)  # NumPy's float32 is no JSON
+        found = {"sign": "≈", "left": got, "right": wanted, "margin": margin, "per": 1}
         _keep(site, 0, {**found, "unit": "tolerance"})
 
 
