@@ -7,6 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from medrobust.config import register
+from medrobust.stop import end_with_launcher
 
 register()
 
@@ -20,4 +21,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    end_with_launcher()
     main()

@@ -39,7 +39,7 @@ def test_values_of_the_type_pass(value: Any, kind: Any) -> None:
         (["a", 1], list[str], r"it\[1\] is 1"),
         ({1: "a"}, dict[str, str], "a key of it is 1"),
         ({"a": {"b": object()}}, dict[str, Any], r"it\.a\.b is <object"),
-        (3, str | None, r"expected str \| None"),
+        (3, str | None, r"expected str \| null"),
         (3, Annotated[int, _even], "it: 3 is odd"),
         ("x" * 1000, int, "x…, expected int"),
     ],

@@ -3,15 +3,43 @@
 import math
 import types
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _LARGEST = 2**63
+_PLAIN = (None, types.NoneType, bool, int, float, str)
+_LISTS = (list, Sequence, Iterable, Collection)
 _SHOWN = 60  # characters of a wrong value in a message
 
 
 class SchemaError(ValueError):
     """A value from a file is not of the type that its reader declares."""
+
+
+class Made:
+    """What a node of a config with `_target_` will be made into.
+
+    Args:
+        kind: its class; None where only making it would tell.
+    """
+
+    def __init__(self, kind: type | None) -> None:
+        self.kind = kind
+
+    def may_be(self, kind: Any) -> bool:
+        """Tell whether it may be of a type."""
+        if kind in _PLAIN or self.kind is None or not isinstance(kind, type):
+            return kind not in _PLAIN
+        try:
+            return issubclass(self.kind, kind)
+        except TypeError:  # a protocol that cannot be asked
+            return True
+
+    def __repr__(self) -> str:
+        """Return the name of the class."""
+        return f"a {self.kind.__name__}" if self.kind else "an object"
 
 
 def check_type(value: Any, kind: Any, name: str) -> None:
@@ -22,8 +50,9 @@ def check_type(value: Any, kind: Any, name: str) -> None:
     Args:
         value: what a file holds.
         kind: `bool`, `int`, `float`, `str`, `None`, a union, a list, sequence or mapping of them,
-            `Any` for any plain data, or `Annotated[kind, check]` with a function that raises
-            ValueError on values that it refuses.
+            a tuple, `Literal`, `Any` for any plain data, or `Annotated[kind, check]` with a
+            function that raises ValueError on values that it refuses. Of another class only
+            `Made` can be, and what is no type that one can ask tells nothing.
         name: what the value is called, for the error.
 
     Raises:
@@ -42,19 +71,54 @@ def check_type(value: Any, kind: Any, name: str) -> None:
     elif origin in (Union, types.UnionType):
         if not any(_is(value, option, name) for option in arguments):
             raise _wrong(value, kind, name)
-    elif origin in (list, Sequence):
+    elif origin is Literal:
+        if not any(type(value) is type(one) and value == one for one in arguments):
+            raise _wrong(value, kind, name)
+    elif isinstance(value, Made):
+        if not value.may_be(origin or kind):
+            raise _wrong(value, kind, name)
+    elif origin in _LISTS or (origin is tuple and arguments[1:] == (...,)):
         if not isinstance(value, list):
             raise _wrong(value, kind, name)
         for index, item in enumerate(value):
             check_type(item, arguments[0], f"{name}[{index}]")
+    elif origin is tuple:
+        if not isinstance(value, list) or len(value) != len(arguments):
+            raise _wrong(value, kind, name)
+        for index, (item, part) in enumerate(zip(value, arguments, strict=True)):
+            check_type(item, part, f"{name}[{index}]")
     elif origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise _wrong(value, kind, name)
         for key, item in value.items():
             check_type(key, arguments[0], f"a key of {name}")
             check_type(item, arguments[1], f"{name}.{key}")
-    elif not _is_scalar(value, kind):
+    elif (isinstance(kind, type) or kind is None) and not _is_scalar(value, kind):
         raise _wrong(value, kind, name)
+
+
+def check_fields(owner: type, node: Mapping[str, Any], where: str) -> None:
+    """Check plain data against the annotations of the dataclass that is made of it.
+
+    What stands for another dataclass is left to that one, and where a list of texts is expected,
+    one text will do.
+
+    Args:
+        owner: the dataclass.
+        node: its fields; a field that is None or absent has its default.
+        where: what the node is called, for the error.
+
+    Raises:
+        SchemaError: a value is of another type.
+    """
+    for key, kind in get_type_hints(owner, include_extras=True).items():
+        if key not in node or node[key] is None or _is_record(kind):
+            continue
+        check_type(node[key], kind | str if kind == tuple[str, ...] else kind, f"{where}.{key}")
+
+
+def _is_record(kind: Any) -> bool:
+    return is_dataclass(kind) or any(is_dataclass(part) for part in get_args(kind))
 
 
 def _is(value: Any, kind: Any, name: str) -> bool:
@@ -72,7 +136,7 @@ def _is_scalar(value: Any, kind: Any) -> bool:
         return _is_scalar(value, int) or (type(value) is float and math.isfinite(value))
     if kind is int:
         return type(value) is int and abs(value) <= _LARGEST  # a bool is no int
-    if kind is str:
+    if kind in (str, Path):
         return isinstance(value, str) and _printable(value)
     return type(value) is kind
 
@@ -86,12 +150,33 @@ def _check_plain(value: Any, name: str) -> None:
         check_type(value, dict[str, Any], name)
     elif isinstance(value, list):
         check_type(value, list[Any], name)
-    elif not any(_is_scalar(value, kind) for kind in (None, bool, float, str)):
+    elif not isinstance(value, Made) and not any(
+        _is_scalar(value, kind) for kind in (None, bool, float, str)
+    ):
         raise _wrong(value, "plain data", name)
 
 
 def _wrong(value: Any, kind: Any, name: str) -> SchemaError:
     shown = " ".join(repr(value).split())
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-    expected = kind.__name__ if type(kind) is type else kind
-    return SchemaError(f"{name} is {shown}, expected {expected}")
+    return SchemaError(f"{name} is {shown}, expected {_said(kind)}")
+
+
+def _said(kind: Any) -> str:
+    """Return a type in words that a config's writer knows."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is bool:
+        return "bool (true or false)"
+    if kind in (None, types.NoneType):
+        return "null"
+    if origin is Annotated:
+        return _said(arguments[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(_said(part) for part in arguments)
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in _LISTS:
+        return f"list of {_said(arguments[0])}"
+    if type(kind) is type or isinstance(kind, type):
+        return kind.__name__ if origin is None else str(kind)
+    return str(kind)

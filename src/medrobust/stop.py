@@ -1,8 +1,14 @@
-"""A scheduler's SIGTERM as an orderly stop. Cheap to import."""
+"""Processes that end when they should: by a scheduler's SIGTERM, and with their parent."""
 
 import os
 import signal
+import sys
+import time
+from threading import Thread
 from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+_PARENT = "MEDROBUST_PARENT"
 
 
 def stop_on_sigterm() -> None:
@@ -22,3 +28,34 @@ def stop_on_sigterm() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+def end_with_parent(parent: int) -> None:
+    """From now on this process ends when its parent does, however that ended.
+
+    Args:
+        parent: its process id, taken while it surely lived.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def end_with_launcher() -> None:
+    """Processes that Lightning starts of a command end with it; called by the command itself."""
+    parent = int(os.environ.get(_PARENT, os.getpid()))
+    if "LOCAL_RANK" in os.environ and parent != os.getpid():
+        end_with_parent(parent)
+    else:
+        os.environ[_PARENT] = str(os.getpid())

@@ -143,14 +143,17 @@ def test_a_killed_sweep_is_rebuilt(
 def test_a_wrong_table_is_told_before_the_first_job(app: Path) -> None:
     result = run(app, *SWEEP, "table.rows=[defence]")
     assert result.returncode == 2
-    assert "table: table axis 'defence' is unknown" in result.stderr
+    assert "table axis 'defence' is unknown" in result.stderr
+    result = run(app, *SWEEP, "+table.metric=acuracy")
+    assert result.returncode == 2
+    assert "'acuracy' is no metric of this package; did you mean accuracy" in result.stderr
     assert not (app / "rows").exists()
 
 
 def test_a_table_that_cannot_be_made_exits_with_2(app: Path) -> None:
-    result = run(app, "-m", "attack=none,pgd", "+table.metric=f1")
+    result = run(app, "-m", "attack=none,pgd", "+table.metric=dice")
     assert result.returncode == 2
-    assert "no row has the metric 'f1'" in result.stderr
+    assert "no row has the metric 'dice'" in result.stderr
     broken = "hydra.callbacks.table.formats=[svg]"
     result = run(app, "-m", "attack=none,pgd", broken)
     assert result.returncode == 2

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from medrobust.metric.definition import unit_of
 from medrobust.report import heatmap, latex, markdown, tidy
 from medrobust.report.block import blocks
 from medrobust.report.config import TableConfig, TableError
-from medrobust.report.measure import printed, unit_of
+from medrobust.report.measure import printed
 from medrobust.report.table import Table, build, remeasured
 from medrobust.report.terminal import show
 from medrobust.report.text import best, parts
@@ -176,6 +177,7 @@ def test_several_metrics_are_columns(row: MakeRow) -> None:
             "table": "table9",
             "metrics": {"correct_robust": "rm_correct_robust"},
         },
+        "units": {"correct_robust": "proportion"},
     }
     shown = build(rows, TableConfig.parse(node))
     assert [heading[-1].label for heading in shown.column_headings] == [

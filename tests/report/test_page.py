@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from medrobust.metric.definition import unit_of
 from medrobust.report.__main__ import main
 from medrobust.report.config import TableConfig
 from medrobust.report.page.render import render
@@ -90,7 +91,7 @@ def test_every_number_is_that_of_its_row() -> None:
         for name, value in row.metrics.items():
             (found,) = listed[place].find("td", data_metric=name)
             assert float(found.attributes["data-value"]) == value
-            percent = 100 if name in row.intervals else 1  # what has no interval may be a count
+            percent = 100 if unit_of(name) == "proportion" else 1
             assert float(found.text) == pytest.approx(percent * value, abs=0.0501)
         low, high = (f"{100 * end:.1f}" for end in row.intervals["accuracy"])
         assert f"{low} to {high}" in shown[place].text

@@ -18,6 +18,7 @@ from medrobust.data.manifest import Entry, Manifest, Record, read_records, write
 from medrobust.data.phantom.store import materialise, phantom_folder
 from medrobust.data.split import SPLITS, Split, split_groups, stratified_subset
 from medrobust.fingerprint import digest
+from medrobust.number import whole
 from medrobust.task import Task
 
 __all__ = ["ImageDataset", "MedicalDataModule", "Sample", "Task"]
@@ -86,6 +87,12 @@ class MedicalDataModule(pl.LightningDataModule):
             raise ValueError(f"{self.name}: data.size is {size}, expected a side in pixels >= 1")
         if channels not in (None, 1, 3):
             raise ValueError(f"{self.name}: data.channels is {channels}, expected null, 1 or 3")
+        numbers = {"batch_size": (batch_size, 1), "workers": (workers, 0)}
+        numbers |= {"split_seed": (split_seed, 0), "phantom_n": (phantom_n, 1)}
+        limits = {"limit_train": limit_train, "limit_val": limit_val, "limit_test": limit_test}
+        numbers |= {key: (value, 1) for key, value in limits.items() if value is not None}
+        for number, (value, low) in numbers.items():
+            whole(value, f"data.{number}", low=low)
         self.root, self.manifests = Path(root), Path(manifests)
         self.size = size
         self.channels = channels or self.native_channels

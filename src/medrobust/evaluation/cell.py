@@ -30,6 +30,7 @@ from medrobust.evaluation.provenance import changed, revision, versions
 from medrobust.evaluation.science import keys_of, science_of
 from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
+from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.number import whole
 from medrobust.result.per_image import PerImage
@@ -39,6 +40,7 @@ from medrobust.result.store import RowStore, write_atomically
 from medrobust.settings import all_code, digests, outside, unsourced
 from medrobust.target import by_name
 from medrobust.threat.base import Threat
+from medrobust.typed import check_config
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ def run_cell(config: DictConfig) -> float | None:
     # Names the failure of a cell that got no further than its config.
     failure_id = digest(["failed", cell, by_name(science)])
     try:
+        check_config(config, EVALUATE)
         row, status = _row(config, store, cell, science, overrides)
     except Exception as caught:
         # Hydra wraps what a constructor raises; its cause is what a person can mend.

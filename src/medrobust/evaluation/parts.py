@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medrobust.code.module import owner
 from medrobust.data.base import MedicalDataModule
+from medrobust.devices import check_devices
 from medrobust.evaluation.images import ImageSet, load
 from medrobust.model.checkpoint import TrainedVictim, load_victim
 from medrobust.model.expected import Expected
@@ -153,6 +154,7 @@ def devices_of(trainer: DictConfig) -> tuple[torch.device, "Shards | None"]:
 
     Raises:
         ValueError: another precision than float32, or a strategy other than DDP, is asked for.
+        DevicesError: more processes than the machine has processors.
     """
     if trainer.strategy not in ("auto", "ddp"):
         raise ValueError(
@@ -165,6 +167,7 @@ def devices_of(trainer: DictConfig) -> tuple[torch.device, "Shards | None"]:
             "rounding decides who is fooled; set trainer.precision=32-true (and precision=bf16 "
             "for faster gradients of the attack)"
         )
+    check_devices(trainer.accelerator, trainer.devices)
     return _devices(trainer.accelerator, trainer.devices)
 
 

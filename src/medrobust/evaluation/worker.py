@@ -3,6 +3,7 @@
 import io
 import logging
 import logging.handlers
+import multiprocessing
 import pickle
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.memory import in_batches
+from medrobust.stop import end_with_parent
 
 STOP = b"stop"
 
@@ -49,6 +51,9 @@ def serve(fabric: Fabric, ends: Sequence[Connection]) -> None:
         fabric: of this process.
         ends: one end of a pipe per process.
     """
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        end_with_parent(parent.pid)
     end = ends[fabric.global_rank]
     root = logging.getLogger()
     root.handlers = [logging.handlers.QueueHandler(_Pipe(end))]  # type: ignore[arg-type]

@@ -24,10 +24,12 @@ class TableCallback(Callback):
 
     Args:
         formats: files to write, from `write.FORMATS`; None = all.
+        keys: dotted name of the keys that the config may have, with their types, such as
+            `medrobust.keys.EVALUATE`; None = any.
     """
 
-    def __init__(self, formats: Sequence[str] | None = None) -> None:
-        self.formats = formats
+    def __init__(self, formats: Sequence[str] | None = None, keys: str | None = None) -> None:
+        self.formats, self.keys = formats, keys
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check the `table` node and save the plan, before hours of work."""
@@ -38,18 +40,23 @@ class TableCallback(Callback):
         _guarded(lambda: self._end(config))
 
     def _start(self, config: DictConfig) -> int:
+        from hydra.utils import get_object
+
         from medrobust.report.config import TableConfig
         from medrobust.report.figure.draw import parse
         from medrobust.report.sweep import Plan, forget, plain_figure
         from medrobust.report.write import check_formats
+        from medrobust.typed import check_config
 
         check_formats(self.formats or ())
+        if self.keys is not None:
+            check_config(config, get_object(self.keys), running=False)
         node = OmegaConf.select(config, "table")
         table = {} if node is None else OmegaConf.to_container(node, resolve=True)
         if not isinstance(table, dict):
             raise TypeError(f"`table` in the config is {table!r}, expected a mapping")
         plain = {str(key): value for key, value in table.items()}
-        TableConfig.parse(plain)
+        TableConfig.parse(plain).check_metrics()
         figure = plain_figure(config)
         parse(figure)
         folder = Path(config.hydra.sweep.dir)
@@ -122,7 +129,7 @@ def _guarded(step: Callable[[], int]) -> None:
     try:
         status = step()
     except ValueError as error:
-        print(f"table: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         status = 2
     except Exception:  # Hydra would make a warning of it and exit with 0
         traceback.print_exc()

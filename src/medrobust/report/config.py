@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from medrobust.metric.definition import Unit, definition, unit_of, unknown
 from medrobust.report import reference as papers
 from medrobust.result.row import CELL
+from medrobust.schema import SchemaError, check_fields
 
 AXES = (*CELL, "seed")
 """What a table can be laid out by: the names in `Row.cell`, and the run's seed."""
@@ -75,7 +77,7 @@ class TableConfig:
             (`attack.eps`, `defense.noise`) are axes too.
         columns: axes across the top.
         metric: key of `Row.metrics`.
-        percent: print 100 times the value.
+        percent: print proportions times 100; other metrics have units of their own.
         best: which value of a column is printed bold: `high`, `low` or `none`.
         merge: settings (`defense.steps`) that differ but do not make a line of their own.
         spread: row axes that are settings (`attack.eps`); a row without the setting (clean images)
@@ -85,6 +87,8 @@ class TableConfig:
         extra: columns from the line's cell of clean images: `seconds_per_image`,
             `training_hours`, or a metric.
         reference: the paper's table, or None.
+        units: units of metrics that this package does not define, such as what a defense of one's
+            own tells of each image; from `metric.definition.UNITS`.
     """
 
     title: str = ""
@@ -99,6 +103,7 @@ class TableConfig:
     mean: MeanConfig | None = None
     extra: tuple[str, ...] = ()
     reference: ReferenceConfig | None = None
+    units: dict[str, Unit] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, node: Mapping[str, Any]) -> "TableConfig":
@@ -109,6 +114,10 @@ class TableConfig:
         """
         _known("table", node, [item.name for item in fields(cls)])
         given = {key: value for key, value in node.items() if value is not None}
+        try:
+            check_fields(cls, given, "table")
+        except SchemaError as error:
+            raise TableError(str(error)) from None
         for key in ("rows", "columns", "merge", "spread", "metrics", "extra"):
             if key in given:
                 given[key] = _texts(f"table.{key}", given[key])
@@ -121,6 +130,19 @@ class TableConfig:
             return config
         metric = config.metrics[0] if config.metrics else config.metric
         return cls(**given, reference=_reference(reference, metric))
+
+    def unit_of(self, metric: str) -> Unit:
+        """Unit of a metric, this package's or one of `units`."""
+        return self.units.get(metric) or unit_of(metric)
+
+    def check_metrics(self) -> None:
+        """Raise `TableError` when a metric is none of this package and has no unit in `units`."""
+        for metric in (*(self.metrics or (self.metric,)), *self.extra):
+            if metric not in self.units and definition(metric) is None:
+                raise TableError(
+                    f"table.metric={metric!r} is no metric of this package; {unknown(metric)}; for "
+                    f"a defense's own number give its unit, +table.units.{metric}=number"
+                )
 
     def check(self) -> None:
         """Raise `TableError` when an axis or another value is none of those known."""

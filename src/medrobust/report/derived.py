@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from medrobust.report.config import MeanConfig, ReferenceConfig, TableConfig
+from medrobust.metric.definition import Unit, heading_of
+from medrobust.report.config import ReferenceConfig, TableConfig
 from medrobust.report.label import Level, flatten
 from medrobust.report.match import paper_value
-from medrobust.report.measure import heading_of, measure, unit_of
+from medrobust.report.measure import measure
 from medrobust.report.table import Cell, Heading
 
 Cells = tuple[tuple[Cell, ...], ...]
@@ -48,16 +49,15 @@ def with_derived(
             line += cells
             if config.mean:
                 choices = [heading[-1].choice for heading in members]
-                line.append(_mean(choices, cells, config.mean, config.metric, reference))
-            line += [_extra(cells, name, reference) for name in config.extra]
+                line.append(_mean(choices, cells, config, reference))
+            line += [_extra(cells, name, config.unit_of(name), reference) for name in config.extra]
     return tuple(headings), tuple(tuple(line) for line in lines)
 
 
 def _mean(
     choices: Sequence[str],
     cells: Sequence[Cell],
-    mean: MeanConfig,
-    metric: str,
+    config: TableConfig,
     reference: ReferenceConfig | None,
 ) -> Cell:
     """The mean over some columns, without a value unless all have one.
@@ -65,9 +65,11 @@ def _mean(
     Its interval is the mean of their ends: the cells' errors are on the same images, so that
     averaging need not narrow them.
     """
+    mean = config.mean
+    assert mean is not None
     parts = [cell for choice, cell in zip(choices, cells, strict=True) if choice in mean.over]
     values = [cell.value for cell in parts if cell.value is not None]
-    name = f"{metric}_mean"
+    name = f"{config.metric}_mean"
     if not set(mean.over) <= set(choices) or len(values) < len(parts):
         return Cell(metric=name, derived=True)
     spans = [cell.interval for cell in parts if cell.interval]
@@ -84,11 +86,12 @@ def _mean(
         interval=(ends[0], ends[1]) if len(spans) == len(parts) else None,
         paper=paper,
         metric=name,
+        unit=config.unit_of(config.metric),
         derived=True,
     )
 
 
-def _extra(cells: Sequence[Cell], name: str, reference: ReferenceConfig | None) -> Cell:
+def _extra(cells: Sequence[Cell], name: str, unit: Unit, reference: ReferenceConfig | None) -> Cell:
     rows = [cell.row for cell in cells if cell.row and cell.row.cell.get("attack") == "none"]
     value = measure(rows[0], name) if rows else None
     paper = None
@@ -98,7 +101,7 @@ def _extra(cells: Sequence[Cell], name: str, reference: ReferenceConfig | None) 
         value=value,
         paper=paper,
         metric=name,
-        unit=unit_of(name),
+        unit=unit,
         derived=True,
         unmeasured=value is None and bool(rows) and rows[0].status == "done",
     )

@@ -102,11 +102,12 @@ def _heat(table: Table, axes: "Axes") -> None:
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
+    unit = table.unit
     values = np.array(
         [
-            # Seconds and counts are no shares, so that their colour would say nothing.
+            # One scale cannot colour shares and seconds.
             [
-                cell.value if cell.value is not None and cell.unit == "table" else np.nan
+                cell.value if cell.value is not None and cell.unit == unit else np.nan
                 for cell in line
             ]
             for line in table.cells
@@ -114,7 +115,9 @@ def _heat(table: Table, axes: "Axes") -> None:
         dtype=float,
     )
     known = values[~np.isnan(values)]
-    low, high = (0.0, 1.0) if table.percent else (known.min(initial=0), known.max(initial=1e-9))
+    low, high = (0.0, 1.0)
+    if not table.in_percent(unit):
+        low, high = known.min(initial=0), known.max(initial=1e-9)
     norm, colours = Normalize(low, high), colormaps["viridis"].with_extremes(bad=_EMPTY)
     axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm, aspect="auto")
     axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)
@@ -125,7 +128,7 @@ def _heat(table: Table, axes: "Axes") -> None:
     for down, line in enumerate(table.cells):
         for across, cell in enumerate(line):
             text = parts(table, cell)
-            share = cell.value if cell.unit == "table" else None
+            share = cell.value if cell.unit == unit else None
             ground = _EMPTY if share is None else colours(norm(share))
             colour = "#a40000" if text.ours == FAILED else ink(ground)
             lift = 0.16 if text.paper else 0.0

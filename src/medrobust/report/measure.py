@@ -1,53 +1,10 @@
-"""What a table's cell measures, and in which unit it is printed."""
+"""What a table's cell measures, and how it is printed."""
 
-from collections.abc import Mapping
-from typing import Literal
-
+from medrobust.metric.definition import Unit
 from medrobust.result.row import Row
 
-Unit = Literal["table", "plain", "ratio", "seconds", "hours", "count"]
-"""How a value is printed: as the table's own (percent or not), or a plain number with a unit."""
-
-UNITS: Mapping[str, Unit] = {
-    "seconds_per_image": "seconds",
-    "training_hours": "hours",
-    "robust_metric": "plain",
-    "detector_overhead": "plain",
-    "perturbation_variance": "ratio",
-    "training_queries": "count",
-}
-"""Of measures that are no proportions, or small ones; counts of queries are plain, too."""
-
-HEADINGS: Mapping[str, str] = {  # these need not be in any row
-    "seconds_per_image": "s per image",
-    "training_hours": "training, h",
-    "auroc_detection": "AUROC",
-    "tpr_at_90_tnr": "TPR at 90 % TNR",
-    "detector_overhead": "time / victim",
-    "fpr_macro": "FPR",
-    "accuracy": "accuracy",
-    "mean_accuracy": "mean accuracy",
-    "jaccard": "Jaccard",
-    "accuracy_decrease_relative": "decrease",
-    "perturbation_variance": "variance",
-    "perturbation_cosine": "cosine",
-    "training_queries": "queries in training",
-    "iou": "IoU",
-    "iou_best": "IoU of true boxes",
-    "map": "mAP",
-    "map_50": "mAP at IoU 0.5",
-    "map_50_95": "mAP at IoU 0.5 to 0.95",
-}
-
-
-def unit_of(name: str) -> Unit:
-    """The unit of a measure."""
-    return "plain" if name.startswith("queries_") else UNITS.get(name, "table")
-
-
-def heading_of(name: str) -> str:
-    """What stands above its column."""
-    return HEADINGS.get(name, name.replace("_", " "))
+OF_TIME = ("seconds_per_image", "training_hours", "detector_overhead")
+"""Metrics that are made of a row's seconds; a row may lack them."""
 
 
 def measure(row: Row, name: str) -> float | None:
@@ -74,13 +31,19 @@ def measure(row: Row, name: str) -> float | None:
 def printed(value: float, unit: Unit, *, percent: bool) -> str:
     """A value as tables print it, with an ASCII minus.
 
-    One decimal in percent, three otherwise; times in three digits.
+    One decimal in percent, three otherwise; two for a number, none for a count; times in three
+    digits.
+
+    Args:
+        value: as measured.
+        unit: of the metric.
+        percent: show a proportion times 100.
     """
-    if unit == "table":
-        return f"{100 * value:.1f}" if percent else f"{value:.3f}"
-    if unit == "ratio":
+    if unit == "proportion" and percent:
+        return f"{100 * value:.1f}"
+    if unit in ("proportion", "ratio"):
         return f"{value:.3f}"
-    if unit == "plain":
+    if unit == "number":
         return f"{value:.2f}"
     if unit == "count":
         return f"{value:.0f}"

@@ -1,16 +1,17 @@
 """Rows pivoted into a table: ours, the paper's, and what is missing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from medrobust.code.package import package_digest
+from medrobust.metric.definition import Unit, definition, heading_of, unit_of
 from medrobust.report.config import ReferenceConfig, TableConfig, TableError
 from medrobust.report.crosscheck import crosschecks
 from medrobust.report.footnote import caption, notes
 from medrobust.report.label import Level, varying
 from medrobust.report.match import paper_value
-from medrobust.report.measure import HEADINGS, Unit, heading_of, measure, unit_of
+from medrobust.report.measure import OF_TIME, measure
 from medrobust.report.place import places, spread
 from medrobust.report.reference import PaperValue
 from medrobust.report.setting import absent, hidden
@@ -50,7 +51,7 @@ class Cell:
     flags: tuple[str, ...] = ()
     paper: PaperValue | None = None
     metric: str = ""
-    unit: Unit = "table"
+    unit: Unit = "proportion"
     derived: bool = False
     unmeasured: bool = False
 
@@ -90,7 +91,7 @@ class Table:
         title: heading; says PHANTOM when the data are generated stand-ins.
         caption: what is the same in all cells.
         metric: what the cells show.
-        percent: whether values are shown times 100.
+        percent: whether proportions are shown times 100.
         best: which value of a column is best: `high`, `low` or `none`.
         row_headings: places on the row axes, top to bottom.
         column_headings: places on the column axes, left to right.
@@ -102,6 +103,7 @@ class Table:
         phantom: no paper's numbers, and no claim.
         heading: of a block; empty when the table is whole.
         apart: row axes between whose levels no best is sought, such as budgets.
+        units: of metrics that this package does not define.
     """
 
     title: str
@@ -119,6 +121,20 @@ class Table:
     phantom: bool
     heading: str = ""
     apart: tuple[str, ...] = ()
+    units: Mapping[str, Unit] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> Unit:
+        """Unit of the table's metric."""
+        return self.unit_of(self.metric)
+
+    def unit_of(self, metric: str) -> Unit:
+        """Unit of any metric of the rows."""
+        return self.units.get(metric) or unit_of(metric)
+
+    def in_percent(self, unit: Unit) -> bool:
+        """Whether values of a unit are shown in percent."""
+        return self.percent and unit == "proportion"
 
     def count(self, status: Status) -> int:
         """Number of cells with a status; derived ones are none."""
@@ -163,7 +179,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     from medrobust.report.derived import with_derived
 
     names = config.metrics or (config.metric,)
-    phantom = _checked(rows, (*names, *config.extra))
+    phantom = _checked(rows, names, config)
     # Tasks have metrics of their own: those of a task that has no row here make no column.
     names = tuple(n for n in names if any(measure(row, n) is not None for row in rows)) or names
     placed = (*config.rows, *config.columns)
@@ -174,14 +190,14 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     for place in places(rows, axes, config.merge, named=config.columns):
         side.append((*place[: len(row_axes)], *place[len(axes) :]))
         top.append(tuple(place[len(row_axes) : len(axes)]))
-    checked, today = crosschecks(rows), package_digest()
+    checked, today, several = crosschecks(rows), package_digest(), len(names) > 1
     reference = None if phantom else config.reference
     made: dict[tuple[Heading, Heading], Cell] = {}
     for row, line, column in spread(rows, side, top, config.spread):
         for name in names:
             level = (Level(METRIC, name, heading_of(name)),) if config.metrics else ()
             checks = [*checked.get(row.id, []), *code_flags(row, today)]
-            made[line, (*column, *level)] = _cell(row, name, checks, reference, len(names) > 1)
+            made[line, (*column, *level)] = _cell(row, name, checks, reference, config, several)
     papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
     down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
     across, cells = with_derived(down, across, made, config, reference)
@@ -202,6 +218,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
         notes=(*notes(rows, config, reference, papers), *absent(rows, placed)),
         phantom=phantom,
         apart=config.spread,
+        units=config.units,
     )
 
 
@@ -213,7 +230,7 @@ def remeasured(config: TableConfig, metric: str) -> TableConfig:
     return replace(config, metric=metric, metrics=(), reference=reference)
 
 
-def _checked(rows: Sequence[Row], metrics: Sequence[str]) -> bool:
+def _checked(rows: Sequence[Row], metrics: Sequence[str], config: TableConfig) -> bool:
     if not rows:
         raise TableError("there are no rows to make a table of")
     real = [row for row in rows if not row.phantom]
@@ -223,17 +240,27 @@ def _checked(rows: Sequence[Row], metrics: Sequence[str]) -> bool:
             f"phantom rows ({stand_in[0].cell.get('data')}: {stand_in[0].id}, …) and real rows "
             f"({real[0].cell.get('data')}: {real[0].id}, …) cannot stand in one table"
         )
-    names = dict.fromkeys(name for row in rows if row.status == "done" for name in row.metrics)
-    for metric in metrics:
-        if names and metric not in (*names, *HEADINGS):
-            raise TableError(
-                f"no row has the metric {metric!r}; table.metric is one of {sorted(names)}"
-            )
+    done = [row for row in rows if row.status == "done" and row.metrics]
+    names = sorted({name for row in done for name in row.metrics})
+    for metric in (*metrics, *config.extra):
+        # Of several metrics some may be of another task than these rows'.
+        spare = metric != metrics[0] or len(metrics) > 1 or metric in OF_TIME
+        if done and not (spare and definition(metric)) and not _measured(done, metric):
+            raise TableError(f"no row has the metric {metric!r}; table.metric is one of {names}")
     return bool(stand_in)
 
 
+def _measured(rows: Sequence[Row], metric: str) -> bool:
+    return any(measure(row, metric) is not None for row in rows)
+
+
 def _cell(
-    row: Row, metric: str, checks: list[str], reference: ReferenceConfig | None, several: bool
+    row: Row,
+    metric: str,
+    checks: list[str],
+    reference: ReferenceConfig | None,
+    config: TableConfig,
+    several: bool,
 ) -> Cell:
     done = row.status == "done"
     span = row.intervals.get(metric) if done else None
@@ -249,7 +276,7 @@ def _cell(
         flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
         paper=paper,
         metric=metric,
-        unit=unit_of(metric) if several else "table",
+        unit=config.unit_of(metric),
     )
 
 

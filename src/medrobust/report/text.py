@@ -4,9 +4,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medrobust.metric.definition import Unit
 from medrobust.report.block import blocks
 from medrobust.report.label import Level
-from medrobust.report.measure import Unit, printed
+from medrobust.report.measure import printed
 from medrobust.report.table import Cell, Heading, Table
 
 FAILED, MISSING, UNMEASURED, OUTSIDE = "✗", "—", "·", "*"
@@ -62,7 +63,7 @@ def parts(table: Table, cell: Cell) -> Parts:
     )
 
 
-def number(table: Table, value: float, *, unit: Unit = "table", sign: bool = False) -> str:
+def number(table: Table, value: float, *, unit: Unit, sign: bool = False) -> str:
     """A value as the table prints it, with a real minus; see `measure.printed`."""
     shown = printed(value, unit, percent=table.percent)
     if not shown.strip("-0."):
@@ -131,7 +132,7 @@ def legend(table: Table) -> list[str]:
     ]
     several = len({cell.metric for cell, _ in cells if cell.metric and not cell.derived}) > 1
     metric = "Metrics" if several else table.metric.replace("_", " ")
-    metric += ", %" if table.percent else ""
+    metric += ", %" if any(table.in_percent(cell.unit) for cell, _ in cells) else ""
     lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
     if any(text.outside for _, text in cells):
         lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
@@ -163,7 +164,7 @@ def best(table: Table) -> set[tuple[int, int]]:
     for group, across in itertools.product(groups.values(), range(len(table.column_headings))):
         cells = {down: table.cells[down][across] for down in group}
         values = {
-            down: number(table, cell.value)
+            down: number(table, cell.value, unit=cell.unit)
             for down, cell in cells.items()
             if cell.value is not None and cell.metric in (table.metric, f"{table.metric}_mean")
         }

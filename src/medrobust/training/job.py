@@ -8,11 +8,13 @@ from omegaconf import DictConfig
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.evaluation.parts import expected_victim, train_command
+from medrobust.keys import train as train_keys
 from medrobust.model.checkpoint import TrainedVictim, load_victim
 from medrobust.training.defense import train_defense
 from medrobust.training.initial import InitialCheckpointError
 from medrobust.training.recipe import recipe_of
 from medrobust.training.train import train
+from medrobust.typed import check_config
 
 _PARTS = ("optimizer", "scheduler", "trainer", "logger")
 _WORDS = (
@@ -28,8 +30,10 @@ def run_training(config: DictConfig) -> None:
         config: what `conf/train.yaml` composes to.
 
     Raises:
+        ConfigError: an unknown key, or a value of another type than its key takes.
         InitialCheckpointError: a victim's weights to start from, but a defense is to be trained.
     """
+    check_config(config, train_keys())
     if config.get("defense") is not None and config.initial_checkpoint is not None:
         raise InitialCheckpointError(
             f"initial_checkpoint={config.initial_checkpoint} is what a victim starts from, but "

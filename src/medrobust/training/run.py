@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
 from medrobust.data.base import MedicalDataModule
+from medrobust.devices import check_devices
 from medrobust.logger.base import CellLogger
 from medrobust.training.place import Meta, remove, report, unfinished
 from medrobust.training.seeded import SeededModule
@@ -93,8 +94,10 @@ def run(
         SnapshotError: it, or the best epoch's, is damaged.
         EmptyTrainingError: no epoch, or no whole batch for each device.
         ValueError: a precision whose weights are not float32.
+        DevicesError: more processes than the machine has processors.
     """
     _check_precision(trainer.get("precision", "32-true"))
+    check_devices(trainer.get("accelerator", "auto"), trainer.get("devices", "auto"))
     folder = unfinished(checkpoint)
     last = resume_from(resume, folder)
     if last is None or folder.resolve() not in last.resolve().parents:

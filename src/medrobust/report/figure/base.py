@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from medrobust.result.row import Row
+from medrobust.schema import SchemaError, check_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -90,9 +91,12 @@ class Figure(ABC):
         ]
         if lacking:
             raise FigureError(f"{where} lacks {lacking}")
-        figure = cls(**given)
         try:
+            check_fields(cls, node, where)
+            figure = cls(**given)
             figure.check()
+        except SchemaError as error:
+            raise FigureError(str(error)) from None
         except FigureError as error:
             raise FigureError(f"{where}: {error}") from None
         return figure

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from medrobust.metric.definition import unit_of
 from medrobust.number import NumberError, fraction
 from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
 from medrobust.report.figure.base import several as names
@@ -48,7 +49,7 @@ class Curve(Figure):
         where: settings that a row must have, such as `{defense.sigma2: 0.125}`; one that has no
             such setting passes.
         metric: key of `Row.metrics`.
-        percent: show 100 times the value, from 0 to 100.
+        percent: show a proportion in percent, from 0 to 100.
         label: name of the setting on the axis; default its own.
     """
 
@@ -164,7 +165,8 @@ class Curve(Figure):
     def _one(self, rows: Sequence[Row], lines: dict[str, list[Point]], apart: str) -> Drawing:
         made = canvas(5.6, 3.9)
         axes = made.subplots()
-        scale = 100.0 if self.percent else 1.0
+        percent = self.percent and unit_of(self.metric) == "proportion"
+        scale = 100.0 if percent else 1.0
         for number, (label, points) in enumerate(lines.items()):
             ends = [
                 (point.value - point.low, point.high - point.value)
@@ -188,8 +190,8 @@ class Curve(Figure):
         attacks = [*dict.fromkeys(map(_attack, rows))]
         metric = self.metric.replace("_", " ")
         mean = f"mean {metric}" if len(attacks) > 1 else metric
-        axes.set_ylabel(mean + (", %" if self.percent else ""))
-        if self.percent:
+        axes.set_ylabel(mean + (", %" if percent else ""))
+        if percent:
             axes.set_ylim(0, 100)
         axes.grid(alpha=0.3)
         if any(lines):

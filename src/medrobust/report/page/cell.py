@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medrobust.metric.definition import Unit
 from medrobust.report.colour import heat
 from medrobust.report.failure import reason
 from medrobust.report.label import readable, variant
@@ -47,6 +48,8 @@ class CellView:
         bold: it is the best of its column.
         ground: colour of the heat map, or empty.
         ink: colour of the text on it.
+        interval: `38.0 to 44.5`, or empty.
+        percent: its number is in percent.
         measures: metric -> what was measured.
         confusions: before and after, those that the row has.
         pictures: strips, or None.
@@ -66,6 +69,8 @@ class CellView:
     bold: bool
     ground: str
     ink: str
+    interval: str
+    percent: bool
     measures: Mapping[str, Measure]
     confusions: tuple[Confusion, ...]
     pictures: Strips | None
@@ -80,7 +85,7 @@ class CellView:
 
     @property
     def value(self) -> float | None:
-        """The table's metric."""
+        """What the cell measures."""
         return self.cell.value
 
     @property
@@ -118,7 +123,7 @@ def views(
             levels = (*heading, *other)
             row = cell.row
             colours = ("", "")
-            if cell.value is not None and cell.unit == "table":
+            if cell.value is not None and cell.unit == table.unit:
                 colours = heat((cell.value - span[0]) / (span[1] - span[0]))
             defense = " ".join(
                 level.label
@@ -138,6 +143,8 @@ def views(
                     bold=(down, across) in bold,
                     ground=colours[0],
                     ink=colours[1],
+                    interval=_ends(table, cell.interval or (), cell.unit),
+                    percent=table.in_percent(cell.unit),
                     measures=_measures(table, row) if row else {},
                     confusions=_confusions(row) if row else (),
                     pictures=strips(pictures[row.id]) if row and row.id in pictures else None,
@@ -159,9 +166,9 @@ def metrics(views: Sequence[CellView], first: str) -> list[str]:
 
 def _span(table: Table) -> tuple[float, float]:
     """Ends of the colour scale: 0 to 1 for proportions, else those of the values."""
-    cells = (cell for line in table.cells for cell in line if cell.unit == "table")
+    cells = (cell for line in table.cells for cell in line if cell.unit == table.unit)
     known = [cell.value for cell in cells if cell.value is not None]
-    if table.percent or not known:
+    if table.in_percent(table.unit) or not known:
         return 0.0, 1.0
     low, high = min(known), max(known)
     return (low, high) if high > low else (low, low + 1.0)
@@ -170,16 +177,14 @@ def _span(table: Table) -> tuple[float, float]:
 def _measures(table: Table, row: Row) -> dict[str, Measure]:
     found = {}
     for name, value in row.metrics.items():
-        if name not in row.intervals:  # a count, such as queries: no proportion
-            found[name] = Measure(value, f"{value:g}", "")
-            continue
-        low, high = row.intervals[name]
-        ends = f"{number(table, low)} to {number(table, high)}"
-        found[name] = Measure(value, number(table, value), ends)
-    if table.metric in found and table.metric not in row.intervals:
-        value = row.metrics[table.metric]
-        found[table.metric] = Measure(value, number(table, value), "")
+        unit = table.unit_of(name)
+        ends = _ends(table, row.intervals.get(name, ()), unit)
+        found[name] = Measure(value, number(table, value, unit=unit), ends)
     return found
+
+
+def _ends(table: Table, interval: Sequence[float], unit: Unit) -> str:
+    return " to ".join(number(table, end, unit=unit) for end in interval)
 
 
 def _confusions(row: Row) -> tuple[Confusion, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from medrobust.metric.definition import Unit
 from medrobust.number import fraction
 from medrobust.report.crosscheck import RETUNED
 from medrobust.report.label import comparable, flatten, readable
@@ -90,7 +91,7 @@ class Chart:
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - share), 1)
 
 
-def charts(views: Sequence[CellView], metric: str) -> list[Chart]:
+def charts(views: Sequence[CellView], metric: str, unit: Unit) -> list[Chart]:
     """One chart per attack (threat, victim, settings) that ran with several ε.
 
     A line begins at ε = 0 with the clean value, where rows carry it.
@@ -98,6 +99,7 @@ def charts(views: Sequence[CellView], metric: str) -> list[Chart]:
     Args:
         views: cells of a table.
         metric: what to draw.
+        unit: of the metric; proportions are drawn from 0 to 1.
     """
     groups: dict[Hashable, dict[Hashable, list[CellView]]] = {}
     for view in views:
@@ -113,12 +115,12 @@ def charts(views: Sequence[CellView], metric: str) -> list[Chart]:
     firsts = [next(iter(lines.values()))[0].row for lines in kept]
     titles = _titles([row for row in firsts if row is not None])
     return [
-        _chart(title, list(lines.values()), metric)
+        _chart(title, list(lines.values()), metric, unit)
         for title, lines in zip(titles, kept, strict=True)
     ]
 
 
-def _chart(title: str, groups: list[list[CellView]], metric: str) -> Chart:
+def _chart(title: str, groups: list[list[CellView]], metric: str, unit: Unit) -> Chart:
     lines = tuple(Line(group[0].defense, tuple(_points(group, metric))) for group in groups)
     ends = [
         end
@@ -129,7 +131,7 @@ def _chart(title: str, groups: list[list[CellView]], metric: str) -> Chart:
     ]
     row = groups[0][0].row
     norm = str(flatten(row.attack_variant).get("norm", "")) if row else ""
-    low, high = min(0.0, *ends), max(1.0, *ends)
+    low, high = min(0.0, *ends), max(1.0 if unit == "proportion" else 1e-9, *ends)
     return Chart(title, _NORMS.get(norm, norm), lines, low, high)
 
 

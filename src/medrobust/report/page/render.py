@@ -53,9 +53,10 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
     for block in blocks(table):
         parts.append((block, views(block, sweep.pictures, cells)))
         cells += [view for line in parts[-1][1] for view in line]
-    curves = charts(cells, table.metric)
+    curves = charts(cells, table.metric, table.unit)
     axes = _axes(cells, table)
     script = _asset("page.js")
+    percent = table.in_percent(table.unit)
     return environment.get_template("page.html").render(
         table=table,
         sweep=sweep,
@@ -69,11 +70,11 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         facts=card(sweep.rows),
         legend=legend(table),
         flagged=[(flag, meaning(flag)) for flag in table.flags],
-        scale=[(step / 5, *heat(step / 5)) for step in range(6)] if table.percent else [],
-        number=lambda value, **more: number(table, value, **more),
+        scale=[(step / 5, *heat(step / 5)) for step in range(6)] if percent else [],
+        number=lambda value: number(table, value, unit=table.unit),
         readable=readable,
         folder=shlex.quote(str(sweep.folder)),
-        unit=" %" if table.percent else "",
+        unit=" %" if percent else "",
         style=_asset("page.css"),
         script=script,
         policy=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",

@@ -1,0 +1,92 @@
+"""The keys of `conf/evaluate.yaml` and `conf/train.yaml` that no class declares, with their types.
+
+Groups such as `attack` have the parameters of their `_target_`; see `medrobust.typed`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from medrobust.number import fraction, whole
+
+Number = float | str
+"""A number, or a fraction such as 8/255."""
+
+
+def _between(low: int, high: int | None = None) -> Callable[[int], None]:
+    def check(value: int) -> None:
+        whole(value, "value", low=low, high=high)
+
+    return check
+
+
+Seed = Annotated[int, _between(0, 2**63 - 1)]
+Count = Annotated[int, _between(1)]
+
+
+def _is_devices(value: int | str) -> None:
+    if isinstance(value, str) and not re.fullmatch(r"auto|\d+(,\d+)*", value):
+        raise ValueError(f"{value!r} is no number of devices; expected 1, 2, …, auto, or 0,1")
+    if isinstance(value, int) and value < 1 and value != -1:
+        raise ValueError(f"{value} is no number of devices; expected 1, 2, …, or auto for all")
+
+
+def _is_unit(value: Number) -> None:
+    fraction(value, "value")
+
+
+_TRAINER: dict[str, Any] = {
+    "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
+    "devices": Annotated[int | str, _is_devices],
+    "strategy": str,
+    "precision": int | str,
+}
+_PATHS = dict.fromkeys(("root", "data", "manifests", "checkpoints", "outputs"), str)
+_BOTH: dict[str, Any] = {
+    **dict.fromkeys(("model", "objective", "data", "logger", "experiment", "debug"), Any),
+    "paths": {**_PATHS, "cache": str, "rows": str},
+    "seed": Seed,
+    "victim_seed": Seed,
+    "defense_seed": Seed,
+    "victim_path": str,
+}
+
+EVALUATE: Mapping[str, Any] = {
+    **_BOTH,
+    **dict.fromkeys(("attack", "threat", "defense"), Any),
+    "trainer": _TRAINER,
+    "eps": Annotated[Number, _is_unit],
+    "split": Literal["train", "val", "test"],
+    "batch_size": Count,
+    "precision": Literal["float32", "bf16"],
+    "quantize": bool,
+    "copies": Count,
+    "estimator": Literal["fixed", "sequential"],
+    "eot_samples": Count,
+    "rerun": bool | Literal["stale"],
+    "perturbation": bool,
+    "iterates": Any,
+    "maps": Any,
+    "table": Any,
+    "figure": Any,
+}
+
+
+def train() -> Mapping[str, Any]:
+    """Return the keys of `conf/train.yaml`; `trainer` has those of Lightning's Trainer."""
+    from pytorch_lightning import Trainer
+
+    known = dict.fromkeys(list(inspect.signature(Trainer.__init__).parameters)[1:], Any)
+    return {
+        **_BOTH,
+        **dict.fromkeys(("defense", "recipe", "optimizer", "scheduler"), Any),
+        "trainer": {**known, **_TRAINER, "max_epochs": Count},
+        "checkpoint": str,
+        "initial_checkpoint": str | None,
+        "overwrite": bool,
+        "resume": str | None,
+        "early_stopping": Count | None,
+        "deterministic": bool | Literal["warn"],
+        "progress_bar": bool,
+    }

@@ -1,0 +1,138 @@
+"""Every metric's name, unit and heading, once: tables, pages and figures read them here."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Literal, NamedTuple
+
+Unit = Literal["proportion", "ratio", "number", "count", "seconds", "hours"]
+"""What a value is.
+
+A proportion lies in [0, 1] (a change of one in [-1, 1]) and may be shown in percent; nothing else
+may. A ratio is small and has three decimals, a number has two, a count none; times have three
+digits.
+"""
+
+UNITS: tuple[Unit, ...] = ("proportion", "ratio", "number", "count", "seconds", "hours")
+
+
+class Definition(NamedTuple):
+    """A metric.
+
+    Attributes:
+        unit: what its values are.
+        heading: what stands above its column; empty = its name with spaces.
+    """
+
+    unit: Unit = "proportion"
+    heading: str = ""
+
+
+_SHARE, _RATIO, _NUMBER, _COUNT = (
+    Definition(unit) for unit in ("proportion", "ratio", "number", "count")
+)
+
+_DEFINITIONS: Mapping[str, Definition] = {
+    # Classification
+    "accuracy": _SHARE,
+    "accuracy_answered": _SHARE,
+    "accuracy_vote": _SHARE,
+    "abstention_rate": _SHARE,
+    "attack_success_rate": _SHARE,
+    "balanced_accuracy": _SHARE,
+    "fpr_macro": Definition(heading="FPR"),
+    "accuracy_decrease_relative": Definition(heading="decrease"),
+    "auroc": Definition(heading="AUROC"),
+    # Detectors of adversarial images
+    "accuracy_accepted": _SHARE,
+    "auroc_detection": Definition(heading="AUROC"),
+    "clean_acceptance_rate": _SHARE,
+    "detection_rate": _SHARE,
+    "detector_overhead": Definition("number", "time / victim"),
+    "fooled_rate": _SHARE,
+    "tpr_at_90_tnr": Definition(heading="TPR at 90 % TNR"),
+    "undetected_success_rate": _SHARE,
+    # Votes and certificates
+    "robust_metric": _NUMBER,
+    "rm_low": _NUMBER,
+    "rm_high": _NUMBER,
+    "rm_robust": _SHARE,
+    "rm_settled": _SHARE,
+    "rm_correct_robust": _SHARE,
+    "rm_correct_not_robust": _SHARE,
+    "rm_incorrect_not_robust": _SHARE,
+    "rm_incorrect_robust": _SHARE,
+    "copies": _NUMBER,
+    "copies_median": _NUMBER,
+    "certified_radius": _RATIO,
+    # Segmentation
+    "dice": _SHARE,
+    "dice_vote": _SHARE,
+    "jaccard": Definition(heading="Jaccard"),
+    "jaccard_vote": _SHARE,
+    "mean_accuracy": _SHARE,
+    "pixel_accuracy": _SHARE,
+    # Boxes
+    "iou": Definition(heading="IoU"),
+    "iou_best": Definition(heading="IoU of true boxes"),
+    "map": Definition(heading="mAP"),
+    "map_50": Definition(heading="mAP at IoU 0.5"),
+    "map_50_95": Definition(heading="mAP at IoU 0.5 to 0.95"),
+    "recall": _SHARE,
+    # Perturbations and features
+    "perturbation_variance": Definition("ratio", "variance"),
+    "perturbation_cosine": Definition(heading="cosine"),
+    "feature_mean": _RATIO,
+    "feature_mean_change": _SHARE,
+    "feature_mean_share": _SHARE,
+    # Queries and time
+    "queries_max": _COUNT,
+    "queries_mean": _NUMBER,
+    "queries_median": _NUMBER,
+    "training_queries": Definition("count", "queries in training"),
+    "seconds_per_image": Definition("seconds", "s per image"),
+    "training_hours": Definition("hours", "training, h"),
+}
+
+
+def definition(name: str) -> Definition | None:
+    """Return the definition of a metric of this package; None of another one.
+
+    Args:
+        name: as in `Row.metrics`; what is measured on clean images (`clean_…`), on successful
+            attacks only (`…_successful`), as a mean of columns (`…_mean`) and from a radius on
+            (`certified_accuracy@0.25`) is as the metric itself.
+    """
+    if name.startswith("certified_accuracy@"):
+        return _SHARE
+    for ours in _same(name):
+        if ours in _DEFINITIONS:
+            return _DEFINITIONS[ours]
+    return None
+
+
+def _same(name: str) -> Iterator[str]:
+    """Yield the names under which a metric may be defined."""
+    yield name
+    for suffix in ("_successful", "_mean", "_clean"):
+        if name.endswith(suffix):
+            yield from _same(name.removesuffix(suffix))
+    if name.startswith("clean_"):
+        yield name.removeprefix("clean_")
+
+
+def unit_of(name: str) -> Unit:
+    """Return the unit of a metric; what this package does not define is a plain number."""
+    found = definition(name)
+    return "number" if found is None else found.unit
+
+
+def heading_of(name: str) -> str:
+    """Return what stands above the column of a metric."""
+    heading = _DEFINITIONS[name].heading if name in _DEFINITIONS else ""
+    return heading or name.replace("_", " ")
+
+
+def unknown(name: str) -> str:
+    """Return what to say of a metric that is not defined: those of nearly its name, or all."""
+    near = get_close_matches(name, _DEFINITIONS, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"known are {sorted(_DEFINITIONS)}"

@@ -1,0 +1,178 @@
+"""Checks a composed config against the signatures of what it names, once, before anything runs."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_type_hints
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, InterpolationToMissingValueError
+
+from medrobust.schema import Made, SchemaError, check_type
+
+_HYDRA = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class ConfigError(ValueError):
+    """A key that nothing has, or a value of another type than its key takes."""
+
+
+def check_config(config: DictConfig, keys: Mapping[str, Any], *, running: bool = True) -> None:
+    """Check every key and every value of a config.
+
+    A node with `_target_` has the keys and the types of what it names: the parameters and the
+    annotations of that class or function. Other keys have the types in `keys`.
+
+    Args:
+        config: composed by Hydra; its node `hydra` is Hydra's own.
+        keys: name -> type, see `schema.check_type`; a mapping of names and types stands for a
+            node of them.
+        running: a job runs; before a sweep, what refers to its jobs is left to them.
+
+    Raises:
+        ConfigError: an unknown key, or a value of another type; names it and what is expected.
+    """
+    plain = {str(name): value for name, value in _resolved(config, running)}
+    used = OmegaConf.to_yaml(config)
+    # A key of one's own is no slip where other values refer to it.
+    own = [name for name in plain if f"${{{name}" in used or f"${{oc.select:{name}" in used]
+    _check_keys({name: plain[name] for name in plain if name not in own}, keys, "")
+    # Groups refer to the other keys; a wrong value is told under the name that it was given.
+    for name in sorted(plain, key=lambda name: keys.get(name, Any) is Any):
+        _check(plain[name], keys.get(name, Any), name)
+
+
+def check_node(value: Any, name: str) -> None:
+    """Check plain data of one node and all below, as `check_config` does.
+
+    Raises:
+        ConfigError: see there.
+    """
+    _check(value, Any, name)
+
+
+def _resolved(config: DictConfig, running: bool) -> Iterator[tuple[Any, Any]]:
+    for name in config:
+        if name == "hydra":
+            continue
+        try:
+            value = config[name]
+            plain = OmegaConf.is_config(value)
+            yield name, OmegaConf.to_container(value, resolve=True) if plain else value
+        except (InterpolationResolutionError, InterpolationToMissingValueError):
+            if running:
+                raise
+
+
+def _check(value: Any, kind: Any, name: str) -> None:
+    if isinstance(kind, Mapping):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name}={value!r}, expected keys {', '.join(kind)}")
+        if "*" not in kind:
+            _check_keys(value, kind, f"{name}.")
+        for key, item in value.items():
+            _check(item, kind.get(key, kind.get("*")), f"{name}.{key}")
+        return
+    found = _made(value, name)
+    try:
+        check_type(found, kind, name)
+    except SchemaError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _made(value: Any, name: str) -> Any:
+    """Return plain data in which each node with `_target_` is checked and stands for its result."""
+    if isinstance(value, dict):
+        parts = {key: _made(item, f"{name}.{key}") for key, item in value.items()}
+        return _checked(parts, name) if isinstance(value.get("_target_"), str) else parts
+    if isinstance(value, list):
+        return [_made(item, f"{name}[{index}]") for index, item in enumerate(value)]
+    if value == "???":
+        raise ConfigError(f"{name} has no value and needs one; set {name}=…")
+    return value
+
+
+def _checked(node: Mapping[str, Any], name: str) -> Made:
+    """Check the arguments of a `_target_`; return what stands for its result."""
+    target = node["_target_"]
+    try:
+        call = get_object(target)
+    except Exception as error:  # whatever importing it raises
+        cause = error.__cause__ or error
+        raise ConfigError(f"{name}._target_={target} cannot be imported: {cause}") from error
+    made = Made(call if isinstance(call, type) and not node.get("_partial_") else None)
+    given = {key: value for key, value in node.items() if key not in _HYDRA}
+    known = parameters_of(call)
+    if not known.open:
+        _check_keys(given, known.names, f"{name}.")
+    for key, value in given.items():
+        if key in known.kinds and not _equal(value, known.names[key].default):
+            try:
+                check_type(value, known.kinds[key], f"{name}.{key}")
+            except SchemaError as error:
+                raise ConfigError(str(error)) from None
+    return made
+
+
+class Parameters(NamedTuple):
+    """What a class or a function can be given by name.
+
+    Attributes:
+        names: name -> parameter.
+        kinds: name -> annotation, of those that have one.
+        open: it may take other names, too.
+    """
+
+    names: Mapping[str, inspect.Parameter]
+    kinds: Mapping[str, Any]
+    open: bool
+
+
+def parameters_of(call: Callable[..., Any]) -> Parameters:
+    """Return the parameters of a class or a function.
+
+    Those that a class takes as `**rest` are its base's. Only this package's classes are known to
+    hand them on; another one may do as it likes with a name that its base does not have.
+    """
+    names: dict[str, inspect.Parameter] = {}
+    kinds: dict[str, Any] = {}
+    owners = [call]
+    if isinstance(call, type):
+        owners = [base for base in call.__mro__ if "__init__" in vars(base) and base is not object]
+    foreign = False
+    for owner in owners:
+        function: Any = owner.__init__ if isinstance(owner, type) else owner  # type: ignore[misc]
+        try:
+            found = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # of C, which tells nothing
+            return Parameters(names, kinds, open=True)
+        try:
+            typed = get_type_hints(function, include_extras=True)
+        except Exception:  # an annotation that cannot be evaluated tells nothing
+            typed = {}
+        for one in found:
+            if one.kind not in _VARIADIC and one.name not in ("self", *names):
+                names[one.name] = one
+                kinds |= {one.name: typed[one.name]} if one.name in typed else {}
+        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in found):
+            return Parameters(names, kinds, foreign)
+        foreign |= not (isinstance(owner, type) and owner.__module__.startswith("medrobust."))
+    return Parameters(names, kinds, foreign)
+
+
+def _equal(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _check_keys(node: Mapping[str, Any], known: Mapping[str, Any] | Sequence[str], at: str) -> None:
+    for key in node:
+        if key in known:
+            continue
+        near = get_close_matches(str(key), [str(one) for one in known], n=1)
+        hint = f"did you mean {at}{near[0]}? " if near else ""
+        raise ConfigError(
+            f"{at}{key} is no key; {hint}{at.rstrip('.') or 'the config'} has "
+            f"{', '.join(sorted(map(str, known))) or 'none'}"
+        )

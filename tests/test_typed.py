@@ -1,0 +1,187 @@
+"""Every key and value of a config is checked against what takes it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from medrobust.attack.base import Attack
+from medrobust.attack.pgd import PGD
+from medrobust.config import register
+from medrobust.keys import EVALUATE, train
+from medrobust.typed import ConfigError, check_config, parameters_of
+
+CONF = Path(__file__).parents[1] / "conf"
+CHOICES = ("attack=pgd", "defense=medrdf", "threat=adaptive", "logger=none")
+
+
+@pytest.fixture(scope="module")
+def evaluate() -> DictConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("evaluate", [*CHOICES, "data.phantom=true"])
+
+
+@pytest.fixture(scope="module")
+def training() -> DictConfig:
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", ["logger=none"])
+
+
+def said(config: DictConfig, keys: Any, key: str, value: Any) -> str:
+    """What is said of one changed value; empty when it is accepted."""
+    changed = config.copy()
+    OmegaConf.set_struct(changed, False)
+    OmegaConf.update(changed, key, value, force_add=True, merge=False)
+    try:
+        check_config(changed, keys)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+BOOLS = ("no", "maybe", "yes", None, 1, 0.5, [True])
+COUNTS = ("no", None, 1e23, 0.5, True, [1], {"a": 1}, float("nan"))
+SEEDS = (*COUNTS, -1, 2**63)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        *((key, BOOLS) for key in ("quantize", "perturbation", "data.phantom")),
+        *((key, SEEDS) for key in ("seed", "victim_seed", "defense_seed")),
+        *((key, (*COUNTS, 0)) for key in ("batch_size", "copies", "eot_samples")),
+        ("rerun", ("maybe", "no", None, 1)),
+        ("split", ("tset", None, 1)),
+        ("precision", ("fp16", 32)),
+        ("estimator", ("mean", True)),
+        ("eps", ("no", None, -1, 1e23, "8/", [1])),
+        *((key, COUNTS) for key in ("attack.steps", "attack.restarts", "defense.n")),
+        ("attack.early_stop", BOOLS),
+        *((key, (True, [1], {})) for key in ("attack.eps", "attack.step_size", "defense.alpha")),
+        ("attack.objective", ("dlr", 3, {"_target_": "medrobust.attack.pgd.PGD", "eps": 0.1})),
+        ("attack.target", (0, True)),
+        ("defense.noise", ("gaussian", {"_target_": "medrobust.attack.pgd.PGD", "eps": 0.1})),
+        ("threat.samples", ("many", None, 0.5)),
+        ("data.split_seed", ("abc", None, 1e23)),
+        ("data.limit_test", ("no", 0.5)),
+        ("data.workers", ("no", None)),
+        ("data.name", (5, True)),
+        ("trainer.devices", ("no", 0, -2, None, [1], 0.5)),
+        ("trainer.accelerator", ("cpuu", None)),
+        ("paths.rows", (None, 3)),
+    ],
+)
+def test_values_of_another_type_are_refused_by_name(
+    evaluate: DictConfig, key: str, values: Sequence[Any]
+) -> None:
+    assert said(evaluate, EVALUATE, key, OmegaConf.select(evaluate, key)) == ""
+    for value in values:
+        message = said(evaluate, EVALUATE, key, value)
+        assert message.startswith(key), (value, message)
+        assert "expected" in message
+        assert len(message) < 300
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("overwrite", BOOLS),
+        ("progress_bar", BOOLS),
+        ("deterministic", ("no", None, 3)),
+        ("early_stopping", ("no", 0, 0.5, True)),
+        ("resume", (True, 3)),
+        ("trainer.max_epochs", ("no", None, 0, -1, 0.5)),
+        ("optimizer.lr", ("fast", True, None)),
+        ("checkpoint", (None, 3)),
+    ],
+)
+def test_so_are_those_of_a_training(training: DictConfig, key: str, values: Sequence[Any]) -> None:
+    for value in values:
+        message = said(training, train(), key, value)
+        assert message.startswith(key), (value, message)
+        assert "expected" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("attack.stpes", r"attack.stpes is no key; did you mean attack.steps\? attack has "),
+        ("attack.objektive", "did you mean attack.objective"),
+        ("threat.eto", "did you mean threat.eot"),
+        ("data.phantm", "did you mean data.phantom"),
+        ("data.colour", "data.colour is no key; data has .*phantom_n"),
+        ("defense.noise.sigmaa", "defense.noise.sigmaa is no key; "),
+        ("trainer.device", "did you mean trainer.devices"),
+        ("paths.row", "did you mean paths.rows"),
+        ("sede", "did you mean seed"),
+    ],
+)
+def test_a_misspelled_key_is_told_with_those_there_are(
+    evaluate: DictConfig, key: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        raise ConfigError(said(evaluate, EVALUATE, key, 3))
+
+
+def test_what_is_right_passes(evaluate: DictConfig, training: DictConfig) -> None:
+    right = {
+        "eps": 0.1,
+        "rerun": "stale",
+        "attack.eps": "4/255",
+        "attack.objective": {"_target_": "medrobust.attack.objective.dlr.DLR"},
+        "data.limit_test": 3,
+        "trainer.devices": "auto",
+        "attack.target": {"_target_": "medrobust.attack.target.NextClass"},
+    }
+    for key, value in right.items():
+        assert said(evaluate, EVALUATE, key, value) == "", key
+    assert said(training, train(), "trainer.gradient_clip_val", 0.5) == ""
+    assert "no key" in said(training, train(), "trainer.gradient_clip", 0.5)
+
+
+def test_a_key_of_ones_own_serves_others(evaluate: DictConfig) -> None:
+    changed = evaluate.copy()
+    OmegaConf.set_struct(changed, False)
+    changed.strength = 40
+    with pytest.raises(ConfigError, match="strength is no key"):
+        check_config(changed, EVALUATE)
+    changed.attack.steps = "${strength}"
+    check_config(changed, EVALUATE)
+
+
+def test_what_has_no_value_or_cannot_be_imported(evaluate: DictConfig) -> None:
+    assert "attack.steps has no value" in said(evaluate, EVALUATE, "attack.steps", "???")
+    message = said(evaluate, EVALUATE, "attack._target_", "medrobust.attack.pgd.PDG")
+    assert message.startswith("attack._target_=medrobust.attack.pgd.PDG cannot be imported")
+
+
+class Open(PGD):
+    """Somebody's attack, which does as it likes with other names."""
+
+    def __init__(self, eps: float, **options: Any) -> None:
+        super().__init__(eps)
+
+
+class Sloppy(Attack):
+    """Its annotation is wrong of its own default."""
+
+    def __init__(self, eps: float = None) -> None:  # type: ignore[assignment]  # noqa: RUF013
+        super().__init__()
+
+
+def test_somebody_elses_classes() -> None:
+    assert parameters_of(Open).open
+    assert not parameters_of(PGD).open
+    assert "steps" in parameters_of(Open).names  # of its base
+    loose = {"_target_": f"{__name__}.Open", "eps": 1, "colour": "red"}
+    sloppy = {"_target_": f"{__name__}.Sloppy", "eps": None}
+    for node in (loose, sloppy):
+        check_config(OmegaConf.create({"attack": node}), {"attack": Any})
+    with pytest.raises(ConfigError, match=r"attack.eps is 'x', expected float"):
+        check_config(OmegaConf.create({"attack": {**loose, "eps": "x"}}), {"attack": Any})
