@@ -175,7 +175,7 @@ def _said(kind: Any) -> str:
         return " | ".join(_said(part) for part in arguments)
     if origin is Literal:
         return " | ".join(map(str, arguments))
-    if origin in _LISTS:
+    if origin in (*_LISTS, tuple):
         return f"list of {_said(arguments[0])}"
     if type(kind) is type or isinstance(kind, type):
         return kind.__name__ if origin is None else str(kind)
