@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from medrobust.box.anchored import Anchored
@@ -21,6 +22,7 @@ class Prediction:
         abstain: bool, True where the defense refuses to answer: (N,), or (N, H, W) for single
             pixels of a mask.
         confidence_map: (N, H, W) the same confidence of each pixel of a mask.
+        votes: int64 (N, K), what the logits were computed from where copies of an image vote.
         details: further numbers (N,) that the defense gives of each image, by name.
         threshold: scalar; a detector refuses images whose score exceeds it.
         features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
@@ -36,6 +38,7 @@ class Prediction:
     threshold: Tensor | None = None
     anchored: Anchored | None = None
     confidence_map: Tensor | None = None
+    votes: Tensor | None = None
 
     @property
     def label(self) -> Tensor:
@@ -54,6 +57,19 @@ class Prediction:
         """Of each class, like `logits`: softmax, or sigmoid for detection."""
         return self.logits.softmax(dim=1) if self.anchored is None else self.logits.sigmoid()
 
+    @property
+    def log_odds(self) -> Tensor:
+        """Log-odds of each class against all others, float64 (N, K): what images are ranked by.
+
+        The probability of a sure answer is exactly 1 in float32, and ranks nothing. Of a vote the
+        odds come from its counts, so that equal shares are equal.
+        """
+        if self.votes is None:
+            return log_odds(self.logits)
+        counts = self.votes.double()
+        others = counts.sum(1, keepdim=True) - counts + 0.5 * (counts.shape[1] - 1)
+        return ((counts + 0.5) / others).log()
+
     def rows(self, rule: Callable[[Tensor], Tensor]) -> Self:
         """The same with a rule applied to everything that has one row per image.
 
@@ -61,6 +77,23 @@ class Prediction:
             rule: (N, ...) -> (N', ...), such as a choice of images.
         """
         return replace(self, **{name: _changed(value, rule) for name, value in vars(self).items()})
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Logit of each class minus the log of the sum of the others' exponentials.
+
+    Args:
+        logits: (N, K), K >= 2.
+
+    Returns:
+        float64 (N, K), log(p / (1 - p)) of the softmax p, without rounding p to 0 or 1.
+    """
+    wide = logits.double()
+    others = [
+        torch.cat([wide[:, :own], wide[:, own + 1 :]], dim=1).logsumexp(1)
+        for own in range(wide.shape[1])
+    ]
+    return wide - torch.stack(others, dim=1)
 
 
 def _changed(value: Any, rule: Callable[[Tensor], Tensor]) -> Any:

@@ -49,3 +49,15 @@ def test_an_image_has_the_same_answer_in_any_batch():
             assert torch.equal(part.label, whole.label[rows])
             assert torch.allclose(part.score, whole.score[rows], atol=1e-6)
             assert torch.allclose(part.boxes, whole.boxes[rows], atol=1e-4)
+
+
+def test_sure_answers_keep_their_order():
+    """Scores of logits above 17 are all 1 in float32; without an order, suppression is by place."""
+    with torch.no_grad():
+        seen = detector().predict(pictures())
+    likely, sure = (kept(replace(seen, logits=seen.logits + more)) for more in (6.0, 30.0))
+    assert (likely.score[likely.label >= 0] < 1).all()
+    assert (sure.score[sure.label >= 0] == 1).all()
+    assert torch.equal(likely.label, sure.label)
+    assert torch.equal(likely.boxes, sure.boxes)
+    assert (sure.logit[:, :1] > sure.logit).any()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from clinic import TAPS, clinic
+from helpers import linear_victim
 from sklearn.metrics import roc_auc_score
 
 from medrobust.defense.bit_depth import BitDepth
@@ -35,6 +36,26 @@ def test_largest_distance_between_the_answers():
         found = detector(x, victim, seeds=seeds)
         np.testing.assert_allclose(found.score.detach(), expected, atol=1e-5)
         assert torch.equal(found.logits, victim(x))
+
+
+def test_distances_of_sure_answers_keep_their_digits():
+    """Float32 probabilities of margins above 17 are 1 and 0, whatever the squeezer changed."""
+    x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    victim, squeezer, seeds = linear_victim(), BitDepth(5), torch.arange(40)
+    victim.network.weight.data *= 6
+    detector = FeatureSqueezing([squeezer])
+    found = detector.anomaly(detector.look(x, victim, seeds=seeds)).detach()
+    wide = [
+        victim(y).detach().numpy().astype(np.longdouble)
+        for y in (x, squeezer.purify(x, seeds=seeds))
+    ]
+    powers = [np.exp(logits - logits.max(1, keepdims=True)) for logits in wide]
+    clear, squeezed = (power / power.sum(1, keepdims=True) for power in powers)
+    rest = np.arange(4) != clear.argmax(1)[:, None]
+    apart = clear - squeezed  # sums to zero, so that the leading class need not be subtracted
+    wanted = (np.abs(apart) * rest).sum(1) + np.abs((apart * rest).sum(1))
+    assert (clear.astype(np.float32).max(1) == 1).mean() > 0.3
+    np.testing.assert_allclose(found, wanted.astype(np.float64), rtol=1e-6, atol=0)
 
 
 def test_attacked_images_score_higher():

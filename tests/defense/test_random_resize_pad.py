@@ -108,3 +108,18 @@ def test_masks_are_refused():
 def test_bad_settings_are_refused(make, message):
     with pytest.raises(NumberError, match=message):
         make()
+
+
+def test_the_mean_of_sure_answers_keeps_its_digits():
+    """Float32 probabilities of margins above 103 are 0, whose logarithm is no logit."""
+    victim, defense = small_cnn(), RandomResizePad(passes=3)
+    victim.network[-1].weight.data *= 1e4
+    with torch.no_grad():
+        found = defense(IMAGES, victim, seeds=SEEDS).logits
+        parts = [
+            victim(defense.purify(IMAGES, seeds=fold_in(SEEDS, number))).double().log_softmax(1)
+            for number in range(3)
+        ]
+    assert (parts[0].float().exp() == 0).any()
+    wanted = torch.stack(parts).logsumexp(0) - torch.tensor(3.0).double().log()
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)

@@ -65,7 +65,7 @@ def test_the_same_for_any_batch_and_replayed(tmp_path, defense):
     assert again.attacked.replayed
     assert torch.equal(one.after.label, again.after.label)
     assert torch.equal(one.after.boxes, again.after.boxes)
-    assert torch.equal(one.after.box_score, again.after.box_score)
+    assert torch.equal(one.after.box_logit, again.after.box_logit)
     assert one.measured == again.measured
     assert torch.equal(one.after.label, other.after.label)
     assert torch.allclose(one.after.boxes, other.after.boxes, atol=1e-3)

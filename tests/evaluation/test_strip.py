@@ -50,7 +50,7 @@ def test_boxes_are_drawn_into_the_first_two_tiles() -> None:
     boxes = torch.tensor([[[2.0, 2, 10, 10], [3, 3, 15, 15]]] * 2)
     none = (None, None, None, None, 0.0)
     right = Answers(
-        torch.tensor([[1, 0]] * 2), *none, boxes=boxes, box_score=torch.tensor([[0.9, 0.1]] * 2)
+        torch.tensor([[1, 0]] * 2), *none, boxes=boxes, box_logit=torch.tensor([[2.0, -2.0]] * 2)
     )
     wrong = right._replace(label=torch.tensor([[0, -1]] * 2))
     made = strips(clean, attacked, NoDefense(), seed=0, answers=(right, wrong))

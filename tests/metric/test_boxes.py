@@ -21,7 +21,8 @@ COUNT = 12
 
 
 def answers(label, score, boxes):
-    return Answers(label, None, None, None, None, 0.0, boxes=boxes.float(), box_score=score.float())
+    logit = score.float().logit()
+    return Answers(label, None, None, None, None, 0.0, boxes=boxes.float(), box_logit=logit)
 
 
 def noisy(y, seed, shift=4.0):
@@ -47,7 +48,7 @@ FOUND = noisy(Y, 3)
 
 
 def rows(found, index):
-    return answers(found.label[index], found.box_score[index], found.boxes[index])
+    return answers(found.label[index], found.box_logit[index].sigmoid(), found.boxes[index])
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
@@ -142,5 +143,17 @@ def test_no_true_box_at_all():
     y[..., 0] = -1
     found = rows(FOUND, torch.arange(2))
     measured = measure_boxes(y, found, found, classes=CLASSES, seed=0)
-    assert measured.values["map"] == 0
-    assert "recall" not in measured.values
+    assert measured.values == measured.intervals == {}  # nothing to be found: neither 0 nor NaN
+
+
+def test_sure_answers_are_ranked_by_their_logits():
+    """Scores of logits above 17 are all 1 in float32: the false answer would come first."""
+    y = torch.tensor([[[0.0, 0, 0, 10, 10]]])
+    boxes = torch.tensor([[[40.0, 40, 50, 50], [0, 0, 10, 10]]])
+    logit = torch.tensor([[20.0, 30.0]])
+    assert (logit.sigmoid() == 1).all()
+    found = answers(torch.zeros(1, 2, dtype=torch.int64), torch.ones(1, 2), boxes)
+    found = found._replace(box_logit=logit)
+    measured = measure_boxes(y, found, found, classes=1, seed=0)
+    assert measured.values["map"] == pytest.approx(1)
+    assert measured.intervals["map"] == pytest.approx([1, 1])

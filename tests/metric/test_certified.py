@@ -6,6 +6,7 @@ import torch
 from medrobust.evaluation.predict import Answers
 from medrobust.metric.certified import RADII, certified_shares
 from medrobust.metric.classification import measure_classification
+from medrobust.prediction import log_odds
 
 
 def test_shares_by_hand():
@@ -26,7 +27,7 @@ def test_a_cell_counts_what_is_certified_around_clean_images():
         label = torch.tensor(said)
         return Answers(
             label,
-            torch.eye(2)[label],
+            log_odds(torch.eye(2)[label]),
             None,
             None,
             torch.tensor(abstain),

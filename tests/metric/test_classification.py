@@ -20,13 +20,14 @@ from medrobust.metric.classification import (
     measure_classification,
 )
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion, wilson
+from medrobust.prediction import log_odds
 
 K, N = 4, 300
 
 
 def answers(logits: torch.Tensor, abstain: torch.Tensor | None = None) -> Answers:
     confidence = None if abstain is None else logits.amax(1)
-    return Answers(logits.argmax(1), logits.softmax(1), None, confidence, abstain, 0.0)
+    return Answers(logits.argmax(1), log_odds(logits), None, confidence, abstain, 0.0)
 
 
 @pytest.fixture
@@ -106,6 +107,29 @@ def test_absent_classes_and_nothing_right_before():
     assert found.values["balanced_accuracy"] == 0
     assert "attack_success_rate" not in found.values
     assert "auroc" not in found.values
+
+
+@pytest.mark.parametrize(("classes", "sure"), [(2, 24.0), (4, 60.0)])
+def test_sure_answers_are_ranked_by_their_log_odds(classes, sure):
+    """Float32 probabilities of margins above 17 are 1 and tie; a pair count in float64 does not."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % classes
+    logits = torch.randn(200, classes, generator=generator)
+    logits[:, 1] += sure + 6 * torch.rand(200, generator=generator)  # sure of class 1, right or not
+    logits[torch.arange(200), labels] += 2
+    assert (logits.softmax(1)[:, 1] == 1).float().mean() > 0.9
+    wide, each = logits.double(), []
+    for own in range(classes):
+        others = [other for other in range(classes) if other != own]
+        odds = wide[:, own] - wide[:, others].logsumexp(1)
+        inside, outside = odds[labels == own][:, None], odds[labels != own]
+        each.append(((inside > outside).double() + 0.5 * (inside == outside)).mean().item())
+    found = measure_classification(
+        labels, answers(logits), answers(logits), classes=classes, seed=0
+    )
+    assert found.values["auroc"] == pytest.approx(np.mean(each), abs=1e-12)
+    low, high = found.intervals["auroc"]
+    assert low <= found.values["auroc"] <= high
 
 
 @given(st.integers(0, 2**31), st.integers(2, 5), st.integers(20, 60))

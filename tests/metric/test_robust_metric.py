@@ -10,6 +10,7 @@ from medrobust.evaluation.predict import Answers
 from medrobust.metric.classification import measure_classification
 from medrobust.metric.robust_metric import default_threshold, least_share, robust_shares
 from medrobust.number import NumberError
+from medrobust.prediction import log_odds
 
 
 def test_least_share_is_the_least_over_all_votes():
@@ -63,7 +64,7 @@ def test_a_row_carries_the_shares_with_intervals():
     copies = torch.arange(n, dtype=torch.float32)
     found = Answers(
         logits.argmax(1),
-        logits.softmax(1),
+        log_odds(logits),
         None,
         logits.amax(1),
         abstain,

@@ -15,6 +15,7 @@ from medrobust.model.victim import Victim
 from medrobust.objective.detection import Detection
 from medrobust.objective.standard import Standard
 from medrobust.objective.trades import TRADES
+from medrobust.training.module import UndefinedScoreError
 from tests.training.conftest import Data
 
 Train = Callable[..., Any]
@@ -105,3 +106,11 @@ def test_what_does_not_fit_is_refused(
     ):
         with pytest.raises(TypeError, match=what):
             run(**(boxes | wrong))
+
+
+def test_a_score_that_ranks_no_epoch_is_refused(run: Train, boxes: dict[str, Any]) -> None:
+    """Without a true box there is no mean average precision: neither 0 nor a best epoch."""
+    for sample in boxes["data"].samples:
+        sample.label[:, 0] = -1
+    with pytest.raises(UndefinedScoreError, match=r"val/map_50 .*not defined.*data\.limit_val"):
+        run(**boxes, max_epochs=1)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from medrobust.data.error import DataError
@@ -11,6 +12,7 @@ from medrobust.model.checkpoint import read_meta
 from medrobust.model.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 from medrobust.objective.standard import Standard
+from medrobust.training.classifier import MacroAUROC
 from medrobust.training.place import AlreadyTrainedError
 from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
@@ -197,3 +199,23 @@ def test_a_diverged_training_says_so(run: Train, tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match=r"loss is (nan|inf).*optimizer\.lr"):
         run(optimizer=lambda w: torch.optim.SGD(w, lr=1e38), scheduler=None)
     assert not (tmp_path / "victim.ckpt").exists()
+
+
+def test_the_auroc_of_sure_answers_is_that_of_their_log_odds() -> None:
+    """torchmetrics' own ranks float32 probabilities, of which most are 1 here, and calls it 0.5."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    logits = torch.randn(60, 3, generator=generator)
+    logits[:, 1] += 60
+    logits[torch.arange(60), labels] += 3
+    metric = MacroAUROC()
+    for part in (slice(0, 17), slice(17, 60)):
+        metric.update(logits[part], labels[part])
+    odds = [
+        logits[:, k].double() - logits[:, [k - 1, k - 2]].double().logsumexp(1) for k in range(3)
+    ]
+    each = [roc_auc_score(labels == k, odds[k]) for k in range(3)]
+    assert metric.compute().item() == pytest.approx(sum(each) / 3, abs=1e-6)
+    metric.reset()
+    metric.update(logits[labels == 0], labels[labels == 0])
+    assert metric.compute().isnan()  # of one class there is no rank

@@ -24,13 +24,18 @@ class Kept(NamedTuple):
 
     Attributes:
         label: int64 (N, MOST), -1 where nothing is answered.
-        score: (N, MOST) in [0, 1], 0 there.
+        logit: (N, MOST), -inf there; it ranks, since sure scores are all 1 in float32.
         boxes: (N, MOST, 4), left, top, right and bottom in pixels, 0 there.
     """
 
     label: Tensor
-    score: Tensor
+    logit: Tensor
     boxes: Tensor
+
+    @property
+    def score(self) -> Tensor:
+        """(N, MOST) in [0, 1], 0 where nothing is answered."""
+        return self.logit.sigmoid()
 
 
 @torch.no_grad()
@@ -40,28 +45,28 @@ def kept(prediction: Prediction) -> Kept:
     Candidates are the highest scores over all anchors and classes. Suppression is per image and
     class, of all images at once; in float64, so that it is the same in any batch.
     """
-    scores = prediction.probability.float()
-    count, classes, anchors = scores.shape
-    score, place = scores.flatten(1).topk(min(CANDIDATES, classes * anchors), dim=1)
+    logits = prediction.logits.float()
+    count, classes, anchors = logits.shape
+    logit, place = logits.flatten(1).topk(min(CANDIDATES, classes * anchors), dim=1)
     boxes = located(prediction).boxes.float().gather(1, _four(place % anchors))
     label = place // anchors
-    image = torch.arange(count, device=scores.device).unsqueeze(1).expand_as(label)
-    sure = score >= SCORE
+    image = torch.arange(count, device=logits.device).unsqueeze(1).expand_as(label)
+    sure = logit.sigmoid() >= SCORE
     group = (image * classes + label)[sure]
     rows, columns = sure.nonzero(as_tuple=True)
-    left = batched_nms(boxes[sure].double(), score[sure].double(), group, OVERLAP)
+    left = batched_nms(boxes[sure].double(), logit[sure].double(), group, OVERLAP)
     stays = torch.zeros_like(sure)
     stays[rows[left], columns[left]] = True
-    # Candidates are sorted by score: the rank among those that stay is their place in the answer.
+    # Candidates are sorted by logit: the rank among those that stay is their place in the answer.
     rank = stays.cumsum(1) - 1
     stays &= rank < MOST
     found = Kept(
         label.new_full((count, MOST), -1),
-        score.new_zeros(count, MOST),
+        logit.new_full((count, MOST), -torch.inf),
         boxes.new_zeros(count, MOST, 4),
     )
     at = (image[stays], rank[stays])
-    found.label[at], found.score[at], found.boxes[at] = label[stays], score[stays], boxes[stays]
+    found.label[at], found.logit[at], found.boxes[at] = label[stays], logit[stays], boxes[stays]
     return found
 
 

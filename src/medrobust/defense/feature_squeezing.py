@@ -15,8 +15,9 @@ from medrobust.rng import fold_in
 class FeatureSqueezing(Detector):
     """Largest L1 distance between the answers to an image and to its squeezed copies.
 
-    Xu, Evans and Qi 2018, Eq. 8, on softmax probabilities: in [0, 2]. One more forward pass for
-    each squeezer. An attacker goes through the squeezers by their own derivative, or by the
+    Xu, Evans and Qi 2018, Eq. 8, on softmax probabilities: in [0, 2], in float64, since those of a
+    sure answer are 1 and 0 in float32, whatever was squeezed. One more forward pass for each
+    squeezer. An attacker goes through the squeezers by their own derivative, or by the
     identity where they have none (BPDA).
 
     Args:
@@ -54,13 +55,23 @@ class FeatureSqueezing(Detector):
         squeezed = {
             f"squeezed {place}": victim(
                 squeezer.differentiable(x, seeds=fold_in(seeds, place))  # type: ignore[operator]
-            ).softmax(1)
+            )
             for place, squeezer in enumerate(self.squeezers)
         }
         return super()._ask(x, victim, seeds)._replace(features=squeezed)
 
     def anomaly(self, seen: Seen) -> Tensor:
         """Largest distance over the squeezers, in [0, 2]."""
-        answer = seen.logits.softmax(1)
-        apart = [(answer - other).abs().sum(1) for other in seen.features.values()]
+        apart = [_distance(seen.logits, squeezed) for squeezed in seen.features.values()]
         return torch.stack(apart, 1).amax(1)
+
+
+def _distance(logits: Tensor, others: Tensor) -> Tensor:
+    """L1 distance of two softmax answers (N, K), float64 (N,).
+
+    Differences sum to zero, so that of the leading class is minus the sum of the others', which
+    have digits left where its own probabilities are nearly 1.
+    """
+    apart = logits.double().softmax(1) - others.double().softmax(1)
+    rest = apart.scatter(1, logits.argmax(1, keepdim=True), 0.0)
+    return rest.abs().sum(1) + rest.sum(1).abs()

@@ -126,6 +126,7 @@ class MedRDF(Smoother):
         bounds = classes * lead_bounds(first, second, other, self.alpha / (2 * classes))
         return Prediction(
             logits=torch.log((counts + 0.5) / (drawn + 0.5 * classes)[:, None]),
+            votes=counts,
             confidence=rm,
             abstain=abstain,
             details={

@@ -112,6 +112,7 @@ class MedRDFSeg(Smoother):
             confidence_map=rm if rm.ndim > 1 else None,
             abstain=abstain,
             details={"rm_robust": _mean(robust)},
+            votes=counts if counts.ndim == 2 else None,
         )
 
 

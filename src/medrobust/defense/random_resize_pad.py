@@ -1,5 +1,7 @@
 """Random resizing and padding."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,10 +61,10 @@ class RandomResizePad(Purifier):
         first = self._look(x, victim, seeds, 0)
         if self.passes == 1:
             return Prediction(first)
-        mean = first.softmax(1)
+        mass = first.log_softmax(1)  # in logarithms, where a sure answer neither is 1 nor leaves 0
         for number in range(1, self.passes):
-            mean = mean + self._look(x, victim, seeds, number).softmax(1)
-        return Prediction(torch.log(mean / self.passes))
+            mass = mass.logaddexp(self._look(x, victim, seeds, number).log_softmax(1))
+        return Prediction(mass - math.log(self.passes))
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """One pattern, with its exact gradient; the threat averages over patterns (EOT)."""

@@ -85,6 +85,7 @@ class RandomizedSmoothing(Smoother):
         return Prediction(
             torch.log((counts + 0.5) / (self.n + 0.5 * counts.shape[1])),
             abstain=p_value(top[:, 0], top[:, 1]) > self.alpha,
+            votes=counts,
         )
 
     def radius(self, votes: Tensor) -> Tensor:

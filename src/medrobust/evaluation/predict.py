@@ -25,7 +25,7 @@ from medrobust.settings import all_code, unsourced
 if TYPE_CHECKING:
     from medrobust.evaluation.shard import Shards
 
-FORMAT = 2
+FORMAT = 3
 _DETAIL = "details."
 
 
@@ -34,7 +34,7 @@ class Answers(NamedTuple):
 
     Attributes:
         label: int64 (N,) or (N, H, W); of a box detector (N, M), -1 where there is no box.
-        probability: float32 (N, K); None for segmentation, where it would fill the disk.
+        log_odds: float64 (N, K), see `Prediction.log_odds`; None for masks and boxes.
         score: (N,) detectors' scores, or None.
         confidence: (N,) or None.
         abstain: bool (N,), or (N, H, W) for pixels, or None.
@@ -43,11 +43,11 @@ class Answers(NamedTuple):
         details: what else the defense gives of each image, (N,) by name.
         threshold: (N,) that each score was compared with, or None.
         boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
-        box_score: (N, M) of each box, or None.
+        box_logit: (N, M) of each box, -inf where there is none, see `Kept`; or None.
     """
 
     label: Tensor
-    probability: Tensor | None
+    log_odds: Tensor | None
     score: Tensor | None
     confidence: Tensor | None
     abstain: Tensor | None
@@ -56,7 +56,7 @@ class Answers(NamedTuple):
     details: Mapping[str, Tensor] = MappingProxyType({})
     threshold: Tensor | None = None
     boxes: Tensor | None = None
-    box_score: Tensor | None = None
+    box_logit: Tensor | None = None
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
@@ -66,21 +66,27 @@ def _fields(prediction: Prediction) -> dict[str, Tensor]:
         fields = {
             "label": found.label.to(torch.int16),
             "boxes": found.boxes,
-            "box_score": found.score,
+            "box_logit": found.logit,
         }
     else:
         fields = {"label": prediction.label.to(torch.uint8)}
     if prediction.logits.ndim == 2:
-        fields["probability"] = prediction.logits.softmax(dim=1)
+        fields["log_odds"] = prediction.log_odds
     for name in ("score", "confidence", "abstain"):
         value = getattr(prediction, name)
         if value is not None:
-            fields[name] = value if value.dtype == torch.bool else value.float()
+            fields[name] = _exact(value)
     if prediction.threshold is not None and prediction.score is not None:
-        fields["threshold"] = prediction.threshold.float().expand(len(prediction.score)).clone()
+        threshold = _exact(prediction.threshold)
+        fields["threshold"] = threshold.expand(len(prediction.score)).clone()
     for name, value in prediction.details.items():
-        fields[_DETAIL + name] = value if value.dtype == torch.bool else value.float()
+        fields[_DETAIL + name] = _exact(value)
     return fields
+
+
+def _exact(value: Tensor) -> Tensor:
+    """A number in float64, so that no rank or threshold meets a rounded one; a bool as it is."""
+    return value if value.dtype == torch.bool else value.double()
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def answers(
     found = entry.tensors
     return Answers(
         found["label"].long(),
-        found.get("probability"),
+        found.get("log_odds"),
         found.get("score"),
         found.get("confidence"),
         found.get("abstain"),
@@ -180,5 +186,5 @@ def answers(
         },
         found.get("threshold"),
         found.get("boxes"),
-        found.get("box_score"),
+        found.get("box_logit"),
     )

@@ -32,11 +32,11 @@ def with_boxes(images: Tensor, labels: Tensor, answers: Answers, places: Tensor)
         (n, 3, H, W) in [0, 1].
     """
     assert answers.boxes is not None
-    assert answers.box_score is not None
+    assert answers.box_logit is not None
     thin = max(1, images.shape[2] // 128)
     drawn = []
     for image, y, place in zip(images, labels, places.tolist(), strict=True):
-        shown = answers.box_score[place] >= SHOWN
+        shown = answers.box_logit[place].sigmoid() >= SHOWN
         boxes, label = answers.boxes[place, shown], answers.label[place, shown]
         real = y[y[:, 0] >= 0]
         meets = iou(boxes, real[:, 1:]) >= FOUND

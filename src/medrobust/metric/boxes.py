@@ -37,7 +37,8 @@ def measure_boxes(
     mean over the classes with a true box. Of all answers those of a score of `SHOWN` count; a
     class without any answer scores 0. `iou_best` is over the true boxes instead: the IoU of the
     best such answer of the box's class, 0 where there is none. `recall` is the share of true boxes
-    that an answer finds, see `share_found`. `clean_…` are the same on the clean images.
+    that an answer finds, see `share_found`. `clean_…` are the same on the clean images. Without any
+    true box there is nothing to be found: none of these is defined, and none is there.
 
     Args:
         labels: true boxes (N, M, 5).
@@ -48,6 +49,8 @@ def measure_boxes(
     """
     values: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
+    if not (labels[..., 0] >= 0).any():
+        return Measured(values, intervals)
     for prefix, answers in (("", attacked), ("clean_", clean)):
         tables = [Ranking(labels, answers, number) for number in range(classes)]
         for name, thresholds in THRESHOLDS.items():
@@ -70,19 +73,18 @@ def measure_boxes(
         )
     best, real = best_iou(labels, attacked)
     before, _ = best_iou(labels, clean)
-    if real.any():
-        owner = real.nonzero()[:, 0].numpy()
-        for name, hits in (
-            ("iou_best", best[real].numpy()),
-            ("recall", (best[real] >= FOUND).double().numpy()),
-            ("clean_recall", (before[real] >= FOUND).double().numpy()),
-        ):
-            values[name] = float(hits.mean())
-            intervals[name] = counted_bootstrap(
-                lambda counts, hits=hits, owner=owner: _weighted(hits, counts[:, owner]),  # type: ignore[misc]
-                len(labels),
-                seed=seed,
-            )
+    owner = real.nonzero()[:, 0].numpy()
+    for name, hits in (
+        ("iou_best", best[real].numpy()),
+        ("recall", (best[real] >= FOUND).double().numpy()),
+        ("clean_recall", (before[real] >= FOUND).double().numpy()),
+    ):
+        values[name] = float(hits.mean())
+        intervals[name] = counted_bootstrap(
+            lambda counts, hits=hits: _weighted(hits, counts[:, owner]),  # type: ignore[misc]
+            len(labels),
+            seed=seed,
+        )
     # An image is lost when fewer than half of its boxes are found, as in the attacks' success rule.
     # One without any box has nothing to lose.
     lost, held = _share(best, real) < 0.5, (_share(before, real) >= 0.5) & real.any(1)
@@ -96,19 +98,19 @@ def measure_boxes(
 
 
 def as_lists(
-    label: Tensor, score: Tensor, boxes: Tensor, y: Tensor
+    label: Tensor, logit: Tensor, boxes: Tensor, y: Tensor
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """Answers and true boxes in torchmetrics' form, without what only fills up.
 
     Args:
         label: (N, M), -1 where nothing is answered.
-        score: (N, M).
+        logit: (N, M), in the place of scores: torchmetrics does nothing but rank by them.
         boxes: (N, M, 4).
         y: true boxes (N, M', 5).
     """
     found = [
         {"boxes": b[own >= 0], "scores": s[own >= 0], "labels": own[own >= 0]}
-        for own, s, b in zip(label, score, boxes, strict=True)
+        for own, s, b in zip(label, logit, boxes, strict=True)
     ]
     wanted = [
         {"boxes": one[one[:, 0] >= 0, 1:], "labels": one[one[:, 0] >= 0, 0].long()} for one in y
@@ -117,18 +119,18 @@ def as_lists(
 
 
 def torchmetrics_map(labels: Tensor, answers: Answers, thresholds: Sequence[float]) -> float:
-    """Mean average precision by torchmetrics; 0 where no class has a true box."""
+    """Mean average precision by torchmetrics, of labels with a true box."""
     from torchmetrics.detection import MeanAveragePrecision
 
     assert answers.boxes is not None
-    assert answers.box_score is not None
+    assert answers.box_logit is not None
     metric = MeanAveragePrecision(iou_thresholds=list(thresholds))
-    metric.update(*as_lists(answers.label, answers.box_score, answers.boxes, labels))
-    return max(0.0, float(metric.compute()["map"]))
+    metric.update(*as_lists(answers.label, answers.box_logit, answers.boxes, labels))
+    return float(metric.compute()["map"])
 
 
 class Ranking:
-    """Answers of one class over a set of images, by score, with their overlaps.
+    """Answers of one class over a set of images, the surest first, with their overlaps.
 
     Args:
         labels: true boxes (N, M, 5).
@@ -138,21 +140,22 @@ class Ranking:
 
     def __init__(self, labels: Tensor, answers: Answers, number: int) -> None:
         assert answers.boxes is not None
-        assert answers.box_score is not None
+        assert answers.box_logit is not None
         self.true = (labels[..., 0] == number).sum(1).numpy()  # (N,) boxes per image
-        image, score, overlaps = [], [], []
+        image, logit, overlaps = [], [], []
         for n in range(len(labels)):
             mine = answers.label[n] == number
             wanted = labels[n, labels[n, :, 0] == number, 1:].double()
             image += [n] * int(mine.sum())
-            score.append(answers.box_score[n, mine].double())
+            logit.append(answers.box_logit[n, mine])
             overlaps += list(iou(answers.boxes[n, mine].double(), wanted).numpy())
-        self.score = torch.cat(score).numpy()
-        self.order = np.argsort(-self.score, kind="stable")
+        every = torch.cat(logit)
+        self.order = np.argsort(-every.numpy(), kind="stable")
+        self.sure = (every.sigmoid() >= SHOWN).numpy()
         self.image, self.overlaps = np.array(image, dtype=np.int64), overlaps
 
     def matched(self, threshold: float) -> np.ndarray:
-        """IoU of each answer with the true box that it takes, 0 for none, in order of the scores.
+        """IoU of each answer with the true box that it takes, 0 for none, the surest first.
 
         The surest answer takes the free box of the largest IoU, if that reaches the threshold.
         """
@@ -173,7 +176,7 @@ class Ranking:
     def shown(self) -> "Hits":
         """IoU of the answers that a person is shown, at the challenge's threshold."""
         matched, image = self.matched(THRESHOLDS["map"][0]), self.image[self.order]
-        sure = self.score[self.order] >= SHOWN
+        sure = self.sure[self.order]
         return Hits(matched[sure], image[sure], self.true)
 
 
@@ -235,9 +238,9 @@ def best_iou(labels: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
         float64 (N, M), 0 where there is no such answer; bool (N, M), rows that are boxes.
     """
     assert answers.boxes is not None
-    assert answers.box_score is not None
+    assert answers.box_logit is not None
     same = labels[..., :1].long() == answers.label.unsqueeze(1)
-    sure = (answers.box_score >= SHOWN).unsqueeze(1)
+    sure = (answers.box_logit.sigmoid() >= SHOWN).unsqueeze(1)
     overlap = iou(labels[..., 1:].double(), answers.boxes.double())
     real = labels[..., 0] >= 0
     return overlap.where(same & sure & real.unsqueeze(2), 0.0).amax(2), real

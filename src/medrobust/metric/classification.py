@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
-    multiclass_auroc,
     multiclass_confusion_matrix,
 )
 
@@ -52,7 +51,7 @@ def measure_classification(
         classes: K.
         seed: of the bootstrap.
     """
-    assert attacked.probability is not None
+    assert attacked.log_odds is not None
     vote = attacked.label == labels
     silent = torch.zeros_like(vote) if attacked.abstain is None else attacked.abstain
     clean_silent = torch.zeros_like(vote) if clean.abstain is None else clean.abstain
@@ -92,12 +91,11 @@ def measure_classification(
         intervals["accuracy_decrease_relative"] = counted_bootstrap(
             lambda counts: _decrease(had, kept, counts), len(true), seed=seed
         )
-    if len(present) == classes:
-        auroc = multiclass_auroc(attacked.probability, labels, num_classes=classes)
-        values["auroc"] = auroc.double().item()
-        probability = attacked.probability.numpy()
+    if 1 < len(present) == classes:
+        score = attacked.log_odds.numpy()
+        values["auroc"] = float(macro_auroc(score, true, np.ones((1, len(true))))[0])
         intervals["auroc"] = counted_bootstrap(
-            lambda counts: macro_auroc(probability, true, counts), len(true), seed=seed
+            lambda counts: macro_auroc(score, true, counts), len(true), seed=seed
         )
     means = {} if attacked.confidence is None else {"robust_metric": attacked.confidence}
     for name, value in (means | dict(attacked.details)).items():
@@ -161,11 +159,11 @@ def _decrease(before: np.ndarray, after: np.ndarray, counts: np.ndarray) -> np.n
     return 1 - np.divide(left, had, out=np.full(len(had), np.nan), where=had > 0)
 
 
-def macro_auroc(probability: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def macro_auroc(scores: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """One-against-rest AUROC (Mann-Whitney: ties count half), mean over the classes there are.
 
     Args:
-        probability: (N, K).
+        scores: (N, K), of each class, larger = more likely; log-odds, which never saturate.
         true: (N,) classes.
         counts: (R, N), how often each image counts.
 
@@ -173,7 +171,7 @@ def macro_auroc(probability: np.ndarray, true: np.ndarray, counts: np.ndarray) -
         (R,) in [0, 1]; NaN where fewer than two classes are present.
     """
     wins, pairs = [], []
-    for label, score in enumerate(probability.T):
+    for label, score in enumerate(scores.T):
         order = np.argsort(score, kind="stable")
         starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))  # of equal scores
         here, weight = (true == label)[order], counts[:, order]

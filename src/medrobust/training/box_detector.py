@@ -1,5 +1,6 @@
 """Training of a detector of boxes."""
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.detection import MeanAveragePrecision
@@ -25,12 +26,12 @@ class OfKept(WrapperMetric):
     def update(self, prediction: Prediction, y: Tensor) -> None:
         """Add a batch: a detector's answers, and true boxes (N, M, 5)."""
         found = kept(prediction)
-        self.metric.update(*as_lists(found.label, found.score, found.boxes, y))
+        self.metric.update(*as_lists(found.label, found.logit, found.boxes, y))
 
     def compute(self) -> Tensor:
-        """Scalar in [0, 1]; 0 where no class has a true box."""
+        """Scalar in [0, 1]; NaN where no class has a true box, and so nothing to be found."""
         value: Tensor = self.metric.compute()["map"]
-        return value.clamp(min=0)
+        return value.where(value >= 0, torch.nan)
 
     def reset(self) -> None:
         """Forget the batches."""

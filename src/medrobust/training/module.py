@@ -16,6 +16,10 @@ from medrobust.threat.surrogate import VictimSurrogate
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
 
 
+class UndefinedScoreError(ValueError):
+    """The metric that chooses the best epoch is not defined on the validation split."""
+
+
 class TrainingModule(SeededModule):
     """Training loop of a victim; a task adds its metrics, and names the one that scores an epoch.
 
@@ -96,6 +100,18 @@ class TrainingModule(SeededModule):
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
         """Measure a batch of the validation split."""
         self._measure(batch, self.val_metrics, self.val_robust, prog_bar=True)
+
+    def on_validation_end(self) -> None:
+        """Refuse a score that ranks no epoch.
+
+        Raises:
+            UndefinedScoreError: it is NaN.
+        """
+        if self.trainer.callback_metrics[self.score].isnan():
+            raise UndefinedScoreError(
+                f"{self.score} chooses the best epoch, but is not defined on split val, which has "
+                "no true box or a single class; raise data.limit_val"
+            )
 
     def test_step(self, batch: Sample, batch_idx: int) -> None:
         """Measure a batch of the test split."""
