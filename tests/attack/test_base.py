@@ -1,16 +1,26 @@
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from toys import Noise, ToyData
 
 from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.external import External
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.goal import Goal
+from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.objective.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
+from medrobust.attack.rays import RayS
+from medrobust.attack.target import NextClass
+from medrobust.attack.uap import UAP
 from medrobust.defense.median import Median
 from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
+from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 
@@ -104,6 +114,105 @@ def test_bad_input_is_refused(
     parts[place] = value
     with pytest.raises(AttackError, match=message):
         Shift(0.1, lambda x: x)(row_surrogate, parts[0], parts[1], seeds=parts[2])
+
+
+def unfrozen(part: str) -> Victim:
+    """A victim with batch norm and dropout of which a part is in training mode."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Dropout(0.5), nn.Flatten(), nn.Linear(96, 4)
+    )
+    victim = Victim(network, mean=[0.5] * 3, std=[0.25] * 3, architecture={}).freeze()
+    victim.get_submodule(part).train()
+    return victim
+
+
+class Normed(Median):
+    """A purifier with a batch norm of its own, which nobody has frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        return self.norm(super().purify(x, seeds=seeds)).sigmoid()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("part", ["", "network", "network.1", "network.2", "norm"])
+def test_a_surrogate_in_training_mode_is_refused_and_left_alone(
+    part: str, batch: tuple[Tensor, ...]
+) -> None:
+    x, y, seeds = batch
+    surrogate: Surrogate
+    if part == "norm":
+        surrogate = DefendedSurrogate(unfrozen("").freeze(), Normed(), samples=1, chunk=8)
+    else:
+        surrogate = VictimSurrogate(unfrozen(part))
+    before = {name: value.clone() for name, value in surrogate.state_dict().items()}
+    with pytest.raises(AttackError, match=r"is in training mode.*call victim\.freeze\(\)"):
+        PGD(0.1, steps=2)(surrogate, x, y, seeds=seeds)
+    with pytest.raises(AttackError, match=r"call victim\.freeze\(\)"):
+        UAP(0.1, epochs=1).fit(surrogate, ToyData(x, y))
+    for name, value in surrogate.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    if part != "norm":
+        PGD(0.1, steps=2)(VictimSurrogate(unfrozen(part).freeze()), x, y, seeds=seeds)
+
+
+def test_the_mode_of_what_does_not_depend_on_it_is_of_no_account(
+    batch: tuple[Tensor, ...], row_surrogate: VictimSurrogate
+) -> None:
+    """Surrogates, defenses and containers are born in training mode."""
+    x, y, seeds = batch
+    surrogate = DefendedSurrogate(row_surrogate.victim, Median(), samples=1, chunk=8)
+    assert surrogate.training
+    assert surrogate.defense.training
+    PGD(0.1, steps=1)(surrogate, x, y, seeds=seeds)
+
+
+def library_attack(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """One step of cross-entropy, as a library takes it."""
+    images = images.requires_grad_()
+    loss = nn.functional.cross_entropy(model(images), labels)
+    return (images + 0.01 * torch.autograd.grad(loss, images)[0].sign()).clamp(0, 1)
+
+
+@pytest.mark.parametrize("wrong", [-100, -1, 4, 255])
+@pytest.mark.parametrize(
+    ("make", "defended"),
+    [
+        (lambda: PGD(0.1, steps=1), True),  # expectation over noise, on one graph per chunk
+        (lambda: PGD(0.1, steps=1, target=NextClass()), False),  # (y + 1) % K is always a class
+        (lambda: External(library_attack), False),
+        (lambda: PGD(0.1, steps=1, objective=Rescaled(CrossEntropy())), False),
+        (lambda: RayS(0.1, queries=5), False),  # sees nothing but wrong or right
+    ],
+    ids=["eot", "target", "external", "bound", "hard_label"],
+)
+def test_no_way_leads_around_the_check_of_labels(
+    make: Callable[[], Attack],
+    defended: bool,
+    wrong: int,
+    row_surrogate: VictimSurrogate,
+    batch: tuple[Tensor, ...],
+) -> None:
+    x, y, seeds = batch
+    y = y.clone()
+    y[1] = wrong
+    surrogate: Surrogate = row_surrogate
+    if defended:
+        surrogate = DefendedSurrogate(row_surrogate.victim, Noise(), samples=3, chunk=8)
+    with pytest.raises(
+        AttackError, match=rf"labels \[{wrong}\] of images \[1\].*4 classes, expected 0 to 3"
+    ):
+        make()(surrogate, x, y, seeds=seeds)
+
+
+@pytest.mark.parametrize("wrong", [-100, 3, 255])
+def test_no_value_of_a_mask_is_ignored(wrong: int, pixel_surrogate: Surrogate) -> None:
+    y = torch.zeros(4, 6, 5, dtype=torch.int64)
+    y[2, 0] = wrong
+    with pytest.raises(AttackError, match=rf"labels \[{wrong}\] of images \[2\].*3 classes"):
+        PGD(0.1, steps=1)(pixel_surrogate, torch.rand(4, 3, 6, 5), y, seeds=torch.arange(4))
 
 
 def test_largest_eps() -> None:

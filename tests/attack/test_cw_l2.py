@@ -122,7 +122,7 @@ def test_shifted_logits_change_nothing(
     x, found = images[:10].double(), []
     for shift in (0.0, -20.0):
         low = copy.deepcopy(victim).double()
-        low.network = Changed(low.network, shift=shift)
+        low.network = Changed(low.network, shift=shift).eval()
         found.append(attack(VictimSurrogate(low), x, labels[:10], seeds=seeds[:10]))
     assert (found[0] != x).flatten(1).any(1).all()
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-6)
@@ -131,7 +131,7 @@ def test_shifted_logits_change_nothing(
 def test_saturated_logits(victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor) -> None:
     """A margin ten thousand times as large needs a c as much smaller."""
     loud = copy.deepcopy(victim)
-    loud.network = Changed(loud.network, 1e4)
+    loud.network = Changed(loud.network, 1e4).eval()
     found = [
         CWL2(steps=60, binary_search_steps=3, initial_const=c, abort_early=False)(
             surrogate, images, labels, seeds=seeds

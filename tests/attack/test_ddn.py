@@ -106,7 +106,7 @@ def test_saturated_logits(victim: Victim, images: Tensor, labels: Tensor, seeds:
     """Cross-entropy has no gradient there; the margin finds what it finds on plain logits."""
     plain = DDN(steps=40, objective=Margin())(VictimSurrogate(victim), images, labels, seeds=seeds)
     loud = copy.deepcopy(victim)
-    loud.network = Changed(loud.network, 1e4)
+    loud.network = Changed(loud.network, 1e4).eval()
     surrogate = VictimSurrogate(loud)
     attack = DDN(steps=40, objective=Margin(1e9))
     found = attack(surrogate, images, labels, seeds=seeds)

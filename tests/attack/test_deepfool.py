@@ -157,7 +157,7 @@ def test_saturated_logits_change_nothing(
     plain = DeepFool(norm=norm)(VictimSurrogate(victim), images, labels, seeds=seeds)
     for scale, shift in ((1e4, 0.0), (1.0, -20.0)):
         loud = copy.deepcopy(victim)
-        loud.network = Changed(loud.network, scale, shift)
+        loud.network = Changed(loud.network, scale, shift).eval()
         found = DeepFool(norm=norm)(VictimSurrogate(loud), images, labels, seeds=seeds)
         torch.testing.assert_close(found, plain, rtol=0, atol=1e-4)
 

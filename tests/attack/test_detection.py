@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from boxes import answered, detector, pictures, random_boxes, seeds, surrogate
+from boxes import CLASSES, answered, detector, pictures, random_boxes, seeds, surrogate
 from torch.nn import functional as F
 
 from medrobust.attack.apgd_ce import APGDCE
@@ -239,3 +239,11 @@ def test_the_mean_over_draws_is_of_probabilities_and_offsets():
     assert torch.allclose(mean.probability, draws.sigmoid().mean(0), atol=1e-5)
     offsets = part.anchored.offsets.reshape(3, len(X), -1, 4).mean(0)
     assert torch.allclose(mean.anchored.offsets, offsets, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [CLASSES, -2, 0.5])
+def test_boxes_of_no_class_are_refused(wrong):
+    y = Y.clone()
+    y[2, 0, 0] = wrong
+    with pytest.raises(AttackError, match=rf"labels \[{float(wrong)}\] of images \[2\]"):
+        PGD(EPS, steps=1)(surrogate(), X, y, seeds=SEEDS)

@@ -110,7 +110,7 @@ def test_scale_and_shift_of_the_logits_change_nothing(
     plain = attack(VictimSurrogate(victim), images, labels, seeds=seeds)
     for scale, shift in ((1e4, 0.0), (1.0, -20.0)):
         loud = copy.deepcopy(victim)
-        loud.network = Changed(loud.network, scale, shift)
+        loud.network = Changed(loud.network, scale, shift).eval()
         found = attack(VictimSurrogate(loud), images, labels, seeds=seeds)
         assert fooled(victim, found, labels).float().mean() > 0.97
         assert median(images, found, norm) == pytest.approx(median(images, plain, norm), rel=1e-3)

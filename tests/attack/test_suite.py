@@ -104,6 +104,19 @@ def test_keeps_to_its_budget_and_fools(
 
 
 @every
+@pytest.mark.parametrize("label", [-100, 4])
+def test_labels_that_are_no_classes_are_refused(
+    make: Make, label: int, row_surrogate: VictimSurrogate, rows: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """-100 is what torch's cross-entropy ignores: its image would come back without an attack."""
+    x, y, seeds = rows
+    y = y.clone()
+    y[[2, 5]] = label
+    with pytest.raises(AttackError, match=rf"labels \[{label}\] of images \[2, 5\].*4 classes"):
+        make()(row_surrogate, x, y, seeds=seeds)
+
+
+@every
 def test_the_same_bits_in_any_batch_and_order(
     make: Make, row_surrogate: VictimSurrogate, rows: tuple[Tensor, Tensor, Tensor]
 ) -> None:

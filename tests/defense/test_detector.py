@@ -15,6 +15,7 @@ from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.detector import Detector, Seen, UnfittedDetectorError
 from medrobust.defense.fitting import FitError, pass_mark
 from medrobust.defense.tv_minimization import TVMinimization
+from medrobust.model.victim import UnfrozenError
 from medrobust.number import NumberError
 from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds
@@ -53,6 +54,14 @@ def test_the_threshold_lets_a_share_of_clean_validation_images_pass(tnr):
     assert count == math.ceil(detector.tnr * len(val))
     assert torch.equal(found.abstain, found.score > found.threshold)
     assert found.threshold.shape == ()
+
+
+def test_it_learns_from_no_victim_in_training_mode():
+    victim = copy.deepcopy(clinic().victim).train()
+    before = victim.fingerprint
+    with pytest.raises(UnfrozenError, match=r"Loudness.*call victim\.freeze\(\)"):
+        Loudness(TAPS[:1]).fit(victim, clinic().data)
+    assert victim.fingerprint == before
 
 
 @pytest.mark.parametrize("count", [1, 7, 10, 1000])

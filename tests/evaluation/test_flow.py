@@ -1,9 +1,12 @@
 """Craft, replay, answer, measure: on a small victim, without Hydra."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import linear_victim, small_cnn
 from omegaconf import DictConfig
+from torch import nn
 
 from medrobust.attack.autoattack import AutoAttack
 from medrobust.attack.base import AttackError
@@ -19,6 +22,7 @@ from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise import GaussianNoise
 from medrobust.defense.none import NoDefense
+from medrobust.evaluation import predict
 from medrobust.evaluation.adversarial import adversarial_set, set_key
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
@@ -29,6 +33,8 @@ from medrobust.evaluation.quantize import quantize
 from medrobust.evaluation.stream import attacker_seeds, defender_seeds
 from medrobust.evaluation.strength import craft_checks, flags
 from medrobust.evaluation.strip import strips
+from medrobust.model.victim import UnfrozenError
+from medrobust.task import LabelError
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 
@@ -226,8 +232,20 @@ def test_answers_are_replayed_and_count_abstentions(cache, clean):
     direct = VOTE(clean.images, small_cnn(), seeds=defender_seeds(0, clean.ids))
     assert torch.equal(direct.abstain, first.abstain)
     assert torch.equal(direct.label, first.label)
-    assert torch.equal(direct.confidence.float(), first.confidence)
-    torch.testing.assert_close(direct.logits.softmax(1), first.probability)
+    assert torch.equal(direct.confidence.double(), first.confidence)
+    assert torch.equal(direct.log_odds, first.log_odds)
+
+
+def test_answers_of_the_format_with_probabilities_are_not_replayed(cache, clean, monkeypatch):
+    settings = {"seed": 0, "batch_size": 8, "device": CPU, "cache": cache}
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "FORMAT", 2)
+        old = answers(NoDefense(), small_cnn(), clean, **settings)
+    new = answers(NoDefense(), small_cnn(), clean, **settings)
+    assert new.key != old.key
+    kept = cache.read(new.key).tensors
+    assert set(kept) == {"label", "log_odds"}
+    assert kept["log_odds"].dtype == torch.float64
 
 
 def test_nan_logits_fail_with_the_ids(cache, clean):
@@ -320,3 +338,45 @@ def test_strips_show_four_pictures_side_by_side(clean):
     assert (found["set/0"][:, :8] == first).all()
     grey = ImageSet(clean.images[:, :1], clean.labels, clean.ids)
     assert strips(grey, grey, NoDefense(), seed=0)["set/0"].shape == (8, 32, 3)
+
+
+class Exact(NoDefense):
+    """Says numbers that float32 rounds up to the thresholds that they miss."""
+
+    def forward(self, x, victim, *, seeds):
+        short = torch.full((len(x),), 0.25, dtype=torch.float64) - 1e-12
+        return replace(
+            super().forward(x, victim, seeds=seeds),
+            score=short,
+            threshold=torch.tensor(0.25),
+            abstain=short > 0.25,
+            details={"certified_radius": short},
+        )
+
+
+def test_no_number_is_rounded_before_it_meets_a_threshold(cache, clean):
+    values = run(cache, clean, defense=Exact(), attack=NoAttack()).measured.values
+    assert values["certified_accuracy@0.1"] == values["clean_accuracy"] > 0
+    assert values["certified_accuracy@0.25"] == 0
+    settings = {"seed": 0, "batch_size": 8, "device": CPU, "cache": cache}
+    found = answers(Exact(), small_cnn(), clean, **settings)
+    assert (found.score < 0.25).all()
+    assert (found.details["certified_radius"] < 0.25).all()
+
+
+def test_an_unfrozen_victim_is_refused_and_left_alone(cache, clean):
+    victim = small_cnn()
+    victim.network.append(nn.BatchNorm1d(4))
+    victim.train()
+    before = victim.fingerprint
+    with pytest.raises(UnfrozenError, match=r"training mode.*call victim\.freeze\(\)"):
+        answers(NoDefense(), victim, clean, seed=0, batch_size=8, device=CPU, cache=cache)
+    assert victim.fingerprint == before
+
+
+def test_labels_that_are_no_classes_are_refused(cache, clean):
+    labels = clean.labels.clone()
+    labels[3] = 4
+    wrong = ImageSet(clean.images, labels, clean.ids)
+    with pytest.raises(LabelError, match=r"labels \[4\] of images \[3\] .* 4 classes"):
+        run(cache, wrong, attack=NoAttack())

@@ -7,14 +7,15 @@ from typing import Any, ClassVar, NamedTuple, final
 import torch
 from torch import Tensor
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.goal import Aimed, Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.by_task import ByTask
 from medrobust.attack.success import BY_TASK, Success, Undetected
 from medrobust.attack.target import Target
+from medrobust.model.victim import UnfrozenError, check_frozen
 from medrobust.number import fraction
 from medrobust.settings import Configured
-from medrobust.task import Task, task_of
+from medrobust.task import LabelError, Task, task_of
 from medrobust.threat.surrogate import Surrogate
 
 
@@ -99,7 +100,11 @@ class Attack(Configured, ABC):
         """Learn from the training split of `data`, a datamodule; nothing for most.
 
         The same surrogate, settings and data give the same result.
+
+        Raises:
+            AttackError: the surrogate is in training mode.
         """
+        self._check_frozen(surrogate)
         with torch.inference_mode(False), torch.no_grad():
             self.objective.fit(surrogate, data)
 
@@ -133,16 +138,22 @@ class Attack(Configured, ABC):
             never on the return.
 
         Raises:
-            AttackError: bad input, a surrogate or task that the attack is not defined for, or a
-                result with another shape, outside [0, 1], not finite, or over budget.
+            AttackError: bad input, labels that are no classes of the model, a surrogate in training
+                mode, a surrogate or task that the attack is not defined for, or a result with
+                another shape, outside [0, 1], not finite, or over budget.
         """
         self._check_input(surrogate, x, y, seeds)
         if len(x) == 0:
             return Crafted(x.clone())
         with torch.inference_mode(False), torch.no_grad():
             x, y = x.detach().clone(), y.clone()
-            goal = self._goal(surrogate, x, y, seeds)
-            made = self.perturb(surrogate, x, goal, seeds=seeds.clone())
+            try:
+                goal = self._goal(surrogate, x, y, seeds)
+                assert goal.aimed is not None
+                with goal.aimed.watching(surrogate):
+                    made = self.perturb(surrogate, x, goal, seeds=seeds.clone())
+            except LabelError as error:
+                raise AttackError(f"{type(self).__name__}: {error}") from None
         crafted = made if isinstance(made, Crafted) else Crafted(made)
         crafted = crafted._replace(images=crafted.images.detach())
         self._check_output(x, crafted.images)
@@ -154,12 +165,21 @@ class Attack(Configured, ABC):
             success = self.successes[task_of(y)]()
             success = Undetected(success) if self.objective.evades else success
         targeted = self.target is not None
-        labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
-        bound = self.objective.bind(surrogate, x, labels, seeds, targeted=targeted)
-        return Goal(bound, success, labels, targeted=targeted)
+        aimed = Aimed.at(y)
+        with aimed.watching(surrogate):
+            labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
+            bound = self.objective.bind(surrogate, x, labels, seeds, targeted=targeted)
+        return Goal(bound, success, labels, targeted=targeted, aimed=aimed)
+
+    def _check_frozen(self, surrogate: Surrogate) -> None:
+        try:
+            check_frozen(surrogate, type(self).__name__)
+        except UnfrozenError as error:
+            raise AttackError(str(error)) from None
 
     def _check_input(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> None:
         name = type(self).__name__
+        self._check_frozen(surrogate)
         if self.needs_gradient and not surrogate.differentiable:
             raise AttackError(
                 f"{name} needs gradients and {type(surrogate).__name__} gives none: set "

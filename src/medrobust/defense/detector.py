@@ -10,7 +10,7 @@ from torch import Tensor
 from medrobust.code.digest import reach_digest
 from medrobust.defense.base import Defense, Purifier
 from medrobust.defense.fitting import Statistics, batches, names_of, pass_mark, remembered
-from medrobust.model.victim import Victim
+from medrobust.model.victim import Victim, check_frozen
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
 from medrobust.settings import all_code, unsourced
@@ -86,8 +86,10 @@ class Detector(Defense):
 
         Raises:
             FitError: too few images of a class, a split of one class, or masks for labels.
+            UnfrozenError: the victim is in training mode.
             KeyError: the victim lacks a tap; names those that it has.
         """
+        check_frozen(victim, type(self).__name__)
         super().fit(victim, datamodule)
         self.forget()
         self.to(victim.mean.device)
@@ -111,7 +113,7 @@ class Detector(Defense):
     def forget(self) -> None:
         """As before `fit`."""
         self.statistics.clear()
-        self.threshold = torch.full_like(self.threshold, float("nan"))
+        self.threshold = torch.tensor(float("nan"), device=self.threshold.device)
         self._ready = False
 
     def calibrate(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]], victim: Victim) -> None:

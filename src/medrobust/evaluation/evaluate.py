@@ -28,7 +28,7 @@ from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.model.victim import Victim
 from medrobust.result.scores import Scores
-from medrobust.task import Task, task_of
+from medrobust.task import Task, check_labels, task_of
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -103,7 +103,12 @@ def evaluate(
         shards: processes on several devices; changes no result. None = `device` alone.
         data: datamodule that a learning attack learns from.
         perturbation: measure how rough the perturbations are and how steady their course, too.
+
+    Raises:
+        LabelError: a label is none of the classes.
+        UnfrozenError: victim or defense is in training mode.
     """
+    check_labels(clean.labels, classes)
     # What travels to other processes must not carry a bar's hooks.
     watch = surrogate if shards is None else None
     with bar("craft", len(clean), watch=watch) as advance:

@@ -18,7 +18,7 @@ from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.memory import Batch, share_out
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
-from medrobust.model.victim import Victim
+from medrobust.model.victim import Victim, check_frozen
 from medrobust.prediction import Prediction
 from medrobust.settings import all_code, unsourced
 
@@ -140,7 +140,10 @@ def answers(
 
     Raises:
         FloatingPointError: NaN or infinite logits, with the ids of the images.
+        UnfrozenError: victim or defense is in training mode.
     """
+    for part in (victim, defense):
+        check_frozen(part, "evaluation")
     code = all_code(victim, defense)
     reached = reach_digest(code, __name__)
     parts = {
