@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from medrobust.metric.definition import unit_of
+from medrobust.report import latex, markdown
 from medrobust.report.__main__ import main
 from medrobust.report.config import TableConfig
 from medrobust.report.page.render import render
@@ -245,6 +246,40 @@ def test_queries_and_other_metrics_are_columns() -> None:
     page = read(page_of([row], {}))
     (found,) = page.find("td", data_metric="queries_mean")
     assert found.text == "312.25"  # a count, no percentage
+
+
+@pytest.mark.parametrize(
+    ("metric", "texts"),
+    [
+        ("robust_metric", ["5.61", "5.50 to 5.70"]),
+        ("copies", ["50.00", "48.00 to 52.00"]),
+        ("queries_max", ["312", ""]),
+        ("seconds_per_image", ["1.25", ""]),
+        ("accuracy", ["50.0", "48.0 to 52.0"]),
+    ],
+)
+def test_only_proportions_are_in_percent(metric: str, texts: list[str]) -> None:
+    """Whether they are the table's metric or one of many."""
+    rows = [make_row(0.5, attack=attack, seconds={"per_image": 1.25}) for attack in ("bim", "pgd")]
+    for row in rows:
+        row.metrics.update({"robust_metric": 5.611, "copies": 50.0, "queries_max": 312.0})
+        row.intervals.update({"robust_metric": [5.5, 5.7], "copies": [48.0, 52.0]})
+    several = {"metrics": ["accuracy", metric]} if metric != "accuracy" else {}
+    percent = metric == "accuracy"
+    for node in ({"metric": metric}, several):
+        table = build(rows, TableConfig.parse(node))
+        for shown in (markdown.render(table), latex.render(table)):
+            assert texts[0] in shown
+            assert (", %" in shown or r", \%" in shown) == (percent or node is several)
+        page = read(page_of(rows, node))
+        places = {item.text.strip() for item in page.find("span", class_="ours")}
+        assert texts[0] in places
+        (title,) = [item for item in page.find("h2") if "matrix-title" in str(item.attributes)]
+        assert ("%" in title.text) == (percent or node is several)
+        inside = [item.text for item in page.find("small", class_="interval")]
+        assert texts[1] in inside
+        if metric in rows[0].metrics:
+            assert texts[0] in {item.text for item in page.find("td", data_metric=metric)}
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
