@@ -222,7 +222,7 @@ def test_copies_across_splits_are_warned_of(make_own, caplog):
         ({"size": None}, "data.size is None"),
         ({"channels": 2}, "data.channels is 2"),
         ({"phantom_n": 19}, "data.phantom_n is 19"),
-        ({"limit_val": 0}, "limit is 0"),
+        ({"limit_val": 0}, "data.limit_val=0 is out of range"),
     ],
 )
 def test_bad_numbers_are_refused(make_own, keys, message):

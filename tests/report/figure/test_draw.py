@@ -34,7 +34,7 @@ def test_every_kind_is_a_module() -> None:
         ({"kind": "curve", "x": "steps"}, "'steps' is no setting such as defense.steps"),
         ({"kind": "curve", "x": ""}, "x is empty"),
         ([{"kind": "curve", "x": "attack.eps", "line": "eps"}], "'eps' is no setting"),
-        ({"kind": "curve", "x": "attack.eps", "where": 3}, "where=3 is no mapping"),
+        ({"kind": "curve", "x": "attack.eps", "where": 3}, "where is 3, expected dict"),
     ],
 )
 def test_a_wrong_node_is_told(node: Any, message: str) -> None:

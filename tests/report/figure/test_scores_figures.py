@@ -143,7 +143,7 @@ def test_nothing_to_draw_is_told(row: MakeRow, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"kind": "roc", "successful": 3}, "successful=3"),
+        ({"kind": "roc", "successful": 3}, "successful is 3, expected bool"),
         ({"kind": "roc", "attack": [1]}, "attack is"),
         ({"kind": "scores", "bins": 0}, "bins=0"),
         ({"kind": "scores", "defense": [1]}, "defense is"),
