@@ -194,12 +194,6 @@ def test_one_set_and_one_answer_where_nothing_defends(place: Place) -> None:
     assert len(list(place.folder.rglob("*.safetensors"))) == 3
 
 
-@pytest.mark.parametrize("word", ["maybe", "yes", "1", "null"])
-def test_other_words_for_rerun_are_refused(place: Place, word: str) -> None:
-    (row,) = place.run("attack=fgsm", f"rerun={word}", status=1)
-    assert "expected false, true or stale" in str(row.error)
-
-
 def test_two_things_without_source_have_rows_of_their_own(place: Place) -> None:
     place.write("own_scaled", SCALED)
     made = "\ndef make(k):\n    class Made(Real):\n        scale = k\n    return Made\n"

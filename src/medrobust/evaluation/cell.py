@@ -24,7 +24,7 @@ from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.iterates import IteratesRequest
-from medrobust.evaluation.known import check_rerun, is_complete, known_row
+from medrobust.evaluation.known import is_complete, known_row
 from medrobust.evaluation.maps import MapsRequest
 from medrobust.evaluation.provenance import changed, revision, versions
 from medrobust.evaluation.science import keys_of, science_of
@@ -32,7 +32,6 @@ from medrobust.evaluation.strip import sheet, strips
 from medrobust.fingerprint import digest
 from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
-from medrobust.number import whole
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import CELL, Row
 from medrobust.result.stale import code_flags, unsourced_flags
@@ -126,8 +125,6 @@ def _row(
     overrides: list[str],
 ) -> tuple[Row, str]:
     start = time.perf_counter()
-    whole(config.batch_size, "batch_size", low=1)  # no part of the row's id, so checked first
-    check_rerun(config.rerun)
     device, shards = parts.devices_of(config.trainer)
     data, clean = parts.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)

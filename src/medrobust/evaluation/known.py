@@ -10,16 +10,6 @@ from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 
 
-def check_rerun(rerun: bool | str) -> None:
-    """Check the config's word for which finished rows are computed again.
-
-    Raises:
-        ValueError: another word than false, true or stale.
-    """
-    if not (isinstance(rerun, bool) or rerun == "stale"):
-        raise ValueError(f"rerun={rerun}, expected false, true or stale")
-
-
 def known_row(
     store: RowStore, row_id: str, *, rerun: bool | str, unsourced: Sequence[str]
 ) -> Row | None:
@@ -28,7 +18,7 @@ def known_row(
     Args:
         store: of rows.
         row_id: of the cell.
-        rerun: see `check_rerun`.
+        rerun: false, true (compute all again) or `stale` (those that other code made).
         unsourced: what of its code has no source, and so cannot be known to be the same.
 
     Raises:

@@ -1,6 +1,6 @@
 """A metric against a setting: accuracy against N or σ² (MDDA, Figure 7)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,6 @@ class Curve(Figure):
 
     def check(self) -> None:
         """Raise `FigureError` when a setting or a list of choices is none."""
-        if not isinstance(self.where, Mapping):
-            raise FigureError(f"where={self.where!r} is no mapping such as {{defense.steps: 3}}")
         for key in filter(None, (self.x, self.line, *self.where)):
             parent, _, name = str(key).partition(".")
             if parent not in ("attack", "defense") or not name:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from medrobust.report.figure.base import (
     Drawing,
     Figure,
-    FigureError,
     Source,
     canvas,
     heading,
@@ -43,8 +42,6 @@ class Roc(Figure):
         """Raise `FigureError` when a list of choices is none."""
         several("attack", self.attack)
         several("defense", self.defense)
-        if not isinstance(self.successful, bool):
-            raise FigureError(f"successful={self.successful!r}, expected true or false")
 
     def draw(self, source: Source) -> list[Drawing]:
         """Every group."""

@@ -40,7 +40,7 @@ class ScoreHistograms(Figure):
         """Raise `FigureError` when a list of choices is none, or `bins` no positive number."""
         several("attack", self.attack)
         several("defense", self.defense)
-        if isinstance(self.bins, bool) or not isinstance(self.bins, int) or self.bins < 1:
+        if self.bins < 1:
             raise FigureError(f"bins={self.bins!r}, expected a number >= 1")
 
     def draw(self, source: Source) -> list[Drawing]:
