@@ -79,6 +79,21 @@ def test_readers_see_whole_files_while_others_write(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "loop"])
+def test_a_folder_whose_name_is_taken_is_named(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "outputs"
+    if kind == "file":
+        place.touch()
+    else:
+        place.symlink_to(place if kind == "loop" else tmp_path / "nowhere")
+    store = RowStore(place / "rows")
+    said = f"{place} is a {kind if kind == 'file' else 'link'}.*, expected a folder; move it away"
+    with pytest.raises(NotADirectoryError, match=said):
+        store.put(Row("a", "done", {}))
+    with pytest.raises(NotADirectoryError, match=said), store.lock("a"):
+        pass
+
+
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     old = os.umask(0o022)
     try:

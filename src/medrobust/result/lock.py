@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from medrobust.result.folder import make_folder
+
 _log = logging.getLogger(__name__)
 
 PATIENCE = 3.0  # seconds of waiting before it is reported
@@ -85,7 +87,7 @@ def holder(path: Path) -> str:
 
 
 def _file(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     _open.add(handle)
     return handle

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from medrobust.result.folder import make_folder
 from medrobust.result.lock import locked
 from medrobust.result.row import Row, RowError
 
@@ -19,9 +20,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises:
         OSError: it cannot be written; on a full disk it says which one, and the old file stays.
+        NotADirectoryError: its folder, or one above it, is a file or a link to no folder.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _write(path, data)
     except OSError as error:
         if error.errno in _FULL:
@@ -97,7 +99,7 @@ class RowStore:
         """The row, or None when there is none.
 
         Raises:
-            RowError: the file is there but damaged.
+            RowError: the file is there but damaged, or cannot be read.
         """
         path = self.path(row_id)
         if not path.exists():
@@ -106,6 +108,8 @@ class RowStore:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise RowError(f"{path} is not text ({error}); delete it and run again") from None
+        except OSError as error:
+            raise RowError(f"{path} cannot be read ({error.strerror}); make it readable") from None
         row = Row.from_json(text, str(path))
         if row.id != row_id:
             raise RowError(f"{path} holds row {row.id}: it was renamed; delete it and run again")
