@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from medrobust.config import register
 from medrobust.model.checkpoint import load_victim, save_victim
+from medrobust.result.beside import State, all_paths, state
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
@@ -325,6 +326,15 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
         assert beside is not None
         assert len(beside.ids) == row.n
         assert beside.scores["dice"].mean() == row.metrics["dice"]
+    store = RowStore(tmp_path / "outputs/rows")
+    row_id = found[0].id
+    for path in (store.per_image(row_id), store.picture(row_id)):  # damaged ones are made again
+        path.write_bytes(path.read_bytes()[:100])
+    text = store.path(row_id).read_text()
+    one = [f"{axis}={found[0].cell[axis]}" for axis in ("attack", "defense")]
+    assert run_here(monkeypatch, "evaluate.py", *masks, *one, "copies=40") == 0
+    assert state(all_paths(store)) == State((), ())
+    assert store.path(row_id).read_text() == text
     for defense in ("none", "medrdf_seg"):
         clean, attacked = (
             next(r for r in found if r.cell["attack"] == attack and r.cell["defense"] == defense)

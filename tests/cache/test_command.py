@@ -6,12 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from medrobust.cache.__main__ import main
 from medrobust.evaluation.cache import TensorCache
 from medrobust.result.row import Row
+from medrobust.result.scores import Scores
+from medrobust.result.sealed import read_sealed
 from medrobust.result.store import RowStore
 
 SET, CLEAN, ANSWERS, LOOSE, OLD = (letter * 64 for letter in "abcde")
@@ -161,6 +164,34 @@ def test_help_comes_without_heavy_imports() -> None:
         "assert not {'torch', 'rich'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_verify_reads_the_files_beside_rows(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = place.rows.scores("f" * 64)
+    right = np.array([True])
+    Scores(np.ones(1), np.ones(1), right, right, 0.5, changed=True).write(bad)
+    assert place.run("verify") == 0
+    assert "without a checksum" not in capsys.readouterr().out
+    whole = bad.read_bytes()
+    bad.write_bytes(read_sealed(bad).content)
+    assert place.run("verify") == 0
+    said = capsys.readouterr().out
+    assert "1 rows and files beside them were written without a checksum" in said
+    bad.write_bytes(whole.replace(b"right", b"wrong"))
+    place.rows.picture("e" * 64).write_bytes(b"of a row that is gone")
+    assert place.run("verify") == 1
+    said = capsys.readouterr().out
+    assert f"✗ {bad} is damaged (its checksum does not match)" in said
+    assert f"✗ {place.rows.picture('e' * 64)} is damaged" in said
+    assert "2 damaged files beside rows" in said
+
+
+def test_a_folder_may_look_like_markup(tmp_path: Path) -> None:
+    place = Place(tmp_path / "[red]" / "[" / "x]")
+    place.spoil(SET)
+    assert place.run("verify") == 1
 
 
 def test_verify_names_every_damaged_row(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -151,7 +151,7 @@ def test_what_is_wanted_is_compared_with_what_is_there(tmp_path):
     assert not MapsRequest(("1",), 4).met_by(path)
     path.write_bytes(path.read_bytes()[:-200])
     assert not MapsRequest(TAPS, 4).met_by(path)
-    with pytest.raises(ArraysError, match=r"a\.maps\.npz is damaged.*delete it"):
+    with pytest.raises(ArraysError, match=r"a\.maps\.npz is damaged.*run its cell again"):
         Maps.read(path)
     assert Maps.read(tmp_path / "none") is None
 

@@ -87,7 +87,7 @@ def test_a_row_shared_by_two_jobs_counts_once(row: MakeRow, sweep_folder: Folder
     [
         ("{", "is damaged"),
         ('{"row": "a"}', "lacks row, status or rows"),
-        ("[]", "lacks row, status or rows"),
+        ("[]", "it holds a list, not a mapping"),
     ],
 )
 def test_damaged_marks(row: MakeRow, sweep_folder: Folder, damage: str, message: str) -> None:

@@ -31,16 +31,18 @@ def test_no_file_is_nothing(tmp_path: Path) -> None:
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     write_arrays(tmp_path / "a.npz", "toys 1", ARRAYS)
-    with pytest.raises(ArraysError, match=r"holds toys 1, expected toys 2; delete it"):
+    with pytest.raises(ArraysError, match=r"holds toys 1, expected toys 2; run its cell"):
         read_arrays(tmp_path / "a.npz", "toys 2")
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     write_arrays(path, "toys 1", ARRAYS)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ArraysError, match=r"a\.npz is damaged .*; delete it"):
-        read_arrays(path, "toys 1")
+    whole = path.read_bytes()
+    for cut in (1, 40, 80, 200, len(whole)):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(ArraysError, match=r"a\.npz is damaged .*; run its cell again"):
+            read_arrays(path, "toys 1")
 
 
 def test_no_code_is_run(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from medrobust.cache.inventory import Item, References, items, references
 from medrobust.cache.prune import damage, doomed, leftovers, remove
 from medrobust.code.package import package_digest
 from medrobust.evaluation.cache import TensorCache
+from medrobust.result.beside import all_paths, state
 from medrobust.result.lock import LockedError, locked_now
-from medrobust.result.row import CELL, Row, RowError
+from medrobust.result.row import CELL, UNCHECKED, Row, RowError
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 
@@ -40,19 +41,21 @@ def list_(folder: Path, rows: Sequence[Path]) -> int:
 
 
 def verify(folder: Path, rows: Sequence[Path]) -> int:
-    """Read everything, the rows too; 1 when something is damaged."""
+    """Read everything, the rows and the files beside them too; 1 when something is damaged."""
     cache = _cache(folder)
     broken = {place: RowStore(place).damage() for place in rows}
     found = items(cache, _references(rows, broken))
     wrong = damage(cache, found)
+    beside = [state(all_paths(RowStore(place))) for place in rows]
+    spoilt = [message for found_here in beside for message in found_here.damage]
     console = _console()
     lost = [message for messages in broken.values() for message in messages.values()]
-    for message in lost:
-        console.print(f"✗ {message}", soft_wrap=True, highlight=False)
+    for message in (*lost, *spoilt):
+        _tell(console, f"✗ {message}")
     for item in found:
         if item.key in wrong:
             of = "; ".join(_names(item.rows)) or "none"
-            console.print(f"✗ {wrong[item.key]}; rows: {of}", soft_wrap=True, highlight=False)
+            _tell(console, f"✗ {wrong[item.key]}; rows: {of}")
     if wrong:
         console.print(
             f"{len(wrong)} of {len(found)} damaged. Rows stay right; a cell that needs such a file "
@@ -61,9 +64,23 @@ def verify(folder: Path, rows: Sequence[Path]) -> int:
         )
     if lost:
         console.print(f"{len(lost)} damaged rows", soft_wrap=True)
-    if wrong or lost:
+    if spoilt:
+        _tell(
+            console,
+            f"{len(spoilt)} damaged files beside rows. The rows stay right; the command of a cell "
+            "makes its file again.",
+        )
+    old = sum(len(found_here.unchecked) for found_here in beside)
+    old += sum(_unchecked_rows(place, broken[place]) for place in rows)
+    if old:
+        _tell(
+            console,
+            f"{old} rows and files beside them were written without a checksum by an earlier "
+            "version: they can be read, and that is all that is known",
+        )
+    if wrong or lost or spoilt:
         return 1
-    console.print(f"{folder}: {_total(found)}, every checksum matches", soft_wrap=True)
+    _tell(console, f"{folder}: {_total(found)}, every checksum matches")
     return 0
 
 
@@ -140,6 +157,17 @@ def _cache(folder: Path) -> TensorCache:
     if not folder.is_dir():
         raise NotDoneError(f"{folder} is no folder; name the cache with --cache DIR")
     return TensorCache(folder)
+
+
+def _unchecked_rows(folder: Path, broken: Collection[str]) -> int:
+    store = RowStore(folder)
+    found = store.rows(row_id for row_id in store.ids() if row_id not in broken)
+    return sum(any(flag.startswith(UNCHECKED) for flag in row.flags) for row in found)
+
+
+def _tell(console: Console, message: str) -> None:
+    """Print a message as it is: names of files may look like markup."""
+    console.print(message, soft_wrap=True, highlight=False, markup=False)
 
 
 def _references(

@@ -1,6 +1,5 @@
 """One cell, from a composed config to its row: skipped, computed, or failed by itself."""
 
-import json
 import logging
 import time
 import traceback
@@ -33,9 +32,11 @@ from medrobust.fingerprint import digest
 from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.result.per_image import PerImage
+from medrobust.result.picture import write_picture
 from medrobust.result.row import CELL, Row
+from medrobust.result.sealed import write_note
 from medrobust.result.stale import code_flags, unsourced_flags
-from medrobust.result.store import RowStore, write_atomically
+from medrobust.result.store import RowStore
 from medrobust.settings import all_code, digests, outside, unsourced
 from medrobust.target import by_name
 from medrobust.threat.base import Threat
@@ -208,7 +209,14 @@ def _row(
             result.scores.write(store.scores(row_id))
         if result.measured.per_image is not None:
             PerImage(clean.ids, result.measured.per_image).write(store.per_image(row_id))
-        if known is not None:  # it lacked only what figures need; its answers came from the cache
+        pictures = strips(
+            *(clean, result.attacked.images, defense.cpu()),
+            seed=config.seed,
+            answers=(result.before, result.after),
+        )
+        # Before the row: a finished one has it.
+        write_picture(store.picture(row_id), sheet(pictures))
+        if known is not None:  # it lacked only files beside it; its answers came from the cache
             return known, "skipped"
         row = Row(
             id=row_id,
@@ -243,13 +251,6 @@ def _row(
             config=science | {"victim": victim.meta.recipe},
             overrides=overrides,
         )
-        pictures = strips(
-            *(clean, result.attacked.images, defense.cpu()),
-            seed=config.seed,
-            answers=(result.before, result.after),
-        )
-        # Before the row: a finished one has it.
-        write_atomically(store.picture(row_id), sheet(pictures))
         store.put(row)
     log_cell(instantiate(config.logger), row, pictures)
     return row, "done"
@@ -281,7 +282,7 @@ def _note(folder: Path, row: Row, status: str, overrides: list[str], store: RowS
         "overrides": overrides,
         "rows": str(store.folder.resolve()),
     }
-    write_atomically(folder / "cell.json", json.dumps(note, indent=1).encode())
+    write_note(folder / "cell.json", note)
 
 
 def _now() -> str:

@@ -1,13 +1,17 @@
 """Finished rows: found, or computed again."""
 
+import logging
 from collections.abc import Sequence
 
 from medrobust.code.package import package_digest
 from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.evaluation.maps import MapsRequest
+from medrobust.result.beside import ALWAYS, paths, state
 from medrobust.result.row import Row
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
+
+_log = logging.getLogger(__name__)
 
 
 def known_row(
@@ -33,7 +37,15 @@ def known_row(
 def is_complete(
     store: RowStore, row_id: str, maps: MapsRequest | None, iterates: IteratesRequest | None
 ) -> bool:
-    """Tell whether a finished row has what is asked for beside it."""
-    return (maps is None or maps.met_by(store.maps(row_id))) and (
-        iterates is None or iterates.met_by(store.iterates(row_id))
+    """Tell whether a finished row has what is asked for beside it, and no damaged file.
+
+    Damage is logged; what is damaged is made again.
+    """
+    damage = state(paths(store, row_id, ALWAYS)).damage
+    for message in damage:
+        _log.warning("making again: %s", message)
+    return (
+        not damage
+        and (maps is None or maps.met_by(store.maps(row_id)))
+        and (iterates is None or iterates.met_by(store.iterates(row_id)))
     )

@@ -69,7 +69,8 @@ def sheet(pictures: Mapping[str, np.ndarray], *, count: int = 4) -> bytes:
         count: most strips taken, spread evenly.
 
     Returns:
-        PNG; its text `Description` holds the sample ids, top to bottom, one per line.
+        PNG; its text `Description` holds the sample ids, top to bottom, one per line: a line
+        break in an id is a space there.
     """
     names = list(pictures)
     places = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
@@ -78,7 +79,7 @@ def sheet(pictures: Mapping[str, np.ndarray], *, count: int = 4) -> bytes:
     scale = min(1.0, TILE_PX * len(chosen) / stacked.shape[0])
     size = (round(stacked.shape[1] * scale), round(stacked.shape[0] * scale))
     info = PngInfo()
-    info.add_itxt("Description", "\n".join(chosen))
+    info.add_itxt("Description", "\n".join(name.replace("\n", " ") for name in chosen))
     file = io.BytesIO()
     Image.fromarray(stacked).resize(size, Image.Resampling.BOX).save(
         file, format="PNG", optimize=True, pnginfo=info

@@ -1,12 +1,16 @@
 """Give a cell's row to a logger, whether it was computed now, was there before, or failed."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from medrobust.logger.base import CellLogger, Picture
+from medrobust.result.picture import PictureError, read_picture
 from medrobust.result.row import Row
+
+_log = logging.getLogger(__name__)
 
 
 def log_cell(logger: CellLogger, row: Row, pictures: Mapping[str, Picture]) -> None:
@@ -30,16 +34,18 @@ def kept_pictures(path: Path) -> dict[str, Picture]:
     """Strips of a row that was there before, as small as its sheet has them.
 
     Args:
-        path: written from `evaluation.strip.sheet`; it need not be there.
+        path: written from `evaluation.strip.sheet`; it need not be there. A damaged one is told in
+            the log and left out.
 
     Returns:
         sample id -> uint8 array (H, 4 W, 3).
     """
-    if not path.exists():
+    try:
+        found = read_picture(path)
+    except PictureError as error:
+        _log.warning("%s; it is not logged", error)
         return {}
-    from PIL import Image
-
-    with Image.open(path) as image:
-        names = image.info["Description"].split("\n")
-        sheet = np.asarray(image.convert("RGB"))
-    return dict(zip(names, np.array_split(sheet, len(names)), strict=True))
+    if found is None:
+        return {}
+    names = found.samples
+    return dict(zip(names, np.array_split(found.pixels, len(names)), strict=True))

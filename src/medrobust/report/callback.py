@@ -44,7 +44,7 @@ class TableCallback(Callback):
 
         from medrobust.report.config import TableConfig
         from medrobust.report.figure.draw import parse
-        from medrobust.report.sweep import Plan, forget, plain_figure
+        from medrobust.report.sweep import Plan, forget
         from medrobust.report.write import check_formats
         from medrobust.typed import check_config
 
@@ -57,7 +57,8 @@ class TableCallback(Callback):
             raise TypeError(f"`table` in the config is {table!r}, expected a mapping")
         plain = {str(key): value for key, value in table.items()}
         TableConfig.parse(plain).check_metrics()
-        figure = plain_figure(config)
+        node = OmegaConf.select(config, "figure")
+        figure = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         parse(figure)
         folder = Path(config.hydra.sweep.dir)
         forget(folder)
@@ -128,7 +129,7 @@ def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") ->
 def _guarded(step: Callable[[], int]) -> None:
     try:
         status = step()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         status = 2
     except Exception:  # Hydra would make a warning of it and exit with 0

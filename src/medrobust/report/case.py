@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust.report.figure.base import Figure, FigureError, Source
-from medrobust.result.arrays import ArraysError
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
 
@@ -67,14 +66,11 @@ def recorded(source: Source, taps: Sequence[str] = (), *, ndim: int = 1) -> list
         ndim: of the labels: 1 for cells of classifiers, 3 for cells of segmenters.
 
     Raises:
-        FigureError: there is none, a file is damaged, or a layer is missing.
+        FigureError: there is none, or a layer is missing.
     """
     found = []
     for row in source.rows:
-        try:
-            maps = Maps.read(source.beside(row, "maps.npz"))
-        except ArraysError as error:
-            raise FigureError(str(error)) from None
+        maps = source.read(row, "maps.npz", Maps.read)
         if maps is None or row.cell.get("attack") == "none" or maps.labels.ndim != ndim:
             continue
         lacking = [tap for tap in taps if tap not in maps.taps]
@@ -86,7 +82,7 @@ def recorded(source: Source, taps: Sequence[str] = (), *, ndim: int = 1) -> list
         found.append(Recorded(row, maps))
     if not found:
         asked = ", ".join(taps)
-        raise FigureError(
+        raise source.lacks(
             "no attacked cell has recorded images: run the sweep with "
             f"'maps={{taps: [{asked}], images: 4}}'"
         )

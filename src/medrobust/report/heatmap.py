@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medrobust.report.block import blocks
 from medrobust.report.colour import ink
+from medrobust.report.figure.base import literal_text
 from medrobust.report.table import Table
 from medrobust.report.text import FAILED, OUTSIDE, legend, parts, shown, superscript
 
@@ -25,6 +26,11 @@ def render(table: Table) -> bytes:
     The colours (viridis) are told apart by colour-blind readers and in grey. Phantom tables
     have a mark across them.
     """
+    with literal_text():
+        return _render(table)
+
+
+def _render(table: Table) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medrobust.report.figure.base import FigureError, Source, several
-from medrobust.result.arrays import ArraysError
+from medrobust.report.figure.base import Source, several
 from medrobust.result.row import CELL, Row
 from medrobust.result.scores import Scores
 
@@ -57,7 +56,7 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
         defense: choices of `defense`; none = all detectors.
 
     Raises:
-        FigureError: there is none, or a file is damaged.
+        FigureError: there is none.
     """
     found: dict[tuple[str, ...], dict[str, list[Scored]]] = {}
     for row in source.rows:
@@ -65,10 +64,7 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
             defense and row.cell.get("defense") not in several("defense", defense)
         ):
             continue
-        try:
-            scores = Scores.read(source.beside(row, "scores.npz"))
-        except ArraysError as error:
-            raise FigureError(str(error)) from None
+        scores = source.read(row, "scores.npz", Scores.read)
         if scores is None or not scores.changed:
             continue
         key = (*(row.cell.get(axis, "") for axis in APART), str(row.seed))
@@ -76,7 +72,7 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
             Scored(row, scores)
         )
     if not found:
-        raise FigureError(
+        raise source.lacks(
             "no attacked cell has a detector's scores: take a detector as the defense, and run "
             "cells that were finished without scores again with rerun=true"
         )

@@ -1,21 +1,20 @@
 """What a sweep folder holds: the plan, the jobs' cells, and their rows."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medrobust.report.config import TableConfig
 from medrobust.report.failure import reason
 from medrobust.report.figure.base import Figure
 from medrobust.result.row import Row, RowError
-from medrobust.result.store import RowStore, write_atomically
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig, ListConfig
+from medrobust.result.sealed import SealError, read_note, write_note
+from medrobust.result.store import RowStore
 
 PLAN, MARK = "sweep.json", "cell.json"
+_CHOICES = ("attack", "defense", "threat")
+"""Keys of `Row.cell` that are choices as a command line makes them."""
 
 
 class SweepError(ValueError):
@@ -40,7 +39,7 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Save it as `sweep.json` in the sweep folder."""
-        write_atomically(folder / PLAN, json.dumps(asdict(self), indent=1).encode())
+        write_note(folder / PLAN, asdict(self))
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Sweep:
         command: command line that runs those again, empty when not known.
         jobs: number of jobs planned, or found.
         skipped: jobs whose row was there already.
+        shared: jobs whose row is that of an earlier job, too.
         pictures: row id -> where strips of its images lie, if it has any.
         figures: to draw from the rows.
     """
@@ -68,6 +68,7 @@ class Sweep:
     skipped: int
     pictures: Mapping[str, Path]
     figures: tuple[Figure, ...] = ()
+    shared: int = 0
 
 
 def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
@@ -78,7 +79,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
         rows_folder: where the rows lie; default what each job says.
 
     Raises:
-        SweepError: no such folder, no job in it, or a damaged plan.
+        SweepError: no such folder, no job in it, or a damaged plan and nothing to do without it.
         TableError: the table's config is wrong.
         FigureError: a figure's config is wrong.
     """
@@ -87,15 +88,15 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
     folder = Path(folder)
     if not folder.is_dir():
         raise SweepError(f"{folder} is no folder; name the one that evaluate.py -m wrote")
-    plan = _plan(folder)
+    plan, damage = _plan(folder)
     marks = {_number(folder, path.parent): path for path in folder.rglob(MARK)}
     started = {_number(folder, path.parent): path for path in folder.rglob(".hydra")}
     planned = [str(number) for number in range(len(plan.jobs))] if plan.jobs is not None else []
     numbers = sorted({*marks, *(planned if plan.jobs is not None else started)}, key=_order)
     rows: dict[str, Row] = {}
-    problems: list[str] = []
+    problems = [damage] if damage else []
     pictures: dict[str, Path] = {}
-    skipped = 0
+    skipped = shared = 0
     for number in numbers:
         name = _name(number, plan, started.get(number))
         if number not in marks:
@@ -103,10 +104,13 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
             problems.append(f"{name} {state}")
             continue
         try:
-            mark = _mark(marks[number])
+            own = _own_overrides(started.get(number))
+            mark = _mark(marks[number], own)
             skipped += mark["status"] == "skipped"
             store = RowStore(rows_folder or mark["rows"])
             row = store.get(mark["row"])
+            if row is not None:
+                _check_row(row, marks[number], own or _planned(number, plan))
         except (RowError, SweepError) as error:
             problems.append(f"{name}: {error}")
             continue
@@ -114,6 +118,8 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
             where = store.path(mark["row"])
             problems.append(f"{name}: its row {where} is gone (another place: --rows FOLDER)")
             continue
+        if row.id in rows:
+            shared += 1
         rows[row.id] = row
         pictures[row.id] = store.picture(row.id)
         if row.status != "done":
@@ -128,6 +134,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
         command=plan.command,
         jobs=len(numbers),
         skipped=skipped,
+        shared=shared,
         pictures=pictures,
         figures=parse(plan.figure),
     )
@@ -139,42 +146,115 @@ def forget(folder: Path) -> None:
         path.unlink()
 
 
-def _plan(folder: Path) -> Plan:
+def _plan(folder: Path) -> tuple[Plan, str]:
+    """Return the plan, and what is wrong with its file, whose place the jobs' configs then take."""
     path = folder / PLAN
+    damage = ""
     if path.exists():
         try:
-            return Plan(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise SweepError(f"{path} is damaged ({error}); delete it to do without") from None
+            return _checked_plan(read_note(path)), ""
+        except (OSError, SealError) as error:
+            damage = f"{path} is damaged ({error})"
     configs = sorted(folder.rglob(".hydra/config.yaml"), key=lambda path: _order(str(path)))
-    if not configs:
-        raise SweepError(f"{folder} holds neither {PLAN} nor any job's .hydra/config.yaml")
+    for config in configs:
+        try:
+            table, figure = _nodes(config)
+        except SweepError as error:
+            damage = damage or str(error)
+            continue
+        if damage:
+            damage += f"; table and figures are those of {config}"
+        return Plan(table, None, "", figure), damage
+    raise SweepError(damage or f"{folder} holds neither {PLAN} nor any job's .hydra/config.yaml")
+
+
+def _checked_plan(note: Mapping[str, Any]) -> Plan:
+    if not {"table", "jobs", "command"} <= set(note) <= {"table", "jobs", "command", "figure"}:
+        raise SealError(f"its keys are {sorted(note)}, expected table, jobs, command and figure")
+    jobs = note["jobs"]
+    if not (
+        isinstance(note["table"], dict)
+        and isinstance(note["command"], str)
+        and (jobs is None or (isinstance(jobs, list) and all(map(_texts, jobs))))
+    ):
+        raise SealError("its table is no mapping, its command no text, or a job no list of text")
+    return Plan(**note)
+
+
+def _nodes(path: Path) -> tuple[dict[str, Any], Any]:
+    """Return the `table` and `figure` of a job's config, as they are written there.
+
+    Nothing is resolved: a config that somebody sent could ask for `${oc.env:…}`.
+    """
+    config = _yaml(path)
+    if not isinstance(config, dict):
+        raise SweepError(f"{path} holds {config!r}, expected a mapping")
+    table = config.get("table") or {}
+    if not isinstance(table, dict):
+        raise SweepError(f"{path}: `table` is {table!r}, expected a mapping")
+    return {str(key): value for key, value in table.items()}, config.get("figure")
+
+
+def _yaml(path: Path) -> Any:
     from omegaconf import OmegaConf
 
-    config = OmegaConf.load(configs[0])
-    table = OmegaConf.select(config, "table")
-    plain = OmegaConf.to_container(table, resolve=True) if table is not None else {}
-    if not isinstance(plain, dict):
-        raise SweepError(f"{configs[0]}: `table` is {plain!r}, expected a mapping")
-    return Plan({str(key): value for key, value in plain.items()}, None, "", plain_figure(config))
-
-
-def plain_figure(config: "DictConfig | ListConfig") -> Any:
-    """The `figure` node of a config as plain data, None when there is none."""
-    from omegaconf import OmegaConf
-
-    node = OmegaConf.select(config, "figure")
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def _mark(path: Path) -> Mapping[str, Any]:
     try:
-        mark = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except Exception as error:  # those of YAML, of OmegaConf, and of files share no class
+        raise SweepError(f"{path} is damaged ({' '.join(str(error).split())})") from None
+
+
+def _mark(path: Path, overrides: Sequence[str]) -> Mapping[str, Any]:
+    """Return what a job noted of its row.
+
+    Raises:
+        SweepError: it cannot be read, or another job noted it.
+    """
+    try:
+        mark = read_note(path)
+    except (OSError, SealError) as error:
         raise SweepError(f"{path} is damaged ({error})") from None
-    if not isinstance(mark, dict) or not {"row", "status", "rows"} <= set(mark):
+    if not all(isinstance(mark.get(key), str) for key in ("row", "status", "rows")):
         raise SweepError(f"{path} lacks row, status or rows")
+    if overrides and mark.get("overrides") and mark["overrides"] != overrides:
+        raise SweepError(
+            f"{path} is that of another job, {mark['overrides']}; run the same command again"
+        )
     return mark
+
+
+def _check_row(row: Row, path: Path, overrides: Sequence[str]) -> None:
+    """Raise `SweepError` when a job's note names the row of another job."""
+    for text in overrides:
+        axis, _, choice = text.partition("=")
+        found = row.cell.get(axis)
+        if axis in _CHOICES and found is not None and found != choice.strip("'\""):
+            raise SweepError(
+                f"{path} names row {row.id} of {axis}={found}, but the job is of {text}; run the "
+                "same command again"
+            )
+
+
+def _own_overrides(hydra: Path | None) -> list[str]:
+    """Return the overrides in a job's own folder; empty when they are not known."""
+    if hydra is None:
+        return []
+    try:
+        found = _yaml(hydra / "overrides.yaml")
+    except SweepError:
+        return []
+    return found if _texts(found) else []
+
+
+def _planned(number: str, plan: Plan) -> list[str]:
+    """Return a job's overrides as they were planned; empty when they are not known."""
+    if plan.jobs is None or not number.isdecimal() or int(number) >= len(plan.jobs):
+        return []
+    return plan.jobs[int(number)]
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _number(folder: Path, job: Path) -> str:
@@ -189,11 +269,10 @@ def _order(number: str) -> tuple[int, str]:
 
 def _name(number: str, plan: Plan, hydra: Path | None) -> str:
     """`job 4 (attack=bim)`, with what tells the job from the others."""
-    overrides: list[str] = []
-    if plan.jobs is not None and number.isdecimal() and int(number) < len(plan.jobs):
-        same = set.intersection(*map(set, plan.jobs)) if len(plan.jobs) > 1 else set()
-        overrides = [text for text in plan.jobs[int(number)] if text not in same]
-    elif hydra is not None and (hydra / "overrides.yaml").exists():
-        lines = (hydra / "overrides.yaml").read_text(encoding="utf-8").splitlines()
-        overrides = [line.removeprefix("- ") for line in lines if line != "[]"]
+    overrides = _planned(number, plan)
+    if plan.jobs is not None and len(plan.jobs) > 1:
+        same = set.intersection(*map(set, plan.jobs))
+        overrides = [text for text in overrides if text not in same]
+    elif not overrides:
+        overrides = _own_overrides(hydra)
     return f"job {number}" + (f" ({' '.join(overrides)})" if overrides else "")

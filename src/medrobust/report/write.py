@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medrobust.report.sweep import Sweep
 from medrobust.report.table import Table, build, remeasured
+from medrobust.result.beside import READERS, state
 from medrobust.result.store import write_atomically
 
 if TYPE_CHECKING:
@@ -94,13 +95,15 @@ def report(
         metric: instead of the table's own.
 
     Returns:
-        Exit status: 0 when every job has its row and every figure its rows, else 1.
+        Exit status: 0 when every job has its row, every figure its rows, and no file beside a row
+        is damaged, else 1.
 
     Raises:
         TableError: the rows do not fit the table's config.
         PaperError: the paper prints several different numbers for a cell.
     """
-    problems = list(sweep.problems)
+    damage = damaged_files(sweep)
+    problems = [*sweep.problems, *damage]
     if sweep.rows:
         config = remeasured(sweep.config, metric) if metric else sweep.config
         table = build(sweep.rows, config)
@@ -123,19 +126,31 @@ def report(
         for path in paths:
             print(f"wrote {path}")
     done = sum(row.status == "done" for row in sweep.rows)
+    same = f", {sweep.shared} with the row of another job" if sweep.shared else ""
     print(
-        f"{sweep.jobs} jobs: {done} rows done ({sweep.skipped} were there before), "
+        f"{sweep.jobs} jobs: {done} rows done ({sweep.skipped} were there before){same}, "
         f"{len(sweep.problems)} failed or missing"
     )
     if not problems:
         return 0 if sweep.rows else _nothing(sweep)
     for problem in problems:
         print(f"✗ {problem}", file=sys.stderr)
-    if not sweep.problems:
+    if not sweep.problems and not damage:
         return 1
     again = f": {sweep.command}" if sweep.command else ""
-    print(f"The same command runs only what is failed or missing{again}", file=sys.stderr)
+    what = "is failed or missing" if sweep.problems else "is damaged"
+    print(f"The same command runs only what {what}{again}", file=sys.stderr)
     return 1
+
+
+def damaged_files(sweep: Sweep) -> list[str]:
+    """Return one line for each damaged file beside a row of a sweep; all else is shown."""
+    files = [
+        picture.with_name(f"{row_id}.{ending}")
+        for row_id, picture in sweep.pictures.items()
+        for ending in READERS
+    ]
+    return list(state(files).damage)
 
 
 def _nothing(sweep: Sweep) -> int:

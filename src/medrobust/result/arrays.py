@@ -1,23 +1,98 @@
 """Arrays beside a row, in one compressed NumPy file: whole or not at all, and never code."""
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.result.store import write_atomically
+from medrobust.result.sealed import read_sealed, write_sealed
+
+MEND = "run its cell again, which makes it anew"
+"""What fixes a damaged file beside a row."""
+
+_END = b"PK\x05\x06"  # of a zip without a comment, 18 bytes before its end
 
 
 class ArraysError(ValueError):
     """A file of arrays that cannot be read."""
 
 
+class Arrays(dict[str, NDArray[Any]]):
+    """Arrays of a file, by name.
+
+    Args:
+        path: the file, for messages.
+        arrays: by name.
+    """
+
+    def __init__(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__(arrays)
+        self.path = path
+
+    def take(self, name: str, kinds: str, *shape: int | EllipsisType | None) -> NDArray[Any]:
+        """Return an array of which the type and the shape are known.
+
+        Args:
+            name: its name.
+            kinds: letters of NumPy's `dtype.kind` that it may have: `b`, `i`, `u`, `f`, `U`.
+            shape: lengths of its axes; None for any length, a last `...` for any further axes.
+
+        Raises:
+            ArraysError: it is absent, or has another type or shape.
+        """
+        if name not in self:
+            raise ArraysError(f"{self.path} lacks the array {name!r}; {MEND}")
+        found = self[name]
+        lengths = [length for length in shape if not isinstance(length, EllipsisType)]
+        more = len(lengths) < len(shape)
+        fits = found.ndim >= len(lengths) if more else found.ndim == len(lengths)
+        if found.dtype.kind not in kinds or not (
+            fits
+            and all(
+                length in (None, axis) for length, axis in zip(lengths, found.shape, strict=False)
+            )
+        ):
+            wanted = ", ".join("any" if length is None else str(length) for length in lengths)
+            raise ArraysError(
+                f"{self.path}: {name} is {found.dtype} {found.shape}, expected a type of kind "
+                f"{kinds} and the shape ({wanted}{', ...' if more else ''}); {MEND}"
+            )
+        return found
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts, such as sample ids.
+
+        Raises:
+            ArraysError: it is absent, or something else.
+        """
+        return tuple(map(str, self.take(name, "U", None)))
+
+    def classes(self, name: str, count: int, *shape: int | EllipsisType | None) -> NDArray[Any]:
+        """Return indices of classes.
+
+        Args:
+            name: its name.
+            count: K.
+            shape: as for `take`.
+
+        Raises:
+            ArraysError: it is absent, something else, or a value is not in 0 to K - 1.
+        """
+        found = self.take(name, "iu", *shape)
+        if found.size and (found.min() < 0 or found.max() >= count):
+            raise ArraysError(
+                f"{self.path}: {name} goes from {found.min()} to {found.max()}, expected 0 to "
+                f"{count - 1}; {MEND}"
+            )
+        return found
+
+
 def write_arrays(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
-    """Write the arrays; equal ones give equal bytes.
+    """Write the arrays with a checksum; equal ones give equal bytes.
 
     Args:
         path: file to write.
@@ -26,23 +101,26 @@ def write_arrays(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
     """
     file = io.BytesIO()
     np.savez_compressed(file, kind=np.array(kind), **arrays)
-    write_atomically(path, file.getvalue())
+    write_sealed(path, file.getvalue())
 
 
-def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]] | None:
+def read_arrays(path: Path, kind: str) -> Arrays | None:
     """What `write_arrays` left, or None when there is no such file.
 
     Raises:
         ArraysError: the file is damaged, or of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        content, checked = read_sealed(path)
+        if not checked and content[-len(_END) - 18 :][: len(_END)] != _END:
+            raise ValueError("it does not end as an archive does")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         return None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ArraysError(f"{path} is damaged ({error}); delete it and run again") from None
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise ArraysError(f"{path} is damaged ({error}); {MEND}") from None
     found = str(arrays.pop("kind", "something else"))
     if found != kind:
-        raise ArraysError(f"{path} holds {found}, expected {kind}; delete it and run again")
-    return arrays
+        raise ArraysError(f"{path} holds {found}, expected {kind}; {MEND}")
+    return Arrays(path, arrays)

@@ -54,11 +54,13 @@ class Iterates:
         arrays = read_arrays(path, KIND)
         if arrays is None:
             return None
+        ids, at = arrays.texts("ids"), arrays.take("at", "iu", None)
+        clean = arrays.take("clean", "f", len(ids), None, None, None)
         return cls(
-            ids=tuple(map(str, arrays["ids"])),
-            wanted=int(arrays["wanted"]),
-            at=tuple(map(int, arrays["at"])),
-            clean=arrays["clean"],
-            perturbations=arrays["perturbations"],
-            eps=float(arrays["eps"]),
+            ids=ids,
+            wanted=int(arrays.take("wanted", "iu")),
+            at=tuple(map(int, at)),
+            clean=clean,
+            perturbations=arrays.take("perturbations", "f", len(at), *clean.shape),
+            eps=float(arrays.take("eps", "iuf")),
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.result.arrays import read_arrays, write_arrays
+from medrobust.result.arrays import Arrays, read_arrays, write_arrays
 
 KIND = "maps 2"
 SIDES = ("clean", "adversarial")
@@ -94,22 +94,35 @@ class Maps:
         arrays = read_arrays(path, KIND)
         if arrays is None:
             return None
-        taps = tuple(map(str, arrays["taps"]))
-        sides = []
-        for name in SIDES:
-            values: dict[str, Any] = {
-                item.name: {tap: arrays[f"{name}.{item.name}.{tap}"] for tap in taps}
-                if item.name in _MAPS
-                else arrays[f"{name}.{item.name}"]
-                for item in fields(Side)
-            }
-            sides.append(Side(**values))
+        ids, classes, taps = (arrays.texts(name) for name in ("ids", "classes", "taps"))
+        clean, adversarial = (_side(arrays, name, len(ids), len(classes), taps) for name in SIDES)
+        labels = arrays.take("labels", "iuf", len(ids), ...)
+        if labels.ndim == 1:
+            labels = arrays.classes("labels", len(classes), len(ids))
         return cls(
-            ids=tuple(map(str, arrays["ids"])),
-            labels=arrays["labels"],
-            classes=tuple(map(str, arrays["classes"])),
+            ids=ids,
+            labels=labels,
+            classes=classes,
             taps=taps,
-            wanted=int(arrays["wanted"]),
-            clean=sides[0],
-            adversarial=sides[1],
+            wanted=int(arrays.take("wanted", "iu")),
+            clean=clean,
+            adversarial=adversarial,
         )
+
+
+def _side(arrays: Arrays, name: str, count: int, classes: int, taps: tuple[str, ...]) -> Side:
+    """Return one side of the maps of `count` images."""
+
+    def maps(network: str) -> dict[str, NDArray[np.float32]]:
+        return {tap: arrays.take(f"{name}.{network}.{tap}", "f", count, None, None) for tap in taps}
+
+    return Side(
+        images=arrays.take(f"{name}.images", "u", count, None, None, None),
+        victim_label=arrays.classes(f"{name}.victim_label", classes, count, ...),
+        defended_label=arrays.classes(f"{name}.defended_label", classes, count, ...),
+        confidence=arrays.take(f"{name}.confidence", "f", count),
+        abstain=arrays.take(f"{name}.abstain", "b", count, ...),
+        victim=maps("victim"),
+        defended=maps("defended"),
+        confidence_map=arrays.take(f"{name}.confidence_map", "f", None, None, None),
+    )

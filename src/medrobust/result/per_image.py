@@ -38,4 +38,6 @@ class PerImage:
         arrays = read_arrays(path, KIND)
         if arrays is None:
             return None
-        return cls(tuple(map(str, arrays.pop("ids"))), arrays)
+        ids = arrays.texts("ids")
+        names = [name for name in arrays if name != "ids"]
+        return cls(ids, {name: arrays.take(name, "biuf", len(ids)) for name in names})

@@ -3,7 +3,9 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
+
+from medrobust.schema import SchemaError, check_type
 
 FORMAT = 4
 
@@ -17,6 +19,13 @@ _ADDED: dict[int, dict[str, Any]] = {
 
 _UNSUMMED = (1, 2)
 """Formats that have no checksum either."""
+
+_FREE = {"error", "config", "overrides"}
+"""Fields of free text, which may have line breaks."""
+
+
+UNCHECKED = "read from a file without a checksum"
+"""Beginning of the flag of a row whose file would not show damage."""
 
 
 class RowError(ValueError):
@@ -39,7 +48,8 @@ class Row:
         metrics: name -> value; proportions in [0, 1].
         intervals: name -> [low, high], 95 %.
         checks: attack-strength measurements, name -> value.
-        flags: failed attack-strength checks, and remarks on the defense's weights, in plain words.
+        flags: failed attack-strength checks, and remarks on the defense's weights, in plain words;
+            of a row that was read from a file without a checksum, a remark on that.
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
             adversarial set was made, also when it was replayed; `training`, that of the victim.
         confusion: counts under attack, true class × predicted class, None for segmentation; an
@@ -104,14 +114,15 @@ class Row:
 
         Raises:
             RowError: not JSON, another format, unknown or missing fields, or other content than
-                was written.
+                was written. A row without a checksum is known to be right in its types only, and
+                has a flag that says so.
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise RowError(f"{source} is not JSON ({error}); delete it, run again") from None
         version = data.get("format") if isinstance(data, dict) else None
-        if version != FORMAT and version not in _ADDED:
+        if type(version) is not int or (version != FORMAT and version not in _ADDED):
             raise RowError(f"{source} is not a row of format {FORMAT}; delete it and run again")
         added = _ADDED.get(version, {})
         names = {item.name for item in fields(cls)} - set(added)
@@ -123,7 +134,20 @@ class Row:
             raise RowError(
                 f"{source} is damaged: its checksum does not match; delete it and run again"
             )
+        if version in _UNSUMMED:
+            _check_types(data, source)
+            told = f"{UNCHECKED} (format {version}); rerun=true renews it"
+            data["flags"] = [*data["flags"], told]
         return cls(**data | added | {"format": FORMAT})
+
+
+def _check_types(data: dict[str, Any], source: str) -> None:
+    kinds = get_type_hints(Row)
+    try:
+        for name in set(data) - _FREE:
+            check_type(data[name], kinds[name], name)
+    except SchemaError as error:
+        raise RowError(f"{source} is damaged ({error}); delete it and run again") from None
 
 
 def _checksum(data: dict[str, Any]) -> str:

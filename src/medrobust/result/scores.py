@@ -47,6 +47,12 @@ class Scores:
         arrays = read_arrays(path, KIND)
         if arrays is None:
             return None
-        values: dict[str, Any] = {item.name: arrays[item.name] for item in fields(cls)}
-        values |= {"threshold": float(values["threshold"]), "changed": bool(values["changed"])}
-        return cls(**values)
+        clean = arrays.take("clean", "f", None)
+        return cls(
+            clean=clean,
+            adversarial=arrays.take("adversarial", "f", len(clean)),
+            right=arrays.take("right", "b", len(clean)),
+            fooled=arrays.take("fooled", "b", len(clean)),
+            threshold=float(arrays.take("threshold", "iuf")),
+            changed=bool(arrays.take("changed", "b")),
+        )

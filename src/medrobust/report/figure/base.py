@@ -1,11 +1,13 @@
 """What every kind of figure shares: a checked config, and rows in, drawings out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from medrobust.result.arrays import ArraysError
 from medrobust.result.row import Row
 from medrobust.schema import SchemaError, check_fields
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 PHANTOM = "PHANTOM DATA, no result"
+
+Recorded = TypeVar("Recorded")
 
 
 class FigureError(ValueError):
@@ -26,14 +30,36 @@ class Source:
     Attributes:
         rows: finished rows of the sweep, in the order of its jobs.
         pictures: row id -> its PNG `<rows>/<id>.png`, beside which its other files lie.
+        damage: what was wrong with files that `read` left out.
     """
 
     rows: tuple[Row, ...]
     pictures: Mapping[str, Path]
+    damage: list[str] = field(default_factory=list, compare=False)
 
     def beside(self, row: Row, suffix: str) -> Path:
         """A file of a row, which need not be there: `beside(row, "maps.npz")`."""
         return self.pictures[row.id].with_name(f"{row.id}.{suffix}")
+
+    def read(
+        self, row: Row, suffix: str, reader: Callable[[Path], Recorded | None]
+    ) -> Recorded | None:
+        """Read a file of a row; None when it is absent, or damaged, which the report tells.
+
+        Args:
+            row: one of `rows`.
+            suffix: as for `beside`.
+            reader: such as `Maps.read`.
+        """
+        try:
+            return reader(self.beside(row, suffix))
+        except ArraysError as error:
+            self.damage.append(str(error))
+            return None
+
+    def lacks(self, said: str) -> "FigureError":
+        """Return the error that there is nothing to draw, with the damaged files that were read."""
+        return FigureError("; ".join([said, *dict.fromkeys(self.damage)]))
 
     @property
     def phantom(self) -> bool:
@@ -134,6 +160,15 @@ def several(where: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise FigureError(f"{where} is {value!r}, expected a name or a list of names")
+
+
+@contextmanager
+def literal_text() -> Iterator[None]:
+    """Within it, drawn text is printed as it is: `$` in a label begins no formula."""
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False, "text.usetex": False}):
+        yield
 
 
 def canvas(width: float, height: float) -> "Canvas":

@@ -3,6 +3,7 @@
 import importlib
 import io
 import pkgutil
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrobust.report import figure as package
-from medrobust.report.figure.base import Figure, FigureError, Source
+from medrobust.report.figure.base import Figure, FigureError, Source, literal_text
 from medrobust.report.sweep import Sweep
 from medrobust.result.store import write_atomically
 
@@ -97,15 +98,18 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
     problems = []
     for figure in sweep.figures:
         try:
-            drawings = figure.draw(source)
+            with literal_text():
+                drawings = [(one, *_saved(one.canvas)) for one in figure.draw(source)]
         except FigureError as error:
             problems.append(f"figure {figure.name}: {error}")
             continue
-        for drawing in drawings:
-            name, number = drawing.name, 2
+        for drawing, png, pdf in drawings:
+            # Rows and configs of others name no folder.
+            first = name = re.sub(r"[^\w.-]", "_", drawing.name).lstrip(".") or "figure"
+            number = 2
             while name in drawn:
-                name, number = f"{drawing.name}_{number}", number + 1
-            drawn[name] = Drawn(name, drawing.caption, *_saved(drawing.canvas))
+                name, number = f"{first}_{number}", number + 1
+            drawn[name] = Drawn(name, drawing.caption, png, pdf)
     return list(drawn.values()), problems
 
 

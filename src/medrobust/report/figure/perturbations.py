@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrobust.report.case import bare
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
-from medrobust.result.arrays import ArraysError
+from medrobust.report.figure.base import Drawing, Figure, Source, canvas, heading
 from medrobust.result.iterates import Iterates
 from medrobust.result.row import Row
 
@@ -29,9 +28,13 @@ class Perturbations(Figure):
 
     def draw(self, source: Source) -> list[Drawing]:
         """One drawing per image."""
-        cells = [(row, found) for row in source.rows if (found := _read(source, row))]
+        cells = [
+            (row, found)
+            for row in source.rows
+            if (found := source.read(row, "iterates.npz", Iterates.read))
+        ]
         if not cells:
-            raise FigureError(
+            raise source.lacks(
                 "no cell has recorded perturbations: run the sweep with "
                 "'iterates={at: [1, 4, 9], images: 1}'"
             )
@@ -72,13 +75,6 @@ class Perturbations(Figure):
             "variance in units of eps², cosine with the one to the left."
         )
         return Drawing(self.name if total == 1 else f"{self.name}_{number}", caption, made)
-
-
-def _read(source: Source, row: Row) -> Iterates | None:
-    try:
-        return Iterates.read(source.beside(row, "iterates.npz"))
-    except ArraysError as error:
-        raise FigureError(str(error)) from None
 
 
 def _cosine(one: NDArray[np.float32], other: NDArray[np.float32] | None) -> str:

@@ -2,6 +2,7 @@
 
 import re
 
+from medrobust.result.row import UNCHECKED
 from medrobust.result.stale import OTHER_CODE
 
 _MEANINGS: tuple[tuple[str, str], ...] = (
@@ -53,6 +54,11 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "The package's code was edited or updated after this number was computed, or after the "
         "adversarial images or answers that it rests on were. The same command with rerun=stale "
         "computes such cells anew, and no others.",
+    ),
+    (
+        UNCHECKED,
+        "An earlier version wrote this row without a checksum, so that a damaged digit in its file "
+        "would go unnoticed. The same command with rerun=true computes and writes it anew.",
     ),
     (
         "code without source",

@@ -1,11 +1,10 @@
 """Strips of a cell, put into the page."""
 
 import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from medrobust.result.picture import PictureError, read_picture
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,13 @@ class Strips:
 
 
 def strips(path: Path) -> Strips | None:
-    """The sheet that lies beside a row, or None when there is none that can be read."""
+    """The sheet that lies beside a row; None without one, or with a damaged one, which is told."""
     try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.verify()
-            (width, height), text = image.size, image.info.get("Description", "")
-    except (OSError, SyntaxError):  # what Pillow raises on damage
+        found = read_picture(path)
+    except PictureError:
         return None
-    uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return Strips(uri, width, height, tuple(str(text).split("\n")))
+    if found is None:
+        return None
+    height, width = found.pixels.shape[:2]
+    uri = f"data:image/png;base64,{base64.b64encode(found.png).decode()}"
+    return Strips(uri, width, height, found.samples)

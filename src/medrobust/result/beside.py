@@ -1,0 +1,67 @@
+"""Check the files that lie beside rows."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medrobust.result.arrays import ArraysError
+from medrobust.result.iterates import Iterates
+from medrobust.result.maps import Maps
+from medrobust.result.per_image import PerImage
+from medrobust.result.picture import PictureError, read_picture
+from medrobust.result.scores import Scores
+from medrobust.result.sealed import read_sealed
+from medrobust.result.store import RowStore
+
+READERS: Mapping[str, Callable[[Path], object]] = {
+    "png": read_picture,
+    "maps.npz": Maps.read,
+    "iterates.npz": Iterates.read,
+    "scores.npz": Scores.read,
+    "images.npz": PerImage.read,
+}
+"""What reads each file beside a row, by the ending after its id."""
+
+ALWAYS = ("png", "scores.npz", "images.npz")
+"""Endings of what a cell writes whenever it has it; the others only when asked to."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What was found of the files beside rows.
+
+    Attributes:
+        damage: what is wrong, one sentence for each damaged file.
+        unchecked: sound files without a checksum, which an earlier version wrote.
+    """
+
+    damage: tuple[str, ...]
+    unchecked: tuple[Path, ...]
+
+
+def state(files: Iterable[Path]) -> State:
+    """Read files beside rows.
+
+    Args:
+        files: as `paths` gives them; those that are absent are left out.
+    """
+    damage: list[str] = []
+    unchecked: list[Path] = []
+    for path in files:
+        ending = next(ending for ending in READERS if path.name.endswith(f".{ending}"))
+        try:
+            if READERS[ending](path) is not None and not read_sealed(path).checked:
+                unchecked.append(path)
+        except (ArraysError, PictureError) as error:
+            damage.append(str(error))
+    return State(tuple(damage), tuple(unchecked))
+
+
+def paths(store: RowStore, row_id: str, endings: Iterable[str] = tuple(READERS)) -> list[Path]:
+    """Return where the files of a row lie, if there are any."""
+    return [store.folder / f"{row_id}.{ending}" for ending in endings]
+
+
+def all_paths(store: RowStore) -> list[Path]:
+    """Return every file beside a row, whether the row is there or not, in order."""
+    return sorted(path for ending in READERS for path in store.folder.glob(f"[!.]*.{ending}"))

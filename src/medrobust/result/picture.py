@@ -1,0 +1,69 @@
+"""The picture beside a row: strips of some of its images, see `evaluation.strip.sheet`."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.result.arrays import MEND
+from medrobust.result.sealed import read_sealed, write_sealed
+
+LARGEST = 2**24
+"""Pixels of the largest picture that is read; a sheet has a hundredth of them."""
+
+_END = b"\0\0\0\0IEND\xae\x42\x60\x82"
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sheet of strips.
+
+    Attributes:
+        png: the file.
+        pixels: uint8 (H, W, 3).
+        samples: ids, top to bottom.
+    """
+
+    png: bytes
+    pixels: NDArray[np.uint8]
+    samples: tuple[str, ...]
+
+
+def write_picture(path: Path, png: bytes) -> None:
+    """Write a sheet with a checksum behind its end, which readers of PNG skip."""
+    write_sealed(path, png)
+
+
+def read_picture(path: Path) -> Picture | None:
+    """Return the picture, or None when there is no such file.
+
+    Raises:
+        PictureError: the file is damaged, no PNG, or of more pixels than `LARGEST`.
+    """
+    from PIL import Image
+
+    try:
+        data, checked = read_sealed(path)
+        if not checked and not data.endswith(_END):
+            raise ValueError("it does not end as a PNG does")
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            width, height = image.size
+            if width * height > LARGEST:
+                raise ValueError(f"{width} x {height} pixels, expected at most {LARGEST}")
+            image.verify()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            pixels = np.asarray(image.convert("RGB"))
+            samples = tuple(str(image.info.get("Description", "")).split("\n"))
+        if len(samples) > height:
+            raise ValueError(f"{len(samples)} samples in {height} lines of pixels")
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # Pillow raises almost anything on damage
+        raise PictureError(f"{path} is damaged ({error}); {MEND}") from None
+    return Picture(data, pixels, samples)
