@@ -51,6 +51,14 @@ def test_tables_come_back(tmp_path: Path) -> None:
     assert counts.loc["dark", "bright"] == 2
 
 
+def test_no_file_has_a_formula(tmp_path: Path) -> None:
+    logger = CsvLogger(tmp_path)
+    logger.log_confusion([[1, 2], [3, 4]], ["=1+1", "@x"])
+    logger.log_matrix("matrix", pd.DataFrame([{"defense": "-1+1", "value": -0.5}]))
+    assert (tmp_path / "confusion.csv").read_text() == "true,'=1+1,'@x\n'=1+1,1,2\n'@x,3,4\n"
+    assert (tmp_path / "matrix.csv").read_text() == "defense,value\n'-1+1,-0.5\n"
+
+
 def test_pictures_are_kept_with_their_captions(tmp_path: Path) -> None:
     logger = CsvLogger(tmp_path)
     pictures = [np.full((4, 6, 3), 10 * i, dtype=np.uint8) for i in range(2)]

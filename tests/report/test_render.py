@@ -1,5 +1,7 @@
+import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from matplotlib.image import imread
@@ -90,6 +92,51 @@ def test_latex_is_escaped() -> None:
         r"50\% of a\_b \& \{c\} \#1 \$x \textasciitilde{} \textasciicircum{} "
         r"\textbackslash{}n $<$ 3$\times$$\varepsilon$"
     )
+
+
+SIGNS = ["[2pt] x", "* x", "a]b", "--x", "?`", "a\u2028b", "a\rb", "a\tb"]
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_latex_takes_a_label_for_no_option_of_a_line(name: str) -> None:
+    text = latex.render(build([make_row(0.5, defense=name), make_row(0.4)], CONFIG))
+    assert not re.search(r"\\\\\s*[\[*]", text)
+    assert "--" not in text
+    assert not re.search(r"[\u2028\r\t]", text)
+    assert text.count("\\\\") == 3
+
+
+CONFIG = TableConfig(title="T", rows=("defense",), columns=("attack",))
+FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "＝1"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_csv_has_no_formula(name: str) -> None:
+    rows = [make_row(0.5, defense=name, attack=name), make_row(-0.4, flags=[name])]
+    found = list(csv.DictReader(io.StringIO(tidy.render(build(rows, CONFIG)), newline="")))
+    for line in found:
+        for key in line.keys() - {"value", "low", "high"}:
+            assert not line[key].startswith(tuple("=+-@\t\r＝")), (key, line[key])
+    assert found[0]["defense"] == f"'{name}"
+    assert float(found[-1]["value"]) == -0.4
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["[a](http://b)", "![a](b)", "a&lt;b", "~~a~~", "a\u2028b", "a\rb", "# a", "$a$", "<b>", "a|b"],
+)
+def test_markdown_prints_a_title_as_it_is(name: str) -> None:
+    rows = [make_row(0.5, defense=name), make_row(0.4)]
+    text = markdown.render(build(rows, replace(CONFIG, title=name)))
+    assert not re.search(r"(?<!\\)[\[\]~<$]|(?<!\\)&\w+;|[\r\u2028]", text)
+    assert text.splitlines()[0].startswith("## ")
+    grid = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in grid} == {3}
+
+
+@pytest.mark.parametrize("start", ["- a", "+ a", "1. a", "2) a", "===", "> a", "    a", "# a"])
+def test_markdown_takes_a_note_for_text(start: str) -> None:
+    assert re.match(r"\\[-+=>#]|\d\\[.)]|a", markdown.paragraph(start))
 
 
 def test_latex_is_a_table() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytorch_lightning.loggers import CSVLogger
 
 from medrobust.logger.base import CellLogger, Picture, summary_of
+from medrobust.spreadsheet import inert
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,8 +37,9 @@ class CsvLogger(CSVLogger, CellLogger):
         path.write_text(json.dumps(row.config, indent=1, sort_keys=True), encoding="utf-8")
 
     def log_matrix(self, name: str, matrix: "DataFrame") -> None:
-        """Write `<name>.csv`."""
-        matrix.to_csv(self._file(name, ".csv"), index=matrix.index.name is not None)
+        """Write `<name>.csv`; text that a spreadsheet would take for a formula is marked."""
+        marked = matrix.map(inert).rename(index=inert, columns=inert)
+        marked.to_csv(self._file(name, ".csv"), index=matrix.index.name is not None)
 
     def log_confusion(self, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
         """Write `confusion.csv`: rows are true classes, columns predicted ones."""

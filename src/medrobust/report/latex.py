@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 from medrobust.report.block import blocks
+from medrobust.report.plain import one_line
 from medrobust.report.table import Cell, Table
 from medrobust.report.text import OUTSIDE, best, legend, opened, parts, side_labels, spans
 
@@ -15,17 +16,18 @@ _ESCAPE = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         **{sign: f"\\{sign}" for sign in "&%$#_"},
+        **{sign: f"{{{sign}}}" for sign in "[]*"},  # after the end of a line they mean its options
+        "`": r"\textasciigrave{}",
         "<": "$<$",
         ">": "$>$",
         "|": r"\textbar{}",
-        "\n": " ",
         "−": "$-$",
         "±": r"$\pm$",
         "×": r"$\times$",
         "✗": r"$\times$",
         "·": r"$\cdot$",
-        "–": "--",
-        "—": "---",
+        "–": r"\textendash{}",
+        "—": r"\textemdash{}",
         "≤": r"$\le$",
         "≥": r"$\ge$",
         "∞": r"$\infty$",
@@ -79,7 +81,7 @@ def render(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is."""
-    return text.translate(_ESCAPE)
+    return one_line(text).translate(_ESCAPE).replace("--", "-{}-")
 
 
 def _head(table: Table) -> Iterator[str]:

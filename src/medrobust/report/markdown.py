@@ -1,8 +1,14 @@
 """A table as Markdown."""
 
+import re
+
 from medrobust.report.block import blocks
+from medrobust.report.plain import one_line
 from medrobust.report.table import Cell, Table
 from medrobust.report.text import best, legend, parts, shown, side_labels, superscript
+
+_SIGNS = re.compile(r"[\\|*_`<>\[\]~#$]|&(?=#?\w+;)")
+_START = re.compile(r"^(\d*)([-+=.)])")
 
 
 def render(table: Table) -> str:
@@ -13,16 +19,16 @@ def render(table: Table) -> str:
     """
     lines = [f"## {escape(table.title)}", ""]
     if table.caption:
-        lines += [escape(table.caption), ""]
+        lines += [paragraph(table.caption), ""]
     for number, block in enumerate(blocks(table)):
         if block.heading:
             lines += ["", f"### {escape(block.heading)}", ""][number == 0 :]
         lines += _grid(block)
-    lines += ["", " ".join(escape(text) for text in legend(table))]
+    lines += ["", paragraph(" ".join(legend(table)))]
     for mark, flag in enumerate(table.flags, start=1):
         lines += ["", f"{superscript((mark,))} {escape(flag)}."]
     for note in table.notes:
-        lines += ["", escape(note)]
+        lines += ["", paragraph(note)]
     return "\n".join(lines) + "\n"
 
 
@@ -45,9 +51,12 @@ def _grid(table: Table) -> list[str]:
 
 def escape(text: str) -> str:
     """Text that Markdown prints as it is, inside a table too."""
-    for sign in "\\|*_`<":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("\n", " ")
+    return _SIGNS.sub(r"\\\g<0>", one_line(text))
+
+
+def paragraph(text: str) -> str:
+    """Text that Markdown prints as it is and takes for no list, heading, quote or code block."""
+    return _START.sub(r"\g<1>\\\g<2>", escape(text).strip())
 
 
 def _cell(table: Table, cell: Cell, bold: bool) -> str:

@@ -71,7 +71,7 @@ def _width(grid: RichTable, console: Console) -> int:
 def _grid(table: Table, columns: list[int], lines: int) -> RichTable:
     grid = RichTable(box=HORIZONTALS, show_lines=lines > 1 and table.has_paper, header_style="bold")
     for axis in table.row_axes:
-        grid.add_column(axis, no_wrap=True)
+        grid.add_column(Text(axis), no_wrap=True)
     for column in columns:
         labels = [level.label for level in shown(table.column_headings[column], table.column_axes)]
         heading = " · ".join(labels) if lines == 1 else "\n".join(labels).replace(" ", "\n")

@@ -8,6 +8,7 @@ from medrobust.report.failure import reason
 from medrobust.report.table import Cell, Heading, Table
 from medrobust.report.text import shown
 from medrobust.result.row import CELL
+from medrobust.spreadsheet import inert
 
 
 def records(table: Table) -> list[dict[str, Any]]:
@@ -25,12 +26,12 @@ def records(table: Table) -> list[dict[str, Any]]:
 
 
 def render(table: Table) -> str:
-    """The records as CSV text."""
+    """The records as CSV text; text that a spreadsheet would take for a formula is marked."""
     lines = records(table)
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({key: inert(value) for key, value in line.items()} for line in lines)
     return file.getvalue()
 
 
