@@ -49,15 +49,31 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [("val", "valid", "line 4"), ("id,label", "id,class", "columns"), ("b" * 64, "bb", "line 4")],
+    ("old", "new"), [("val", "test"), ("id,label", "id,class"), ("b" * 64, "d" * 64)]
 )
-def test_damage_is_named(tmp_path, old, new, message):
+def test_damage_is_named(tmp_path, old, new):
     path = tmp_path / "set.csv"
     write_records(path, RECORDS, "one")
-    path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(DataError, match=message):
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
+    with pytest.raises(DataError, match=r"set\.csv is damaged \(its checksum does not match\)"):
         read_records(path, "one")
+
+
+def test_a_manifest_without_a_checksum_is_made_again(tmp_path):
+    path = tmp_path / "set.csv"
+    write_records(path, RECORDS, "one")
+    path.write_bytes(path.read_bytes().rpartition(b"\n# sha256")[0])
+    assert read_records(path, "one") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["a\u2028b", "a\x85b", "a\nb", "a\rb", "a\r\nb", "a\x0bb", 'a"b', "a\n# sha256 b"]
+)
+def test_any_file_name_is_read_back(tmp_path, name):
+    path = tmp_path / "set.csv"
+    records = (Record(f"set/{name}", 0, "train", "a" * 64), *RECORDS)
+    write_records(path, records, "one")
+    assert read_records(path, "one") == records
 
 
 def test_copies_in_two_splits_are_counted():

@@ -189,7 +189,7 @@ class MedicalDataModule(pl.LightningDataModule):
         # The manifest is read again while the files look unchanged: hashing a large set is slow.
         path = self._manifest_path()
         listing = self._listing(entries, splits)
-        records = read_records(path, listing)
+        records = self._known_records(path, listing)
         if records is None:
             records = tuple(
                 Record(e.id, e.label, s, reader.sha256(e))
@@ -272,12 +272,25 @@ class MedicalDataModule(pl.LightningDataModule):
             raise MissingDataError(self.name, path, self.origin)
         return path
 
+    def _known_records(self, path: Path, listing: str) -> tuple[Record, ...] | None:
+        """The manifest's records, None when there is none for this listing, or a damaged one."""
+        try:
+            return read_records(path, listing)
+        except DataError as error:
+            _log.warning("%s; it is made again", error)
+            return None
+
     def _check(self, entries: Sequence[Entry]) -> None:
         seen: set[str] = set()
         for entry in entries:
             if entry.id in seen:
                 raise DataError(f"{self.name}: {entry.id} is there twice ({entry.files[0]})")
             seen.add(entry.id)
+            if not _is_text(entry.id):
+                raise DataError(
+                    f"{self.name}: {str(entry.files[0])!a} has a name that is not UTF-8; "
+                    "rename the file"
+                )
             if entry.label is not None and not 0 <= entry.label < self.num_classes:
                 raise DataError(
                     f"{self.name}: label {entry.label} of {entry.id}, "
@@ -297,3 +310,12 @@ class MedicalDataModule(pl.LightningDataModule):
                 ],
             }
         )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written: bytes of a file name that are not UTF-8 cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

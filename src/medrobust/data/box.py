@@ -12,6 +12,7 @@ from torchvision.transforms.v2.functional import clamp_bounding_boxes
 
 from medrobust.data.error import DataError
 from medrobust.data.image import open_image, to_tensor
+from medrobust.data.listing import read_text
 from medrobust.data.manifest import Entry
 from medrobust.fingerprint import digest, file_digest
 
@@ -47,12 +48,12 @@ def read_boxes(path: Path, classes: Sequence[str]) -> list[Box]:
         classes: names in the order of their indices.
 
     Raises:
-        DataError: a line is malformed, of an unknown class, without area or outside the image;
-            names the file and the line.
+        DataError: it is not text, or a line is malformed, of an unknown class, without area or
+            outside the image; names the file and the line.
     """
     return [
         _parsed(line.split(), f"{path}, line {number}", classes)
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for number, line in enumerate(read_text(path).splitlines(), start=1)
         if line.strip()
     ]
 

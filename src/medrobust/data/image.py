@@ -68,7 +68,9 @@ def decoded(path: Path) -> Image.Image:
             image.load()
     except FileNotFoundError as error:
         raise DataError(f"{path}: listed when the dataset was read, but gone now") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {error}; make the image smaller") from error
+    except Exception as error:  # Pillow raises almost anything on damage
         raise DataError(f"{path}: cannot be decoded ({error}); fetch this file again") from error
     if image.mode.startswith(_DEEP_MODES):
         raise DataError(f"{path}: pixel mode {image.mode}, expected 8 bits per channel")

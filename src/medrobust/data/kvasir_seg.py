@@ -6,7 +6,7 @@ from typing import Final
 
 from medrobust.data.base import MedicalDataModule
 from medrobust.data.error import DataError, Origin
-from medrobust.data.listing import images_in
+from medrobust.data.listing import images_in, read_text
 from medrobust.data.manifest import Entry
 from medrobust.data.phantom.canvas import paint_masked
 from medrobust.data.phantom.polyp import draw_polyp
@@ -55,7 +55,7 @@ class KvasirSEG(MedicalDataModule):
         found: dict[str, Split] = {}
         for split, name in _SPLIT_FILES.items():
             path = self.require(self.folder / _SPLITS / name)
-            for number, line in enumerate(path.read_text(encoding="utf-8").split(), start=1):
+            for number, line in enumerate(read_text(path).split(), start=1):
                 stem = line.removesuffix(".jpg")
                 if stem not in stems:
                     raise DataError(f"{path}, name {number}: no image {stem}.jpg")

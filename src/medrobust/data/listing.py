@@ -1,6 +1,7 @@
 """Reading what a dataset's folder says: class folders and CSV tables, nothing skipped silently."""
 
 import csv
+import io
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -38,14 +39,30 @@ def check_classes(folder: Path, classes: Collection[str], unused: Collection[str
             raise DataError(f"{path}: class {path.name!r}, expected one of {list(classes)}")
 
 
+def read_text(path: Path) -> str:
+    """Read a text file, whose line ends are kept.
+
+    Raises:
+        DataError: it is not in UTF-8; names the first byte that is not.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: byte {error.start} is {content[error.start]:#04x}, expected text in UTF-8; "
+            "save the file again in this encoding"
+        ) from None
+
+
 def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Rows of a CSV file with their line numbers.
 
     Raises:
-        DataError: a column is missing, or a row has too few or too many fields.
+        DataError: it is not text, a column is missing, or a row has too few or too many fields.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
         found = reader.fieldnames or []
         for column in columns:
             if column not in found:
@@ -54,6 +71,10 @@ def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Mapp
             if None in row or None in row.values():
                 raise DataError(f"{path}, line {reader.line_num}: expected {len(found)} fields")
             yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num}: {error}; save the table as CSV again"
+        ) from None
 
 
 def match_files(

@@ -1,9 +1,7 @@
 """The manifest: which images a dataset holds, by content, and the split that each is in."""
 
-import contextlib
 import csv
-import os
-import tempfile
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from medrobust.data.error import DataError
 from medrobust.data.split import SPLITS, Split
 from medrobust.fingerprint import digest
+from medrobust.result.sealed import SealError, read_sealed, write_sealed
 
 _COLUMNS = ("id", "label", "split", "sha256")
 _VERSION = 1
@@ -89,50 +88,47 @@ class Manifest:
 
 
 def write_records(path: Path, records: Sequence[Record], listing: str) -> None:
-    """Write records as CSV, whole or not at all (temporary file, fsync, rename).
+    """Write records as CSV with a checksum, whole or not at all.
 
     Args:
         path: CSV file; its folder is made if need be.
         records: lines to write.
         listing: digest of the files that they were computed from, kept in the first line.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
-            file.write(f"# medrobust manifest {_VERSION}, file listing {listing}\n")
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            for r in records:
-                writer.writerow([r.id, "" if r.label is None else r.label, r.split, r.sha256])
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise
+    file = io.StringIO(newline="")
+    file.write(_first_line(listing))
+    writer = csv.writer(file, lineterminator="\r\n")  # so that either in a name is quoted
+    writer.writerow(_COLUMNS)
+    for r in records:
+        writer.writerow([r.id, "" if r.label is None else r.label, r.split, r.sha256])
+    write_sealed(path, file.getvalue().encode())
 
 
 def read_records(path: Path, listing: str) -> tuple[Record, ...] | None:
     """Records written for the same file listing, else None.
 
+    A file without a checksum is one of an earlier version: it gives None, too.
+
     Raises:
         DataError: the file was made for this listing and is damaged.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        content, checked = read_sealed(path)
     except FileNotFoundError:
         return None
-    if not lines or lines[0] != f"# medrobust manifest {_VERSION}, file listing {listing}":
+    except (SealError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error})") from None
+    first = _first_line(listing).encode()
+    if not content.startswith(first) or not checked:
         return None
-    rows = list(csv.reader(lines[1:]))
-    if not rows or tuple(rows[0]) != _COLUMNS:
-        raise DataError(f"{path}: expected the columns {_COLUMNS}; delete the file to remake it")
-    records = []
-    for number, row in enumerate(rows[1:], start=3):
-        if len(row) != len(_COLUMNS) or row[2] not in SPLITS or len(row[3]) != 64:
-            raise DataError(f"{path}, line {number}: {row} is damaged; delete the file")
-        split: Split = row[2]  # type: ignore[assignment]
-        records.append(Record(row[0], int(row[1]) if row[1] else None, split, row[3]))
-    return tuple(records)
+    rows = csv.reader(io.StringIO(content[len(first) :].decode(), newline=""))
+    if tuple(next(rows)) != _COLUMNS:
+        raise DataError(f"{path}: expected the columns {_COLUMNS}")
+    return tuple(
+        Record(name, int(label) if label else None, split, sha256)  # type: ignore[arg-type]
+        for name, label, split, sha256 in rows
+    )
+
+
+def _first_line(listing: str) -> str:
+    return f"# medrobust manifest {_VERSION}, file listing {listing}\n"

@@ -1,0 +1,101 @@
+"""Damaged or foreign files of a dataset: one clear error that names the file."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrobust.data.aptos2019 import APTOS2019
+from medrobust.data.box import read_boxes
+from medrobust.data.chest_xray import ChestXRay
+from medrobust.data.error import DataError
+from medrobust.data.image import open_image
+from medrobust.data.listing import read_table
+from medrobust.data.medmnist import MedMNIST
+
+
+def test_an_image_of_too_many_pixels_is_named(tmp_path):
+    path = tmp_path / "slide.png"
+    Image.new("1", (14000, 14000)).save(path)
+    with pytest.raises(
+        DataError, match=r"slide\.png: .*196000000 pixels.*; make the image smaller"
+    ):
+        open_image(path)
+
+
+def test_an_archive_damaged_in_its_stream_is_named(tmp_path):
+    arrays = {}
+    for split in ("train", "val", "test"):
+        images = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 3), dtype=np.uint8)
+        arrays |= {f"{split}_images": images, f"{split}_labels": np.zeros((40, 1), np.uint8)}
+    np.savez_compressed(tmp_path / "x.npz", **arrays)
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    start = content.find(b"train_images") + 400
+    content[start : start + 40] = b"\xff" * 40
+    (tmp_path / "x.npz").write_bytes(content)
+    data = MedMNIST(tmp_path, tmp_path / "m", name="dermamnist", file="x.npz", md5=None, size=28)
+    with pytest.raises(DataError, match=r"x\.npz: not a readable npz file .*; fetch it again"):
+        data.setup()
+
+
+def test_text_in_another_encoding_is_named(tmp_path):
+    table = tmp_path / "train.csv"
+    table.write_text("id_code,diagnosis\na,1\n", encoding="utf-16")
+    with pytest.raises(
+        DataError, match=r"train\.csv: byte 0 is 0xff, expected text in UTF-8; save"
+    ):
+        list(read_table(table, ["id_code"]))
+    boxes = tmp_path / "a.txt"
+    boxes.write_bytes("0 0.5 0.5 0.2 0.2 é".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.txt: byte 18 is 0xe9, expected text in UTF-8; save"):
+        read_boxes(boxes, ["a"])
+    table.write_text("id_code\n" + "a" * 200_000 + "\n")
+    with pytest.raises(DataError, match=r"train\.csv, line 1: field larger than"):
+        list(read_table(table, ["id_code"]))
+
+
+def pneumonia(root, name: bytes):
+    for split in ("train", "val", "test"):
+        for kind in ("NORMAL", "PNEUMONIA"):
+            folder = root / "chest_xray" / split / kind
+            folder.mkdir(parents=True)
+            Image.new("L", (8, 8)).save(folder / f"person{split}{kind}_1.jpeg")
+    Image.new("L", (8, 8)).save(root / "a.jpeg")
+    (root / "a.jpeg").rename(folder / os.fsdecode(name))
+    return ChestXRay(root, root / "m", size=8)
+
+
+def test_a_file_name_that_is_not_text_is_named(tmp_path):
+    data = pneumonia(tmp_path, b"IM-\xe9-0001.jpeg")
+    with pytest.raises(DataError, match=r"IM-\\udce9-0001\.jpeg' has a name that is not UTF-8"):
+        data.setup()
+
+
+@pytest.mark.parametrize("name", ["IM-\u2028-0001.jpeg", "IM-\n-0001.jpeg", "IM-\r-0001.jpeg"])
+def test_a_file_name_with_a_line_break_is_read_back(tmp_path, name):
+    first = pneumonia(tmp_path, name.encode())
+    first.setup()
+    again = ChestXRay(tmp_path, tmp_path / "m", size=8)
+    again.setup()
+    assert again.manifest == first.manifest
+
+
+def test_a_damaged_manifest_is_made_again(tmp_path, caplog):
+    first = pneumonia(tmp_path, b"IM-0001.jpeg")
+    digest = first.manifest.digest
+    (path,) = (tmp_path / "m").glob("*.csv")
+    whole = path.read_bytes()
+    for damage in (whole.replace(b",train,", b",val,", 1), whole[:-3], whole[:200], b"\xff"):
+        path.write_bytes(damage)
+        assert ChestXRay(tmp_path, tmp_path / "m", size=8).manifest.digest == digest
+        assert path.read_bytes() == whole
+    assert "is damaged (its checksum does not match); it is made again" in caplog.text
+
+
+def test_a_label_that_is_no_table_is_named(tmp_path):
+    (tmp_path / "train_images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "train_images" / "a.png")
+    (tmp_path / "train.csv").write_bytes(b"id_code,diagnosis\na,\xff\n")
+    with pytest.raises(DataError, match=r"train\.csv: byte 20 is 0xff"):
+        APTOS2019(tmp_path, tmp_path / "m", size=8).setup()
