@@ -1,6 +1,7 @@
 """Archives that would write elsewhere are refused before anything is written."""
 
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -143,6 +144,82 @@ def test_a_flipped_byte_in_a_zip_leaves_nothing(place: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match="damaged"):
         unpack(archive, place)
     assert list(place.iterdir()) == []
+
+
+def many(path: Path, mode: str) -> None:
+    """A tar of files that no compression can make smaller."""
+    with tarfile.open(path, mode) as file:  # type: ignore[call-overload]
+        for number in range(6):
+            info = tarfile.TarInfo(f"{number}.bin")
+            info.size = 3000
+            file.addfile(info, io.BytesIO(random.Random(number).randbytes(info.size)))
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_any_flipped_bit_of_a_compressed_tar_leaves_nothing(
+    mode: str, place: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "download"
+    many(archive, mode)
+    whole = archive.read_bytes()
+    for at in [*range(20, len(whole), len(whole) // 40), len(whole) - 6]:
+        content = bytearray(whole)
+        content[at] ^= 4
+        archive.write_bytes(content)
+        with pytest.raises(DataError, match="damaged"):
+            unpack(archive, place)
+        assert list(place.iterdir()) == []
+    archive.write_bytes(whole)
+    assert len(unpack(archive, place)) == 6
+
+
+@pytest.mark.parametrize("cut", [None, 2 * 3584])
+def test_a_tar_that_loses_members_leaves_nothing(
+    cut: int | None, place: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "download.tar"
+    many(archive, "w")
+    content = bytearray(archive.read_bytes())
+    content[2 * 3584 + 20] ^= 4  # in the header of the third of six
+    archive.write_bytes(content if cut is None else content[:cut])
+    with pytest.raises(DataError, match="damaged"):
+        unpack(archive, place)
+    assert list(place.iterdir()) == []
+
+
+def odd_zips(path: Path, kind: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("n" * (300 if kind == "long name" else 3), bytes(5000))
+    content = bytearray(path.read_bytes())
+    if kind == "encrypted":
+        content[6] |= 1
+        content[content.index(b"PK\1\2") + 8] |= 1
+    if kind == "stream":  # zlib raises its own error
+        content[33 : 33 + 6] = b"\xff" * 6
+    if kind == "name":  # said to be UTF-8
+        for start, flag in ((30, 7), (content.index(b"PK\1\2") + 46, None)):
+            content[start] = 0xFF
+            content[7 if flag else content.index(b"PK\1\2") + 9] |= 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "stream", "name", "long name"])
+def test_whatever_a_library_raises_names_the_archive(
+    kind: str, place: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "download.zip"
+    odd_zips(archive, kind)
+    with pytest.raises(DataError, match=r"download\.zip: .*nothing was unpacked"):
+        unpack(archive, place)
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_named(place: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "download.zip"
+    zipped(archive, "more.png")
+    (place / "set").touch()
+    with pytest.raises(NotADirectoryError, match="set is a file, expected a folder"):
+        unpack(archive, place / "set")
 
 
 def test_what_does_not_fit_is_not_begun(

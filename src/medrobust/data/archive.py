@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from medrobust.data.error import DataError
+from medrobust.result.folder import make_folder
+
+_CHUNK = 2**20  # bytes
+_LONGEST = 255  # bytes of a file name, on every usual file system
 
 
 def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
@@ -41,16 +45,36 @@ def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
                 return _move_in(archive, folder, names, size, opened.extractall)
         with tarfile.open(archive) as opened_tar:
             names, size = _tar_names(archive, opened_tar)
-            # The names were checked; "data" also takes away owners and odd modes.
-            return _move_in(
-                archive, folder, names, size, lambda at: opened_tar.extractall(at, filter="data")
-            )
-    # zipfile raises NotImplementedError for a compression or version that it cannot read.
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError) as error:
+            return _move_in(archive, folder, names, size, lambda at: _untar(opened_tar, at))
+    except (DataError, NotADirectoryError):
+        raise
+    except Exception as error:  # a damaged archive can raise almost anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the archive's
         raise DataError(
-            f"{archive}: not a zip or tar, or damaged ({error}); nothing was unpacked, fetch it "
-            "again"
+            f"{archive}: not a zip or tar, or damaged or encrypted ({error}); nothing was "
+            "unpacked, fetch it again"
         ) from error
+
+
+def _untar(opened: tarfile.TarFile, folder: str) -> None:
+    """Unpack a tar to its very end, where its compression keeps the checksum.
+
+    Raises:
+        tarfile.ReadError: it does not end as a tar does: members may be missing.
+    """
+    # The names were checked; "data" also takes away owners and odd modes.
+    opened.extractall(folder, filter="data")
+    stream = opened.fileobj
+    assert stream is not None
+    stream.seek(opened.offset)
+    size = 0
+    while rest := stream.read(_CHUNK):
+        size += len(rest)
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError(f"a damaged header at byte {opened.offset}")
+    if size < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is cut: the end mark is missing")
 
 
 def _zip_names(archive: Path, opened: zipfile.ZipFile) -> tuple[list[str], int]:
@@ -82,7 +106,7 @@ def _move_in(
     archive: Path, folder: Path, names: Sequence[str], size: int, extract: Callable[[str], object]
 ) -> list[Path]:
     _check_names(archive, folder, names)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     free = shutil.disk_usage(folder).free
     if size > free:
         raise DataError(
@@ -121,9 +145,13 @@ def _check_name(archive: Path, name: str) -> PurePosixPath:
         raise _refused(archive, name, "is an absolute path")
     if ".." in path.parts or ".." in windows.parts:
         raise _refused(archive, name, "leads out of the folder")
-    if "\0" in name or not path.parts:
+    if "\0" in name or not path.parts or any(len(_bytes(p)) > _LONGEST for p in path.parts):
         raise _refused(archive, name, "is no file name")
     return path
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _refused(archive: Path, name: str, why: str) -> DataError:
