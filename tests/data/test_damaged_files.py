@@ -1,17 +1,21 @@
 """Damaged or foreign files of a dataset: one clear error that names the file."""
 
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from medrobust.data.aptos2019 import APTOS2019
-from medrobust.data.box import read_boxes
+from medrobust.data.box import BoxReader, read_boxes
 from medrobust.data.chest_xray import ChestXRay
 from medrobust.data.error import DataError
-from medrobust.data.image import open_image
-from medrobust.data.listing import read_table
+from medrobust.data.image import FileReader, classes_of, decoded, open_image
+from medrobust.data.isic2019 import ISIC2019
+from medrobust.data.listing import images_in, read_table
+from medrobust.data.manifest import Entry
 from medrobust.data.medmnist import MedMNIST
 
 
@@ -99,3 +103,83 @@ def test_a_label_that_is_no_table_is_named(tmp_path):
     (tmp_path / "train.csv").write_bytes(b"id_code,diagnosis\na,\xff\n")
     with pytest.raises(DataError, match=r"train\.csv: byte 20 is 0xff"):
         APTOS2019(tmp_path, tmp_path / "m", size=8).setup()
+
+
+def test_two_files_of_one_name_are_named(tmp_path):
+    for name in ("a.jpg", "b.jpg", "a.JPG"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"a\.JPG and a\.jpg have one name; rename or remove one"):
+        images_in(tmp_path, (".jpg",))
+
+
+def test_what_viewers_turn_is_refused_where_its_annotation_is_not(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image, mask = tmp_path / "a.jpg", tmp_path / "m.png"
+    Image.new("RGB", (8, 8)).save(image, exif=turned.tobytes())
+    Image.new("L", (8, 8)).save(mask)
+    with pytest.raises(DataError, match=r"a\.jpg: EXIF orientation 6 .*; turn its pixels"):
+        FileReader(8, 3, 3)(Entry("s/a", None, "a", None, (image, mask)))
+    with pytest.raises(DataError, match=r"a\.jpg: EXIF orientation 6"):
+        BoxReader({"s/a": []}, 8, 3, 3)(Entry("s/a", None, "a", None, (image,)))
+    FileReader(8, 3, 3)(Entry("s/a", 0, "a", None, (image,)))  # a class lies nowhere
+    Image.new("RGB", (8, 8)).save(image)
+    FileReader(8, 3, 3)(Entry("s/a", None, "a", None, (image, mask)))
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (0, 1), (4, 2), (6, 4)])
+def test_sixteen_bits_of_any_colour_are_refused(tmp_path, colour, channels):
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    head = struct.pack(">IIBBBBB", 4, 4, 16, colour, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + bytes(8 * channels) for _ in range(4)))
+    parts = ((b"IHDR", head), (b"IDAT", body), (b"IEND", b""))
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: pixel mode .*, expected 8 bits per channel"):
+        open_image(tmp_path / "a.png")
+
+
+def test_masks_are_read_by_what_they_show(tmp_path):
+    marked = np.zeros((8, 8), np.uint8)
+    marked[:2] = 255
+    drawn, white = Image.fromarray(marked), Image.new("L", (8, 8), 255)
+    path = tmp_path / "m.png"
+    for mask in (
+        drawn.convert("P", palette=Image.Palette.ADAPTIVE, colors=2),
+        drawn.convert("RGB").convert("P"),
+        drawn,
+        Image.merge("LA", [drawn, white]),
+    ):
+        mask.save(path)
+        assert np.array_equal(np.array(classes_of(decoded(path), path, 2)), marked // 255)
+    for mask in (
+        Image.merge("RGBA", [white, white, white, drawn]),
+        Image.merge("LA", [white, drawn]),
+    ):
+        mask.save(path)
+        with pytest.raises(DataError, match=r"m\.png: some pixels of the mask are transparent"):
+            classes_of(decoded(path), path, 2)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (["ISIC_0.jpg,L0", "ISIC_1,L1"], r"line 2: ISIC_0\.jpg is no image of"),
+        (["ISIC_1,L1"], "no row for ISIC_0, so that its lesion is not known"),
+    ],
+)
+def test_metadata_that_do_not_fit_the_images_are_named(tmp_path, metadata, message):
+    folder = tmp_path / "ISIC_2019_Training_Input"
+    folder.mkdir()
+    truth = ["image," + ",".join((*ISIC2019.classes, "UNK"))]
+    for i in range(2):
+        Image.new("RGB", (8, 8)).save(folder / f"ISIC_{i}.jpg")
+        truth.append(f"ISIC_{i}," + ",".join("1.0" if i == k else "0.0" for k in range(9)))
+    (tmp_path / "ISIC_2019_Training_GroundTruth.csv").write_text("\n".join(truth))
+    text = "\n".join(["image,lesion_id", *metadata])
+    (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        ISIC2019(tmp_path, tmp_path / "m", size=8).setup()

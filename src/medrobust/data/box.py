@@ -11,7 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import clamp_bounding_boxes
 
 from medrobust.data.error import DataError
-from medrobust.data.image import open_image, to_tensor
+from medrobust.data.image import check_upright, open_image, to_tensor
 from medrobust.data.listing import read_text
 from medrobust.data.manifest import Entry
 from medrobust.fingerprint import digest, file_digest
@@ -110,9 +110,10 @@ class BoxReader:
         """Image uint8 (C, size, size); boxes float32 (most, 5).
 
         Raises:
-            DataError: the image cannot be decoded.
+            DataError: the image cannot be decoded, or viewers turn it.
         """
         source = open_image(entry.files[0])
+        check_upright(source, entry.files[0])
         image = to_tensor(source, self.size, self.channels, self.native)
         return image, filled(
             [[box.label, *(side * self.size for side in box[1:])] for box in self.boxes[entry.id]],

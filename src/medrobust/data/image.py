@@ -1,5 +1,6 @@
 """Decoding: from files and arrays to uint8 tensors of one size and channel count."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from medrobust.data.manifest import Entry
 from medrobust.fingerprint import digest, file_digest
 
 _DEEP_MODES = ("I", "F")  # PIL's names for 16- and 32-bit pixels begin with these
+_DEEP_STORED = re.compile(r"\w+;(?:16|32)\w*")  # likewise its names of how pixels are stored
+_ORIENTATION = 0x0112  # EXIF tag
 _MASK_THRESHOLD = 128  # of JPEG masks, whose 0 and 255 are smeared
 _SMEARED = "JPEG"
 
@@ -65,6 +68,7 @@ def decoded(path: Path) -> Image.Image:
     """As it is in the file, its format included."""
     try:
         with Image.open(path) as image:
+            stored = next((str(tile[3]) for tile in image.tile), "")
             image.load()
     except FileNotFoundError as error:
         raise DataError(f"{path}: listed when the dataset was read, but gone now") from error
@@ -72,16 +76,38 @@ def decoded(path: Path) -> Image.Image:
         raise DataError(f"{path}: {error}; make the image smaller") from error
     except Exception as error:  # Pillow raises almost anything on damage
         raise DataError(f"{path}: cannot be decoded ({error}); fetch this file again") from error
-    if image.mode.startswith(_DEEP_MODES):
-        raise DataError(f"{path}: pixel mode {image.mode}, expected 8 bits per channel")
+    # Of 16-bit colour PIL would keep the high byte, and only say so of how it is stored.
+    deep = _DEEP_STORED.search(stored)
+    if image.mode.startswith(_DEEP_MODES) or deep:
+        mode = deep[0] if deep else image.mode
+        raise DataError(f"{path}: pixel mode {mode}, expected 8 bits per channel")
     return image
+
+
+def check_upright(image: Image.Image, path: Path) -> None:
+    """Check that the pixels of an image with a mask or boxes lie as viewers show them.
+
+    Args:
+        image: decoded.
+        path: its file, for errors.
+
+    Raises:
+        DataError: its EXIF orientation turns it, so that nobody knows which way its annotation is.
+    """
+    turned = image.getexif().get(_ORIENTATION, 1)
+    if turned != 1:
+        raise DataError(
+            f"{path}: EXIF orientation {turned} turns it in viewers, but not its annotation; turn "
+            "its pixels as the annotation lies, and remove the tag"
+        )
 
 
 def classes_of(mask: Image.Image, path: Path, classes: int) -> Image.Image:
     """The class index of each pixel of a mask, at its own size.
 
     Of a JPEG, whose values are smeared, what is at least 128 is class 1. A lossless file must hold
-    0 and 255, which is class 1, or class indices; of a palette these are its indices.
+    0 and 255, which is class 1, or class indices; of a palette these are its indices, but where
+    there are two classes and its colours are black and white.
 
     Args:
         mask: as it is in its file.
@@ -92,11 +118,18 @@ def classes_of(mask: Image.Image, path: Path, classes: int) -> Image.Image:
         8-bit grey image of 0 to K - 1.
 
     Raises:
-        DataError: values that are neither.
+        DataError: values that are neither, or a transparent pixel.
     """
-    grey = np.array(mask if mask.mode == "P" else mask.convert("L"), dtype=np.uint8)
-    if mask.format == _SMEARED or (mask.mode != "P" and set(np.unique(grey)) <= {0, 255}):
-        return Image.fromarray((grey >= _MASK_THRESHOLD).astype(np.uint8))
+    if mask.has_transparency_data and np.array(mask.convert("RGBA"))[..., 3].min() < 255:
+        raise DataError(
+            f"{path}: some pixels of the mask are transparent, expected opaque ones; write it "
+            "again without an alpha channel"
+        )
+    shown = np.array(mask.convert("L"), dtype=np.uint8)
+    plain = set(np.unique(shown)) <= {0, 255}
+    if mask.format == _SMEARED or (plain and (mask.mode != "P" or classes == 2)):
+        return Image.fromarray((shown >= _MASK_THRESHOLD).astype(np.uint8))
+    grey = np.array(mask, dtype=np.uint8) if mask.mode == "P" else shown
     odd = np.unique(grey[grey >= classes]).tolist()
     if odd:
         raise DataError(
@@ -134,6 +167,8 @@ class FileReader:
         if entry.label is not None:
             return image, torch.tensor(entry.label)
         mask = decoded(entry.files[1])
+        for one, path in zip((source, mask), entry.files, strict=True):
+            check_upright(one, path)
         if mask.size != source.size:
             raise DataError(
                 f"{entry.files[1]}: mask of {mask.size[0]}x{mask.size[1]} pixels, "

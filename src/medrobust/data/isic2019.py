@@ -1,5 +1,6 @@
 """ISIC 2019 challenge, training part: eight kinds of skin lesion."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -62,17 +63,25 @@ class ISIC2019(MedicalDataModule):
             if marked[0] != _UNKNOWN:
                 labels[row["image"]] = self.classes.index(marked[0])
         files = match_files(table, lines, folder, ".jpg")
-        lesions = self._lesions()
+        lesions = self._lesions(lines)
         return [
             Entry(f"{self.name}/{i}", label, lesions.get(i) or i, None, (files[i],))
             for i, label in labels.items()
         ]
 
-    def _lesions(self) -> dict[str, str]:
+    def _lesions(self, images: Collection[str]) -> dict[str, str]:
         path = self.folder / _META
         if not path.exists():
             return {}
-        return {row["image"]: row["lesion_id"] for _, row in read_table(path, _META_COLUMNS)}
+        found = {}
+        for line, row in read_table(path, _META_COLUMNS):
+            if row["image"] not in images:
+                raise DataError(f"{path}, line {line}: {row['image']} is no image of {_TRUTH}")
+            found[row["image"]] = row["lesion_id"]
+        for image in images:
+            if image not in found:
+                raise DataError(f"{path}: no row for {image}, so that its lesion is not known")
+        return found
 
     def write_phantom(self, folder: Path) -> None:
         """Draw lesions, with NV and MEL the most frequent as in the real set."""

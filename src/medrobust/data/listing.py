@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ def images_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """Image files of a folder, by name. Hidden files (`.DS_Store`) are no part of a dataset.
 
     Raises:
-        DataError: there is something else in the folder, or nothing.
+        DataError: there is something else in the folder, two files that differ in their suffix
+            only, or nothing.
     """
     files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     for path in files:
@@ -20,6 +22,9 @@ def images_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
             raise DataError(f"{path}: expected only files of type {sorted(suffixes)} in {folder}")
     if not files:
         raise DataError(f"{folder}: no image in it, expected files of type {sorted(suffixes)}")
+    for one, other in itertools.pairwise(sorted(files, key=lambda path: path.stem)):
+        if one.stem == other.stem:
+            raise DataError(f"{one} and {other.name} have one name; rename or remove one of them")
     return files
 
 
