@@ -6,9 +6,9 @@ import pytest
 
 from medrobust.report import reference
 from medrobust.report.block import blocks
+from medrobust.report.callback import plain_figure
 from medrobust.report.figure.base import Source
 from medrobust.report.figure.draw import parse
-from medrobust.report.sweep import plain_figure
 from medrobust.report.table import Table, build
 from medrobust.result.row import Row
 from tests.experiment.paper_cells import composed, planned, row, table_config

@@ -4,9 +4,9 @@ import pytest
 
 from medrobust.evaluation.iterates import IteratesRequest
 from medrobust.report import reference
+from medrobust.report.callback import plain_figure
 from medrobust.report.figure.draw import parse
 from medrobust.report.figure.perturbations import Perturbations
-from medrobust.report.sweep import plain_figure
 from medrobust.report.table import Table, build
 from medrobust.result.row import Row
 from tests.experiment.paper_cells import composed, planned, row, table_config

@@ -57,8 +57,7 @@ class TableCallback(Callback):
             raise TypeError(f"`table` in the config is {table!r}, expected a mapping")
         plain = {str(key): value for key, value in table.items()}
         TableConfig.parse(plain).check_metrics()
-        node = OmegaConf.select(config, "figure")
-        figure = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+        figure = plain_figure(config)
         parse(figure)
         folder = Path(config.hydra.sweep.dir)
         forget(folder)
@@ -78,6 +77,12 @@ class TableCallback(Callback):
         if sweep.rows:
             _log_matrix(config, build(sweep.rows, sweep.config), draw(sweep)[0])
         return status
+
+
+def plain_figure(config: DictConfig) -> Any:
+    """Return the `figure` node of a composed config as plain data, None when there is none."""
+    node = OmegaConf.select(config, "figure")
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def planned_jobs(config: DictConfig) -> list[list[str]] | None:
