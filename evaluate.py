@@ -6,8 +6,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from medrobust.config import register
-from medrobust.stop import stop_on_sigterm
+from medrobust.resolvers import register
+from medrobust.signals import stop_on_sigterm
 
 register()
 

@@ -6,8 +6,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from medrobust.config import register
-from medrobust.stop import end_with_launcher
+from medrobust.resolvers import register
+from medrobust.signals import end_with_launcher
 
 register()
 

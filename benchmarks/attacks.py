@@ -36,9 +36,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.base import distance
-from medrobust.model.checkpoint import load_victim
-from medrobust.model.victim import Victim
+from medrobust.attack.core.base import distance
+from medrobust.model.core.checkpoint import load_victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

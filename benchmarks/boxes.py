@@ -15,13 +15,13 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
 from medrobust.attack.dag import DAG
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
+from medrobust.model.core.victim import Victim
 from medrobust.model.retinanet import build
-from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
 

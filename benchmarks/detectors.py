@@ -28,11 +28,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from medrobust.config import register
-from medrobust.data.base import MedicalDataModule
-from medrobust.defense.detector import Detector
-from medrobust.defense.learned import LearnedDetector
-from medrobust.model.victim import Victim
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.defense.core.detector import Detector
+from medrobust.defense.core.learned import LearnedDetector
+from medrobust.model.core.victim import Victim
+from medrobust.resolvers import register
 from medrobust.rng import sample_seeds
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

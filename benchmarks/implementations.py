@@ -14,8 +14,8 @@ from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
 from medrobust.attack.cw_l2 import CWL2
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.ddn import DDN
@@ -32,7 +32,7 @@ from medrobust.attack.spsa import SPSA
 from medrobust.attack.square import Square
 from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate

@@ -30,8 +30,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medrobust.defense import mdda
+from medrobust.defense.core.tv import energy, rof
 from medrobust.defense.mdda import MDDA
-from medrobust.defense.tv import energy, rof
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STAGES = {"rof": "denoise", "normal": "noise", "resample": "resample"}

@@ -29,14 +29,14 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise, Noise, PoissonNoise, SaltPepperNoise
+from medrobust.defense.noise.additive import GaussianNoise, Noise, PoissonNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
-from medrobust.model.checkpoint import load_victim
-from medrobust.model.victim import Victim
+from medrobust.model.core.checkpoint import load_victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -19,16 +19,16 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from medrobust.attack.bim import BIM
-from medrobust.attack.goal import Goal
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.objective.base import per_image
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
-from medrobust.config import register
-from medrobust.evaluation import parts
+from medrobust.evaluation import build
 from medrobust.metric.perturbation import positive_cosines, variance
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
+from medrobust.resolvers import register
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import Gradient, VictimSurrogate
 
@@ -98,9 +98,9 @@ def from_config(overrides: list[str]) -> tuple[Victim, Tensor, Tensor, float, st
     register()
     with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=overrides)
-    data, clean = parts.data_and_images(config)
-    device, _ = parts.devices_of(config.trainer)
-    victim = parts.victim_of(config, data, "python train.py (same data and model)", device)
+    data, clean = build.data_and_images(config)
+    device, _ = build.devices_of(config.trainer)
+    victim = build.victim_of(config, data, "python train.py (same data and model)", device)
     images, labels = clean.images.to(device), clean.labels.to(device)
     name = f"{data.name}{' PHANTOM' if data.phantom else ''}, {config.model.name}"
     return victim, images, labels, fraction(config.eps, "eps"), name

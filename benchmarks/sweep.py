@@ -28,8 +28,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from medrobust.cache.tensors import Entry, TensorCache
 from medrobust.evaluation import cell  # before the clock starts: a sweep imports once
-from medrobust.evaluation.cache import Entry, TensorCache
 from medrobust.result.store import RowStore
 
 ROOT = Path(__file__).parents[1]

@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from zo_setting import Setting, from_config, toy
 
-from medrobust.defense.ds import DS
-from medrobust.defense.estimator import CGE, RGE, Estimator, expected_cosine
-from medrobust.model.victim import Victim
+from medrobust.defense.denoiser.ds import DS
+from medrobust.defense.denoiser.estimator import CGE, RGE, Estimator, expected_cosine
+from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal, sample_seeds
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

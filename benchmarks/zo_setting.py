@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.defense.estimator import CGE
-from medrobust.defense.zo_ae_ds import ZOAEDS
-from medrobust.model.victim import Victim
+from medrobust.defense.denoiser.estimator import CGE
+from medrobust.defense.denoiser.zo_ae_ds import ZOAEDS
+from medrobust.model.core.victim import Victim
 
 
 class Setting(NamedTuple):
@@ -33,18 +33,18 @@ def from_config(overrides: list[str]) -> Setting:
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from medrobust.config import register
-    from medrobust.defense.learned import learners
-    from medrobust.evaluation import parts
+    from medrobust.defense.core.learned import learners
+    from medrobust.evaluation import build
+    from medrobust.resolvers import register
 
     register()
     conf = str(Path(__file__).parents[1] / "conf")
     words = overrides if any(w.startswith("defense=") for w in overrides) else []
     with initialize_config_dir(conf, version_base="1.3"):
         config = compose("evaluate", overrides=words or [*overrides, "defense=zo_ae_ds"])
-    data, clean = parts.data_and_images(config)
-    device, _ = parts.devices_of(config.trainer)
-    victim = parts.victim_of(config, data, "python train.py (same data and model)", device)
+    data, clean = build.data_and_images(config)
+    device, _ = build.devices_of(config.trainer)
+    victim = build.victim_of(config, data, "python train.py (same data and model)", device)
     defense = instantiate(config.defense)
     found = [part for part in learners(defense) if isinstance(part, ZOAEDS)]
     if len(found) != 1:

@@ -6,7 +6,7 @@ import signal
 from torch import Tensor
 
 from medrobust.defense.median import Median
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 
 

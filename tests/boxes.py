@@ -5,9 +5,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from medrobust.model.anchors import Anchors
+from medrobust.model.core.anchors import Anchors
+from medrobust.model.core.victim import Victim
 from medrobust.model.retinanet import RetinaNet, build
-from medrobust.model.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
 

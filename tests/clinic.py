@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from toys import ToyDataset
 
 from medrobust.attack.pgd import PGD
-from medrobust.defense.detector import Detector
-from medrobust.model.victim import Victim
+from medrobust.defense.core.detector import Detector
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from medrobust.defense.detector import Detector, Seen
+from medrobust.defense.core.detector import Detector, Seen
 from medrobust.rng import fold_in, normal
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 
 
 class LinearNetwork(nn.Module):

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.learned import LearnedPurifier
-from medrobust.training.defense import DefenseModule, TrainingSetup
+from medrobust.data.core.base import Sample
+from medrobust.defense.core.learned import LearnedPurifier
+from medrobust.training.defense.train import DefenseModule, TrainingSetup
 
 
 class Mixer(LearnedPurifier):

@@ -21,14 +21,14 @@ def test_no_more_processes_than_the_cpu_bears(accelerator: str) -> None:
 
 CHILD = """
 import os, sys, time
-from medrobust.stop import end_with_launcher
+from medrobust.signals import end_with_launcher
 end_with_launcher()
 print(os.getpid(), flush=True)
 time.sleep(60)
 """
 PARENT = f"""
 import os, subprocess, sys, time
-from medrobust.stop import end_with_launcher
+from medrobust.signals import end_with_launcher
 end_with_launcher()
 subprocess.Popen([sys.executable, "-c", {CHILD!r}], env={{**os.environ, "LOCAL_RANK": "1"}})
 time.sleep(60)

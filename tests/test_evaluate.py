@@ -18,8 +18,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from medrobust.config import register
-from medrobust.model.checkpoint import load_victim, save_victim
+from medrobust.model.core.checkpoint import load_victim, save_victim
+from medrobust.resolvers import register
 from medrobust.result.beside import State, all_paths, state
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row

@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 

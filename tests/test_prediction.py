@@ -6,7 +6,7 @@ import torch
 
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.medrdf_seg import MedRDFSeg
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
 from medrobust.prediction import Prediction, log_odds

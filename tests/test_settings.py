@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import medrobust
-from medrobust.settings import Configured, outside, title, unsourced
+from medrobust.configured import Configured, outside, title, unsourced
 from medrobust.target import by_name, differences
 
 

@@ -8,9 +8,9 @@ from here import run_here
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from medrobust.config import register
-from medrobust.defense.checkpoint import read_meta as read_defense_meta
-from medrobust.model.checkpoint import load_victim
+from medrobust.defense.core.checkpoint import read_meta as read_defense_meta
+from medrobust.model.core.checkpoint import load_victim
+from medrobust.resolvers import register
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

@@ -8,10 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.attack.pgd import PGD
-from medrobust.config import register
 from medrobust.keys import EVALUATE, train
+from medrobust.resolvers import register
 from medrobust.typed import ConfigError, check_config, parameters_of
 
 CONF = Path(__file__).parents[1] / "conf"

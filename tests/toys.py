@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from medrobust.data.dataset import Sample
-from medrobust.defense.base import Defense
-from medrobust.model.victim import Victim
+from medrobust.data.core.dataset import Sample
+from medrobust.defense.core.base import Defense
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import normal
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import torch
 from torch import Tensor
 
+from medrobust import target
 from medrobust.fingerprint import digest
 from medrobust.result.store import write_atomically
 from medrobust.schema import SchemaError, check_type
@@ -222,3 +223,8 @@ def _check_meta(found: Any, meta: type[TrainingMeta]) -> None:
 def _required(item: "Field[Any]") -> bool:
     """Whether every checkpoint has it; what has a default may be younger than the checkpoint."""
     return item.default is MISSING and item.default_factory is MISSING
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return `key: old -> new` for every key in which two recipes differ."""
+    return [f"{key}: {left} -> {right}" for key, left, right in target.differences(old, new)]

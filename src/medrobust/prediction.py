@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -77,6 +78,36 @@ class Prediction:
             rule: (N, ...) -> (N', ...), such as a choice of images.
         """
         return replace(self, **{name: _changed(value, rule) for name, value in vars(self).items()})
+
+
+class Answers(NamedTuple):
+    """Predictions for a whole set, on the host.
+
+    Attributes:
+        label: int64 (N,) or (N, H, W); of a box detector (N, M), -1 where there is no box.
+        log_odds: float64 (N, K), see `Prediction.log_odds`; None for masks and boxes.
+        score: (N,) detectors' scores, or None.
+        confidence: (N,) or None.
+        abstain: bool (N,), or (N, H, W) for pixels, or None.
+        seconds: time the predictions took, also when replayed.
+        key: of the cache, what they were computed from; None when code without source had a part.
+        details: what else the defense gives of each image, (N,) by name.
+        threshold: (N,) that each score was compared with, or None.
+        boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
+        box_logit: (N, M) of each box, -inf where there is none, see `Kept`; or None.
+    """
+
+    label: Tensor
+    log_odds: Tensor | None
+    score: Tensor | None
+    confidence: Tensor | None
+    abstain: Tensor | None
+    seconds: float
+    key: str | None = None
+    details: Mapping[str, Tensor] = MappingProxyType({})
+    threshold: Tensor | None = None
+    boxes: Tensor | None = None
+    box_logit: Tensor | None = None
 
 
 def log_odds(logits: Tensor) -> Tensor:

@@ -13,11 +13,11 @@ from medrobust.attack.apgd import APGD, Walk, checkpoints
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
-from medrobust.attack.base import AttackError
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import Gradient, VictimSurrogate
 
 CONF = Path(__file__).parents[2] / "conf"

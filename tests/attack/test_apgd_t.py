@@ -3,7 +3,7 @@ import torch
 from apgd_peer import Logged, fragile, standing
 
 from medrobust.attack.apgd_t import APGDT, LeadOf, likeliest_wrong
-from medrobust.attack.base import AttackError
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.pgd import PGD
 from medrobust.attack.target import NextClass

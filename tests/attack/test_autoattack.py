@@ -12,14 +12,14 @@ from torch import Tensor
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.cw_linf import CWLinf
-from medrobust.attack.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Misclassified
 from medrobust.attack.target import NextClass
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.defense.none import NoDefense
 from medrobust.rng import fold_in, normal
 from medrobust.threat.adaptive import Adaptive

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medrobust.attack.ball import Ball, L2Ball, LinfBall, norm
-from medrobust.attack.base import distance
+from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
+from medrobust.attack.core.base import distance
 from medrobust.rng import sample_seeds
 
 BALLS = [(LinfBall, "linf"), (L2Ball, "l2")]

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from toys import Noise, ToyData
 
-from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.external import External
 from medrobust.attack.fgsm import FGSM
-from medrobust.attack.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
@@ -17,7 +17,7 @@ from medrobust.attack.rays import RayS
 from medrobust.attack.target import NextClass
 from medrobust.attack.uap import UAP
 from medrobust.defense.median import Median
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.defended import DefendedSurrogate

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from medrobust.attack.best import Best
+from medrobust.attack.core.best import Best
 
 
 def plain(value: float) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medrobust.attack.closest import Closest
+from medrobust.attack.core.closest import Closest
 
 
 def test_closest_keeps_the_nearest_that_reached() -> None:

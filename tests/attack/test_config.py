@@ -6,18 +6,18 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
+from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.dag import DAG
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.deepfool import DeepFool
-from medrobust.attack.iterated import Iterated
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
 from medrobust.attack.target import FixedClass, LeastLikely, NextClass, RandomClass
-from medrobust.config import register
+from medrobust.resolvers import register
 
 CONF = Path(__file__).parents[2] / "conf"
 ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))

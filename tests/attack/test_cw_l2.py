@@ -22,11 +22,11 @@ from nearest import (
 from peers import adv_lib
 from torch import Tensor
 
-from medrobust.attack.base import distance
+from medrobust.attack.core.base import distance
 from medrobust.attack.cw_l2 import CWL2
 from medrobust.attack.objective.margin import lead
 from medrobust.attack.target import NextClass
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -8,16 +8,16 @@ from hydra.utils import instantiate
 from peers import adv_lib
 from torch import Tensor, nn
 
-from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError, distance
 from medrobust.attack.dag import DAG
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import JaccardBelow
 from medrobust.attack.target import LeastLikely, MostLikely, NextClass, RandomClass, Target
-from medrobust.defense.base import Purifier
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.base import Purifier
 from medrobust.evaluation.adversarial import adversarial_set
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.images import ImageSet
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import normal
 from medrobust.threat.adaptive import Adaptive

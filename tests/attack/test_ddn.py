@@ -23,11 +23,11 @@ from nearest import (
 from peers import adv_lib
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.ddn import DDN
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.target import NextClass
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -26,10 +26,10 @@ from nearest import (
 from peers import adv_lib
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.target import NextClass
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 
 NORMS = pytest.mark.parametrize("norm", ["l2", "linf"])

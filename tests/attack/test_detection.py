@@ -9,15 +9,15 @@ from boxes import CLASSES, answered, detector, pictures, random_boxes, seeds, su
 from torch.nn import functional as F
 
 from medrobust.attack.apgd_ce import APGDCE
-from medrobust.attack.base import Attack, AttackError
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.dag import DAG
 from medrobust.attack.ddn import DDN
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.dim import DIM
 from medrobust.attack.fgsm import FGSM
-from medrobust.attack.goal import Goal
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.active_pixels import ActivePixels
 from medrobust.attack.objective.by_task import ByTask

@@ -16,13 +16,13 @@ from peers import check_same
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.attack.ball import LinfBall
+from medrobust.attack.core.ball import LinfBall
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.transform import Window, draw_window, shrink
 from medrobust.attack.dim import DIM
-from medrobust.attack.goal import Goal
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import JaccardBelow, Misclassified
-from medrobust.attack.transform import Window, draw_window, shrink
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.ball import LinfBall
-from medrobust.attack.base import AttackError, distance
-from medrobust.attack.best import Best
-from medrobust.attack.estimated import Estimated
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import LinfBall
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.estimated import Estimated
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.query import Oracle
 from medrobust.attack.nes import NES
 from medrobust.attack.objective.margin import Margin
-from medrobust.attack.query import Oracle
 from medrobust.attack.spsa import SPSA
 from medrobust.attack.success import Misclassified
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate

@@ -10,9 +10,9 @@ from guarded import Sum
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.evading import Evading
 from medrobust.attack.decayed_pgd import DecayedPGD
-from medrobust.attack.evading import Evading
 from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.objective.evade import EvasionError
 from medrobust.attack.objective.joint import Joint
@@ -22,8 +22,8 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.selective_pgd import SelectivePGD
 from medrobust.attack.success import Misclassified
 from medrobust.attack.target import NextClass
-from medrobust.defense.detector import Detector, Seen
-from medrobust.model.victim import Victim
+from medrobust.defense.core.detector import Detector, Seen
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds
 from medrobust.threat.adaptive import Adaptive

@@ -9,10 +9,10 @@ import torch
 from here import run_here
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.external import External, LogitsModel
 from medrobust.attack.fgsm import FGSM
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import uniform
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate

@@ -21,10 +21,10 @@ from hydra.utils import instantiate
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.hyperplane import DUAL
 from medrobust.attack.fab import FAB, wrong_classes
-from medrobust.attack.hyperplane import DUAL
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
 from tests.attack.conftest import RowNet, make_victim

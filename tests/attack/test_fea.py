@@ -15,7 +15,7 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.target import NextClass, Target
 from medrobust.defense.median import Median
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 

@@ -24,10 +24,10 @@ from nearest import (
 from peers import adv_lib
 from torch import Tensor
 
-from medrobust.attack.base import distance
+from medrobust.attack.core.base import distance
 from medrobust.attack.fmn import FMN
 from medrobust.attack.target import NextClass
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from toys import Noise, ToyData
 
 from medrobust.attack.bim import BIM
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.feature_match import FeatureMatch
@@ -21,7 +21,7 @@ from medrobust.attack.objective.hfc import HFC
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.pgd import PGD
 from medrobust.attack.target import MostLikely, NextClass, Target
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 

@@ -6,12 +6,12 @@ import torch
 from attack.test_config import build
 from torch import Tensor, nn
 
-from medrobust.attack.base import distance
+from medrobust.attack.core.base import distance
 from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.success import JaccardBelow
 from medrobust.attack.target import NextClass
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
 

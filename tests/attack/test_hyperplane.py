@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linprog, minimize
 from torch import Tensor
 
-from medrobust.attack.hyperplane import displacement
+from medrobust.attack.core.hyperplane import displacement
 
 NORMS = ("linf", "l2")
 Problem = tuple[Tensor, Tensor, Tensor]

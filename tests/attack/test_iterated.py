@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.base import Attack, AttackError
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.fgsm import FGSM
-from medrobust.attack.goal import Goal
 from medrobust.attack.mim import MIM
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2

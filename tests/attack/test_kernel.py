@@ -6,7 +6,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from medrobust.attack.kernel import gaussian_kernel, linear_kernel, smooth, uniform_kernel
+from medrobust.attack.core.kernel import gaussian_kernel, linear_kernel, smooth, uniform_kernel
 
 
 @pytest.mark.parametrize(("size", "sigma"), [(1, 0.5), (3, 0.5), (7, 1.0), (15, 7 / 3), (21, 40.0)])

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.query import CERTAIN, Oracle, QueryAttack
 from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.nes import NES
 from medrobust.attack.objective.margin import Margin
-from medrobust.attack.query import CERTAIN, Oracle, QueryAttack
 from medrobust.attack.rays import RayS
 from medrobust.attack.spsa import SPSA
 from medrobust.attack.square import Square
 from medrobust.attack.success import Misclassified
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import normal, sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox

@@ -11,14 +11,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError, distance
 from medrobust.attack.ddn import DDN
 from medrobust.attack.objective.dice import Dice
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.success import EveryPixel, JaccardBelow, Misclassified
-from medrobust.config import register
 from medrobust.metric.overlap import overlap
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
+from medrobust.resolvers import register
 from medrobust.threat.surrogate import VictimSurrogate
 
 CONF = Path(__file__).parents[2] / "conf"

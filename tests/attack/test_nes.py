@@ -6,7 +6,7 @@ from torch import Tensor
 from medrobust.attack.nes import NES
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import lead
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
 from medrobust.threat.surrogate import VictimSurrogate
 

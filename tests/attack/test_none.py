@@ -4,7 +4,7 @@ from torch import Tensor
 
 from medrobust.attack.none import NoAttack
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from medrobust.attack.base import distance
-from medrobust.attack.patch import L2Patches, LinfPatches, _bump
+from medrobust.attack.core.base import distance
+from medrobust.attack.core.patch import L2Patches, LinfPatches, _bump
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 9])

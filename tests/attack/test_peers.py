@@ -25,15 +25,15 @@ from peers import adv_lib
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.external import External
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.mim import MIM
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 
 COUNT = 200

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
-from medrobust.attack.base import Attack, distance
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack, distance
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.dim import DIM
@@ -23,7 +23,7 @@ from medrobust.attack.smia import SMIA
 from medrobust.attack.target import LeastLikely, NextClass
 from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.attack.best import Best
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.query import Oracle, QueryAttack
 from medrobust.attack.success import Misclassified
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import Surrogate
 

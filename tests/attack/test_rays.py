@@ -7,11 +7,11 @@ from attack.test_config import build
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.rays import RayS
 from medrobust.attack.target import NextClass
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate

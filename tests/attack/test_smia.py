@@ -10,17 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from toys import Noise
 
-from medrobust.attack.ball import LinfBall
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.ball import LinfBall
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.fgsm import FGSM
-from medrobust.attack.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.smia import SMIA
 from medrobust.attack.success import JaccardBelow, Misclassified
 from medrobust.attack.target import LeastLikely
 from medrobust.metric.perturbation import variance
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate, VictimSurrogate

@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from medrobust.attack.base import distance
+from medrobust.attack.core.base import distance
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.square import Square

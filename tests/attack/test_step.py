@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from medrobust.attack.step import Momentum, sign, unit_l2
+from medrobust.attack.core.step import Momentum, sign, unit_l2
 
 
 def test_sign() -> None:

@@ -11,7 +11,7 @@ from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError, distance
 from medrobust.attack.cw_l2 import CWL2
 from medrobust.attack.dag import DAG
 from medrobust.attack.ddn import DDN
@@ -30,7 +30,7 @@ from medrobust.attack.square import Square
 from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate

@@ -18,10 +18,10 @@ from hydra.utils import instantiate
 from peers import check_same
 from torch import Tensor, nn
 
-from medrobust.attack.ball import LinfBall
+from medrobust.attack.core.ball import LinfBall
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.kernel import gaussian_kernel, linear_kernel, uniform_kernel
 from medrobust.attack.dim import DIM
-from medrobust.attack.goal import Goal
-from medrobust.attack.kernel import gaussian_kernel, linear_kernel, uniform_kernel
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import Misclassified

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
 from medrobust.attack.dim import DIM
 from medrobust.attack.sini_fgsm import SINIFGSM
 from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 
 Batch = tuple[Tensor, Tensor, Tensor]

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.transform import Window, draw_window, shrink
+from medrobust.attack.core.transform import Window, draw_window, shrink
 from medrobust.rng import sample_seeds
 
 SEEDS = sample_seeds(0, [str(i) for i in range(4000)])

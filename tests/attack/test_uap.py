@@ -2,6 +2,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -9,11 +10,11 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from toys import ToyData
 
-from medrobust.attack.base import AttackError, distance
+from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.target import FixedClass
 from medrobust.attack.uap import UAP
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
 
@@ -105,13 +106,14 @@ def test_stronger_than_deepfool_in_turns(
         norm=float("inf"),
         verbose=False,
     )
+    np.random.seed(0)
     peer.generate(x.numpy(), nn.functional.one_hot(labels, 3).numpy())
     y = held_out[1]
     theirs = fooled(victim, (held_out[0] + torch.as_tensor(peer.noise)).clamp(0, 1), y)
     attack = UAP(EPS, epochs=5, batch=20)
     attack.fit(surrogate, ToyData(x, labels))
     ours = fooled(victim, attack(surrogate, *held_out[:2], seeds=held_out[2]), y)
-    assert 0.05 < theirs < ours
+    assert 0 < theirs < ours - 0.1
 
 
 def test_deterministic_by_its_own_seed(

@@ -9,7 +9,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from medrobust.box.keep import kept
 from medrobust.box.loss import retinanet_loss
-from medrobust.model.anchors import Anchors
+from medrobust.model.core.anchors import Anchors
 from medrobust.prediction import Prediction
 
 Y = random_boxes(7, 4, seed=3)

@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 
 from medrobust.box.anchored import Anchored
 from medrobust.box.matching import anchor_classes, iou, match, share_found
-from medrobust.model.anchors import Anchors
+from medrobust.model.core.anchors import Anchors
 from medrobust.prediction import Prediction
 
 Y = random_boxes(12, 5, seed=0)

@@ -12,10 +12,10 @@ pytest.importorskip("selenium")
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from medrobust.report.config import TableConfig
 from medrobust.report.page.render import render
 from medrobust.report.sweep import Sweep
-from medrobust.report.table import build
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.pivot import build
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 

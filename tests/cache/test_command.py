@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medrobust.cache.__main__ import main
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 from medrobust.result.row import Row
 from medrobust.result.scores import Scores
 from medrobust.result.sealed import read_sealed

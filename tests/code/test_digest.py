@@ -43,7 +43,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 
 DARKER = """
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from own_base import Scaled
 
 class Darker(Scaled, Purifier):
@@ -155,10 +155,10 @@ def test_classes_of_this_package_are_their_modules_and_those_of_their_bases(
     monkeypatch.undo()
     edited("medrobust.attack.pgd", '"""', '"""Edited. ')
     assert code_digest(PGD) == first  # a docstring
-    edited("medrobust.attack.ball")  # it imports that, and does not inherit from it
-    edited("medrobust.settings")
+    edited("medrobust.attack.core.ball")  # it imports that, and does not inherit from it
+    edited("medrobust.configured")
     assert code_digest(PGD) == first
-    edited("medrobust.attack.base")
+    edited("medrobust.attack.core.base")
     assert code_digest(PGD) != first
     assert code_digest(PGDL2) != other
 

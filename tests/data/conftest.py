@@ -7,9 +7,9 @@ import pytest
 
 from medrobust.data.aptos2019 import APTOS2019
 from medrobust.data.aptos2019_binary import APTOS2019Binary
-from medrobust.data.base import MedicalDataModule
 from medrobust.data.brain_tumor_mri import BrainTumorMRI
 from medrobust.data.chest_xray import ChestXRay
+from medrobust.data.core.base import MedicalDataModule
 from medrobust.data.covid_ct import COVIDCT
 from medrobust.data.covid_radiography import COVIDRadiography
 from medrobust.data.ead2019 import EAD2019

@@ -2,8 +2,8 @@ import pytest
 
 from medrobust.data.aptos2019 import APTOS2019
 from medrobust.data.aptos2019_binary import APTOS2019Binary
-from medrobust.data.error import DataError
-from medrobust.data.split import SPLITS
+from medrobust.data.core.error import DataError
+from medrobust.data.core.split import SPLITS
 
 
 @pytest.fixture

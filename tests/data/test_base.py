@@ -6,8 +6,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from medrobust.data.error import MissingDataError
-from medrobust.data.split import SPLITS
+from medrobust.data.core.error import MissingDataError
+from medrobust.data.core.split import SPLITS
 from medrobust.task import task_of
 
 ORDERED = ("dermamnist", "chest_xray", "kvasir_seg")  # one of arrays, of files, of masks

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from medrobust.data.aptos2019 import APTOS2019
-from medrobust.data.box import BoxReader, read_boxes
 from medrobust.data.chest_xray import ChestXRay
-from medrobust.data.error import DataError
-from medrobust.data.image import FileReader, classes_of, decoded, open_image
+from medrobust.data.core.box import BoxReader, read_boxes
+from medrobust.data.core.error import DataError
+from medrobust.data.core.image import FileReader, classes_of, decoded, open_image
+from medrobust.data.core.listing import images_in, read_table
+from medrobust.data.core.manifest import Entry
 from medrobust.data.isic2019 import ISIC2019
-from medrobust.data.listing import images_in, read_table
-from medrobust.data.manifest import Entry
 from medrobust.data.medmnist import MedMNIST
 
 

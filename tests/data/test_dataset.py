@@ -5,8 +5,8 @@ import torch
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
 
-from medrobust.data.dataset import Sample
-from medrobust.data.error import DataError
+from medrobust.data.core.dataset import Sample
+from medrobust.data.core.error import DataError
 
 
 def test_only_training_batches_are_augmented(make):

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from medrobust.data.box import augmented_boxes, read_boxes
-from medrobust.data.dataset import AugmentedDataset
+from medrobust.data.core.box import augmented_boxes, read_boxes
+from medrobust.data.core.dataset import AugmentedDataset
+from medrobust.data.core.error import DataError, MissingDataError
 from medrobust.data.ead2019 import EAD2019
-from medrobust.data.error import DataError, MissingDataError
 from medrobust.data.phantom.artefact import KINDS, paint_artefacts
 
 

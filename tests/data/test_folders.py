@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from medrobust.data.chest_xray import patient
-from medrobust.data.error import DataError, MissingDataError
+from medrobust.data.core.error import DataError, MissingDataError
 
 FOLDERS = ("chest_xray", "covid_radiography", "brain_tumor_mri")
 PLACES = {

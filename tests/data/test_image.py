@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from medrobust.data.error import DataError
-from medrobust.data.image import ArrayReader, FileReader, open_image, to_tensor
-from medrobust.data.manifest import Entry
+from medrobust.data.core.error import DataError
+from medrobust.data.core.image import ArrayReader, FileReader, open_image, to_tensor
+from medrobust.data.core.manifest import Entry
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -1,8 +1,8 @@
 import pytest
 
-from medrobust.data.error import DataError
+from medrobust.data.core.error import DataError
+from medrobust.data.core.split import SPLITS
 from medrobust.data.isic2019 import ISIC2019
-from medrobust.data.split import SPLITS
 
 TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 

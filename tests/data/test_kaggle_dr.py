@@ -7,9 +7,9 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from medrobust.data.error import DataError
+from medrobust.data.core.error import DataError
+from medrobust.data.core.split import SPLITS
 from medrobust.data.kaggle_dr import KaggleDR
-from medrobust.data.split import SPLITS
 from medrobust.number import NumberError
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from medrobust.data.error import DataError
-from medrobust.data.manifest import Manifest, Record, read_records, write_records
+from medrobust.data.core.error import DataError
+from medrobust.data.core.manifest import Manifest, Record, read_records, write_records
 
 RECORDS = (
     Record("set/a, with comma", 0, "train", "a" * 64),

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from medrobust.data.core.error import DataError, MissingDataError
+from medrobust.data.core.foreground import check_foreground
+from medrobust.data.core.image import classes_of, decoded
+from medrobust.data.core.image_set import load
 from medrobust.data.covid_ct import COVIDCT
-from medrobust.data.error import DataError, MissingDataError
-from medrobust.data.foreground import check_foreground
-from medrobust.data.image import classes_of, decoded
-from medrobust.evaluation.images import load
 
 PLACES = {"kvasir_seg": ("Kvasir-SEG/images", "Kvasir-SEG/masks"), "covid_ct": ("ct", "covid")}
 

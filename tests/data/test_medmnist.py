@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from medrobust.data.error import DataError
+from medrobust.data.core.error import DataError
 from medrobust.data.medmnist import MedMNIST
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from medrobust.data.error import DataError, MissingDataError
+from medrobust.data.core.error import DataError, MissingDataError
 from medrobust.data.mnist import MNIST
 
 FILES = [f"{p}-{k}-ubyte" for p in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]

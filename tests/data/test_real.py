@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medrobust.data.split import SPLITS
+from medrobust.data.core.split import SPLITS
 
 pytestmark = pytest.mark.real_data
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrobust.data.split import SPLITS, split_groups, stratified_subset
+from medrobust.data.core.split import SPLITS, split_groups, stratified_subset
 
 samples = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1, max_size=120

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
 
-from medrobust.defense.augmentation import Resizing, Rotation
+from medrobust.defense.noise.augmentation import Resizing, Rotation
 from medrobust.number import NumberError
 from medrobust.rng import sample_seeds, uniform
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from medrobust.defense.betting import _STAKES, lead_bounds, log_capital
+from medrobust.defense.core.betting import _STAKES, lead_bounds, log_capital
 
 
 def counts_over_time(shares: list[float], runs: int, n: int, seed: int = 0) -> np.ndarray:

@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medrobust.attack.pgd import PGD
-from medrobust.data.base import Sample
-from medrobust.defense.base import StraightThroughPurifier
-from medrobust.defense.comdefend import ComDefend, ComDefendModule
+from medrobust.data.core.base import Sample
+from medrobust.defense.comdefend import ComDefend
+from medrobust.defense.core.base import StraightThroughPurifier
 from medrobust.number import NumberError
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
-from medrobust.training.defense import TrainingSetup
+from medrobust.training.defense.comdefend import ComDefendModule
+from medrobust.training.defense.train import TrainingSetup
 
 SEEDS = torch.arange(6)
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from clinic import TAPS, SplitData, clinic, pictures
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import Misclassified
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.detector import Detector, Seen, UnfittedDetectorError
-from medrobust.defense.fitting import FitError, pass_mark
+from medrobust.defense.core.detector import Detector, Seen, UnfittedDetectorError
+from medrobust.defense.core.fitting import FitError, pass_mark
 from medrobust.defense.tv_minimization import TVMinimization
-from medrobust.model.victim import UnfrozenError
+from medrobust.model.core.victim import UnfrozenError
 from medrobust.number import NumberError
 from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds

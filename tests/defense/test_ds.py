@@ -10,19 +10,19 @@ from helpers import linear_victim, small_cnn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.ds import DS
-from medrobust.defense.estimator import CGE, RGE
-from medrobust.defense.learned import UntrainedDefenseError
+from medrobust.data.core.base import Sample
+from medrobust.defense.core.learned import UntrainedDefenseError
+from medrobust.defense.denoiser.ds import DS
+from medrobust.defense.denoiser.estimator import CGE, RGE
+from medrobust.defense.denoiser.zo_ae_ds import ZOAEDS
+from medrobust.defense.denoiser.zo_ds import ZODS
 from medrobust.defense.network.autoencoder import Autoencoder
 from medrobust.defense.network.dncnn import DnCNN
-from medrobust.defense.zo_ae_ds import ZOAEDS
-from medrobust.defense.zo_ds import ZODS
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in
-from medrobust.training.defense import DefenseModule, TrainingSetup
-from medrobust.training.denoising import DenoisingModule
+from medrobust.training.defense.denoising import DenoisingModule
+from medrobust.training.defense.train import DefenseModule, TrainingSetup
 
 SMALL: dict[str, Any] = {"depth": 3, "features": 6, "warm_epochs": 1}
 AE: dict[str, Any] = {"levels": 2, "code_maps": 2, "encoder_features": 4}

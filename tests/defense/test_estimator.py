@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 from scipy.special import gammaln
 from torch import Tensor
 
-from medrobust.defense.estimator import CGE, RGE, Estimator, expected_cosine
+from medrobust.defense.denoiser.estimator import CGE, RGE, Estimator, expected_cosine
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, normal, sample_seeds
 

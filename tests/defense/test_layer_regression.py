@@ -5,13 +5,13 @@ import torch
 from clinic import TAPS, check_bits, check_gradient, clinic
 from sklearn.metrics import roc_auc_score
 
-from medrobust.data.dataset import Sample
-from medrobust.defense.checkpoint import MissingDefenseError
-from medrobust.defense.detector import Detector
+from medrobust.data.core.dataset import Sample
+from medrobust.defense.core.checkpoint import MissingDefenseError
+from medrobust.defense.core.detector import Detector
 from medrobust.defense.layer_regression import LayerRegression
 from medrobust.defense.network.mlp import MLP
 from medrobust.number import NumberError
-from medrobust.training.defense import TrainingSetup
+from medrobust.training.defense.train import TrainingSetup
 
 
 def regression(**settings) -> LayerRegression:

@@ -13,9 +13,9 @@ from sklearn.neighbors import KernelDensity as SklearnKernelDensity
 from sklearn.neighbors import NearestNeighbors
 
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.fitting import FitError, enough_of_each
+from medrobust.defense.core.fitting import FitError, enough_of_each
+from medrobust.defense.core.layered import LayerDetector, rank_in_class, squared_distances
 from medrobust.defense.kd import KernelDensity
-from medrobust.defense.layered import LayerDetector, rank_in_class, squared_distances
 from medrobust.defense.lid import LID, dimensionality
 from medrobust.defense.mahalanobis import Mahalanobis
 from medrobust.number import NumberError

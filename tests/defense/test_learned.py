@@ -16,22 +16,22 @@ from helpers import linear_victim
 from learners import Guard, Mixer
 from torch import Tensor
 
-from medrobust.defense.checkpoint import (
+from medrobust.defense.core.checkpoint import (
     DefenseError,
     DefenseMeta,
     MissingDefenseError,
     read_meta,
     save_defense,
 )
-from medrobust.defense.learned import UntrainedDefenseError, training_seconds
+from medrobust.defense.core.learned import UntrainedDefenseError, training_seconds
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
-from medrobust.evaluation.parts import defense_command, train_command
-from medrobust.evaluation.worker import packed, unpacked
+from medrobust.defense.noise.additive import GaussianNoise
+from medrobust.evaluation.batches.worker import packed, unpacked
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model import mobilenet
-from medrobust.model.checkpoint import load_victim
-from medrobust.model.victim import Victim
+from medrobust.model.core.checkpoint import load_victim
+from medrobust.model.core.victim import Victim
+from medrobust.training.command import defense_command, train_command
 
 SEEDS = torch.arange(5)
 DATA = SimpleNamespace(

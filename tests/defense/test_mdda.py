@@ -8,7 +8,7 @@ from skimage.restoration import denoise_tv_bregman
 from medrobust.attack.objective.margin import lead
 from medrobust.attack.pgd import PGD
 from medrobust.defense.mdda import MDDA, StraightThroughMDDA, resample
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, normal, sample_seeds
 from medrobust.threat.defended import DefendedSurrogate

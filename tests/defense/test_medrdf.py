@@ -12,9 +12,9 @@ from torch import nn
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF, p_value
-from medrobust.defense.noise import GaussianNoise, PoissonNoise, SaltPepperNoise
+from medrobust.defense.noise.additive import GaussianNoise, PoissonNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
 

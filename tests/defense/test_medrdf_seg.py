@@ -8,16 +8,16 @@ import torch
 from scipy.stats import binomtest, norm
 from torch import Tensor, nn
 
-from medrobust.defense.augmentation import Resizing, Rotation
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.medrdf_seg import MedRDFSeg
-from medrobust.defense.noise import GaussianNoise, PoissonNoise, SaltPepperNoise
+from medrobust.defense.noise.additive import GaussianNoise, PoissonNoise, SaltPepperNoise
+from medrobust.defense.noise.augmentation import Resizing, Rotation
 from medrobust.defense.none import NoDefense
 from medrobust.defense.random_resize_pad import RandomResizePad
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
 

@@ -9,14 +9,14 @@ from torch import nn
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.fgsm import FGSM
-from medrobust.data.dataset import Sample
+from medrobust.data.core.dataset import Sample
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.checkpoint import MissingDefenseError
-from medrobust.defense.detector import Detector, UnfittedDetectorError
+from medrobust.defense.core.checkpoint import MissingDefenseError
+from medrobust.defense.core.detector import Detector, UnfittedDetectorError
 from medrobust.defense.metzen import Metzen
 from medrobust.defense.network.map_classifier import MapClassifier, as_maps
 from medrobust.number import NumberError
-from medrobust.training.defense import TrainingSetup
+from medrobust.training.defense.train import TrainingSetup
 
 
 def metzen(**settings) -> Metzen:

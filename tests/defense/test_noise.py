@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from medrobust.defense.noise import GaussianNoise, PoissonNoise, SaltPepperNoise
+from medrobust.defense.noise.additive import GaussianNoise, PoissonNoise, SaltPepperNoise
 from medrobust.number import NumberError
 from medrobust.rng import sample_seeds
 

@@ -8,17 +8,18 @@ from helpers import small_cnn
 from torch import nn
 from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.checkpoint import MissingDefenseError
-from medrobust.defense.feature import Features, OfImageNet, OfVictim, UpTo
-from medrobust.defense.learned import UntrainedDefenseError
+from medrobust.data.core.base import Sample
+from medrobust.defense.core.checkpoint import MissingDefenseError
+from medrobust.defense.core.feature import Features, OfImageNet, OfVictim, UpTo
+from medrobust.defense.core.learned import UntrainedDefenseError
+from medrobust.defense.core.ssp import perturb
 from medrobust.defense.network.rrdn import RRDN
-from medrobust.defense.nrp import NRP, NRPModule, relativistic
-from medrobust.defense.ssp import perturb
-from medrobust.model.checkpoint import MissingVictimError
-from medrobust.model.pretrained import PretrainedError
+from medrobust.defense.nrp import NRP
+from medrobust.model.core.checkpoint import MissingVictimError
+from medrobust.model.core.pretrained import PretrainedError
 from medrobust.number import NumberError
-from medrobust.training.defense import TrainingSetup
+from medrobust.training.defense.nrp import NRPModule, relativistic
+from medrobust.training.defense.train import TrainingSetup
 
 SEEDS = torch.arange(6)
 DATA = SimpleNamespace(

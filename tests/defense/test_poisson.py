@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from medrobust.defense.noise import PoissonNoise
-from medrobust.defense.poisson import _alias_table, small_rates, whole_rates
+from medrobust.defense.noise.additive import PoissonNoise
+from medrobust.defense.noise.poisson import _alias_table, small_rates, whole_rates
 from medrobust.rng import bits, sample_seeds, uniform
 
 

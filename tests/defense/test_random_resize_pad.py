@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from medrobust.defense.random_resize_pad import RandomResizePad
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
 

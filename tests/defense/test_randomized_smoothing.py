@@ -13,7 +13,7 @@ from medrobust.attack.pgd import PGD
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.median import Median
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing, lower_bound
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive

@@ -8,12 +8,12 @@ import torch
 from helpers import small_cnn
 from torch import Tensor
 
-from medrobust.defense.betting import log_capital
+from medrobust.defense.core.betting import log_capital
+from medrobust.defense.core.sequential import looks
 from medrobust.defense.medrdf import MedRDF, p_value
-from medrobust.defense.noise import GaussianNoise, SaltPepperNoise
+from medrobust.defense.noise.additive import GaussianNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
-from medrobust.defense.sequential import looks
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 
 IMAGES = torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(3))

@@ -13,20 +13,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medrobust.attack.pgd import PGD
-from medrobust.data.base import Sample
+from medrobust.data.core.base import Sample
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.checkpoint import DefenseError, MissingDefenseError, read_defense
-from medrobust.defense.detector import Detector, UnfittedDetectorError
-from medrobust.defense.fitting import FitError
+from medrobust.defense.core.checkpoint import DefenseError, MissingDefenseError, read_defense
+from medrobust.defense.core.detector import Detector, UnfittedDetectorError
+from medrobust.defense.core.fitting import FitError
 from medrobust.defense.network.shield import ShieldNetwork, moments
 from medrobust.defense.shield import Shield
 from medrobust.logger.null import NullLogger
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
-from medrobust.objective.inner import Highest
-from medrobust.training.defense import TrainingSetup, train_defense
+from medrobust.objective.core.inner import Highest
+from medrobust.training.defense.shield import Clean, ShieldModule, Sight
+from medrobust.training.defense.train import TrainingSetup, train_defense
 from medrobust.training.place import AlreadyTrainedError
-from medrobust.training.shield import Clean, ShieldModule, Sight
 
 
 class Loaded(SplitData):

@@ -8,15 +8,16 @@ import torch
 from helpers import small_cnn
 from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.checkpoint import MissingDefenseError
-from medrobust.defense.learned import UntrainedDefenseError
+from medrobust.data.core.base import Sample
+from medrobust.defense.core.checkpoint import MissingDefenseError
+from medrobust.defense.core.learned import UntrainedDefenseError
 from medrobust.defense.network.edsr import EDSR
 from medrobust.defense.network.steady import steady
-from medrobust.defense.sr import SR, SRModule, resize
+from medrobust.defense.sr import SR, resize
 from medrobust.defense.wavelet import Wavelet
 from medrobust.number import NumberError
-from medrobust.training.defense import TrainingSetup
+from medrobust.training.defense.sr import SRModule
+from medrobust.training.defense.train import TrainingSetup
 
 SEEDS = torch.arange(4)
 

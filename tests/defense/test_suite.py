@@ -23,22 +23,22 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Misclassified
-from medrobust.config import register
-from medrobust.defense.base import Defense, Purifier, Smoother
+from medrobust.configured import Configured
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.checkpoint import DefenseMeta
-from medrobust.defense.detector import Detector
-from medrobust.defense.learned import Learned
+from medrobust.defense.core.base import Defense, Purifier, Smoother
+from medrobust.defense.core.checkpoint import DefenseMeta
+from medrobust.defense.core.detector import Detector
+from medrobust.defense.core.learned import Learned
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise, Noise
-from medrobust.model.victim import Victim
+from medrobust.defense.noise.additive import GaussianNoise, Noise
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
+from medrobust.resolvers import register
 from medrobust.rng import fold_in, sample_seeds
-from medrobust.settings import Configured
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 

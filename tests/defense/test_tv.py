@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import lsq_linear
 from skimage.restoration import denoise_tv_bregman
 
-from medrobust.defense import tv
-from medrobust.defense.tv import energy, rof
+from medrobust.defense.core import tv
+from medrobust.defense.core.tv import energy, rof
 from medrobust.number import NumberError
 
 

@@ -5,17 +5,17 @@ import torch
 from helpers import small_cnn
 from torch import Tensor, nn
 
-from medrobust.attack.base import AttackError
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
-from medrobust.defense.base import Defense
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.base import Defense
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.adversarial import adversarial_set
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.predict import answers
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.oblivious import Oblivious
 

@@ -4,22 +4,22 @@ import pytest
 import torch
 from boxes import CLASSES, answered, detector, pictures
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.attack.dag import DAG
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
 from medrobust.box.loss import retinanet_loss
-from medrobust.defense.base import Defense
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.base import Defense
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.defense.random_resize_pad import RandomResizePad
-from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.strip import strips
+from medrobust.evaluation.record.strip import strips
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 

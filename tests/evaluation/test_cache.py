@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 
 KEY = "ab" * 32
 TENSORS = {"images": torch.rand(3, 1, 4, 4), "flag": torch.tensor([True, False])}

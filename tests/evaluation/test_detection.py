@@ -6,10 +6,10 @@ from guarded import Sum
 
 from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.none import NoAttack
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.images import ImageSet
-from medrobust.report.measure import measure
+from medrobust.report.table.measure import measure
 from medrobust.result.row import Row
 from medrobust.threat.adaptive import Adaptive
 

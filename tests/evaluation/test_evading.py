@@ -6,18 +6,18 @@ import pytest
 import torch
 from clinic import TAPS, clinic
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.pgd import PGD
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.detector import Detector
+from medrobust.defense.core.detector import Detector
 from medrobust.defense.feature_squeezing import FeatureSqueezing
 from medrobust.defense.kd import KernelDensity
 from medrobust.defense.mahalanobis import Mahalanobis
 from medrobust.defense.median import Median
-from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
-from medrobust.evaluation.images import ImageSet
 from medrobust.threat.adaptive import Adaptive
 
 

@@ -7,10 +7,10 @@ from clinic import clinic
 from medrobust.attack.bim import BIM
 from medrobust.attack.objective.stress import LossOnly, Stress
 from medrobust.attack.untouched import Untouched
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.feature_mean import feature_means
-from medrobust.evaluation.images import ImageSet
+from medrobust.evaluation.record.feature_mean import feature_means
 from medrobust.threat.surrogate import VictimSurrogate
 
 HOW = {"seed": 0, "batch_size": 7, "device": torch.device("cpu")}

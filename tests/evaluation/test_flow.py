@@ -9,31 +9,31 @@ from omegaconf import DictConfig
 from torch import nn
 
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.base import AttackError
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.ddn import DDN
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.square import Square
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation import predict
 from medrobust.evaluation.adversarial import adversarial_set, set_key
-from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.build import devices_of
+from medrobust.evaluation.checks import craft_checks, flags
 from medrobust.evaluation.evaluate import evaluate
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.parts import devices_of
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.quantize import quantize
+from medrobust.evaluation.record.strip import strips
 from medrobust.evaluation.stream import attacker_seeds, defender_seeds
-from medrobust.evaluation.strength import craft_checks, flags
-from medrobust.evaluation.strip import strips
-from medrobust.model.victim import UnfrozenError
+from medrobust.model.core.victim import UnfrozenError
 from medrobust.task import LabelError
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious

@@ -7,13 +7,13 @@ import pytest
 import torch
 from helpers import small_cnn
 
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.pgd import PGD
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.iterates import IteratesRequest
+from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.result.arrays import ArraysError
 from medrobust.result.iterates import Iterates

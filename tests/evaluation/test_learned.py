@@ -9,13 +9,13 @@ from helpers import small_cnn
 from torch import Tensor
 from toys import ToyData
 
-from medrobust.attack.base import AttackError
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.pgd import PGD
 from medrobust.attack.uap import UAP
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet, load
 from medrobust.data.medmnist import MedMNIST
 from medrobust.evaluation.adversarial import adversarial_set, set_key
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.images import ImageSet, load
 from medrobust.threat.surrogate import VictimSurrogate
 
 

@@ -6,19 +6,19 @@ import torch
 from helpers import small_cnn
 
 from medrobust.attack.pgd import PGD
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.medrdf_seg import MedRDFSeg
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.maps import MapsRequest, bare_maps, defended_maps
 from medrobust.evaluation.predict import answers
+from medrobust.evaluation.record.maps import MapsRequest, bare_maps, defended_maps
 from medrobust.evaluation.stream import defender_seeds
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.result.arrays import ArraysError
 from medrobust.result.maps import Maps
 from medrobust.rng import fold_in

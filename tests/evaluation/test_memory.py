@@ -9,13 +9,13 @@ from helpers import small_cnn
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.median import Median
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.adversarial import adversarial_set
-from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.batches.batches import in_batches, out_of_memory
 from medrobust.evaluation.evaluate import evaluate
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.memory import in_batches, out_of_memory
 from medrobust.threat.oblivious import Oblivious
 
 CPU = torch.device("cpu")

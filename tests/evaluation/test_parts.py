@@ -12,12 +12,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from medrobust.defense.feature import OfVictim
+from medrobust.defense.core.feature import OfVictim
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation import parts
+from medrobust.evaluation import build
 from medrobust.evaluation.transfer import TrainedTransfer
 from medrobust.model import vgg_slim
-from medrobust.model.checkpoint import TrainedVictim, VictimError, load_victim, save_victim
+from medrobust.model.core.checkpoint import TrainedVictim, VictimError, load_victim, save_victim
 from tests.faults.victims import CONF, make
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ class Place:
         words = make(root)
         with initialize_config_dir(str(CONF), version_base="1.3"):
             self.config = compose("evaluate", overrides=words)
-        self.data, _ = parts.data_and_images(self.config)
+        self.data, _ = build.data_and_images(self.config)
         self.path = Path(self.config.victim_path)
         self.victim = load_victim(self.path, train_command="")
 
@@ -38,7 +38,7 @@ class Place:
         config = OmegaConf.merge(self.config, {})
         for key, value in changes.items():
             OmegaConf.update(config, key.replace("__", "."), value, merge=False)
-        return parts.victim_of(config, self.data, "python train.py", CPU)
+        return build.victim_of(config, self.data, "python train.py", CPU)
 
     def write(self, path: Path, **meta: Any) -> Path:
         save_victim(path, self.victim, replace(self.victim.meta, **meta))
@@ -136,7 +136,7 @@ def threat(place: Place, tmp_path: Path) -> Threat:
         path = tmp_path / "surrogate.ckpt"
         save_victim(path, slim(len(meta.get("classes", "1234567"))), replace(place.victim.meta, **meta))  # fmt: skip  # noqa: E501
         return TrainedTransfer(
-            parts.surrogate_victim(path, "train"),
+            build.surrogate_victim(path, "train"),
             path=str(path),
             model=model or {"name": "vgg16_slim"},
             seed=seed,

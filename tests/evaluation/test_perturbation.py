@@ -4,17 +4,17 @@ import pytest
 import torch
 from helpers import small_cnn
 
-from medrobust.attack.base import Attack
 from medrobust.attack.bim import BIM
+from medrobust.attack.core.base import Attack
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.smia import SMIA
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.metric.perturbation import variance
 from medrobust.threat.oblivious import Oblivious

@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.countdown import CountdownCallback, State, state
-from medrobust.evaluation.progress import bar
+from medrobust.evaluation.progress.countdown import CountdownCallback, State, state
+from medrobust.evaluation.progress.progress import bar
 from medrobust.threat.oblivious import Oblivious
 
 

@@ -11,17 +11,17 @@ from helpers import small_cnn
 
 from medrobust.attack.pgd import PGD
 from medrobust.attack.square import Square
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.cache import TensorCache
+from medrobust.evaluation.batches.shard import ShardError, Shards, shares
 from medrobust.evaluation.evaluate import evaluate
-from medrobust.evaluation.images import ImageSet
 from medrobust.evaluation.predict import answers
-from medrobust.evaluation.shard import ShardError, Shards, shares
+from medrobust.model.core.victim import Victim
 from medrobust.model.resnet import build
-from medrobust.model.victim import Victim
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.oblivious import Oblivious

@@ -18,7 +18,7 @@ DATA = ["data=dermamnist", "data.phantom=true", "data.phantom_n=140", "data.size
 VICTIM = ["model=resnet18", "trainer=cpu", "logger=none"]
 
 DARKER = """
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from own_scaled import Scaled
 
 class Darker(Scaled, Purifier):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.predict import Answers
-from medrobust.evaluation.strip import TILE_PX, sheet, strips
-from medrobust.evaluation.strip_boxes import RIGHT, WRONG
+from medrobust.evaluation.record.strip import TILE_PX, sheet, strips
+from medrobust.evaluation.record.strip_boxes import RIGHT, WRONG
+from medrobust.prediction import Answers
 
 
 def pictures(size: int, n: int = 9) -> tuple[ImageSet, dict[str, np.ndarray]]:

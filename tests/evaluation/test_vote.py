@@ -9,13 +9,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from medrobust.attack.none import NoAttack
-from medrobust.config import register
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.images import ImageSet
+from medrobust.resolvers import register
 from medrobust.threat.oblivious import Oblivious
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from medrobust.report.callback import plain_figure
-from medrobust.report.case import TapFigure
-from medrobust.report.config import TableConfig
-from medrobust.report.figure.base import Figure
-from medrobust.report.figure.draw import parse
+from medrobust.report.figure.core.base import Figure
+from medrobust.report.figure.core.case import TapFigure
+from medrobust.report.figure.core.kinds import parse
 from medrobust.report.figure.perturbations import Perturbations
 from medrobust.report.figure.rm_map import RMMap
 from medrobust.report.figure.robust_metric import RobustMetric
 from medrobust.report.sweep import Sweep
+from medrobust.report.table.config import TableConfig
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row

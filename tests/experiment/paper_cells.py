@@ -10,8 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.medrobust_sweeper.product import jobs
-from medrobust.config import register
-from medrobust.report.config import TableConfig
+from medrobust.report.table.config import TableConfig
+from medrobust.resolvers import register
 from medrobust.result.row import CELL, Row
 
 CONF = Path(__file__).parents[2] / "conf"

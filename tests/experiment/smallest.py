@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, open_dict
 
 from medrobust.evaluation import cell
-from medrobust.model.taps import layers
+from medrobust.model.core.taps import layers
 from medrobust.training import job
 from tests.experiment.paper_cells import CONF
 

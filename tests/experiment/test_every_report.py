@@ -9,10 +9,11 @@ from typing import IO, Any
 import pytest
 from matplotlib.figure import Figure as Canvas
 
-from medrobust.report.block import blocks
-from medrobust.report.figure.draw import FOLDER
+from medrobust.report.figure.core.draw import FOLDER
+from medrobust.report.render import tidy
 from medrobust.report.sweep import Sweep
-from medrobust.report.table import build
+from medrobust.report.table.block import blocks
+from medrobust.report.table.pivot import build
 from medrobust.report.write import FORMATS, report
 from tests.experiment.made_up import gaps, rows, sweep
 from tests.experiment.paper_cells import experiments
@@ -43,7 +44,7 @@ def check(made: Sweep) -> None:
     axes = len(table.row_axes) + len(table.column_axes)
     places = [tuple(cell.text for cell in line.find("td")[:axes]) for line in lines]
     assert all(all(place) for place in places)  # what lacks an axis says so by a sign
-    frame = table.frame()
+    frame = tidy.frame(table)
     assert len(frame) == len(cells)
     assert frame["status"].tolist() == [cell["status"] for cell in cells]
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from medrobust.report import reference
-from medrobust.report.block import blocks
 from medrobust.report.callback import plain_figure
-from medrobust.report.figure.base import Source
-from medrobust.report.figure.draw import parse
-from medrobust.report.table import Table, build
+from medrobust.report.figure.core.base import Source
+from medrobust.report.figure.core.kinds import parse
+from medrobust.report.table import reference
+from medrobust.report.table.block import blocks
+from medrobust.report.table.pivot import build
+from medrobust.report.table.table import Table
 from medrobust.result.row import Row
 from tests.experiment.paper_cells import composed, planned, row, table_config
 

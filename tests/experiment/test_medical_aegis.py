@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from medrobust.report import reference
-from medrobust.report.block import blocks
-from medrobust.report.reference import PaperValue
-from medrobust.report.table import Table, build
+from medrobust.report.table import reference
+from medrobust.report.table.block import blocks
+from medrobust.report.table.pivot import build
+from medrobust.report.table.reference import PaperValue
+from medrobust.report.table.table import Table
 from medrobust.result.row import Row
 from tests.experiment.paper_cells import composed, planned, row, table_config
 

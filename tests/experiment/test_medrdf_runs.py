@@ -10,7 +10,7 @@ from here import run_here
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from medrobust.model.checkpoint import VictimMeta, save_victim
+from medrobust.model.core.checkpoint import VictimMeta, save_victim
 from medrobust.result.maps import Maps
 from medrobust.result.store import RowStore
 from tests.experiment.paper_cells import composed

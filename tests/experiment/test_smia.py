@@ -2,12 +2,13 @@
 
 import pytest
 
-from medrobust.evaluation.iterates import IteratesRequest
-from medrobust.report import reference
+from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.report.callback import plain_figure
-from medrobust.report.figure.draw import parse
+from medrobust.report.figure.core.kinds import parse
 from medrobust.report.figure.perturbations import Perturbations
-from medrobust.report.table import Table, build
+from medrobust.report.table import reference
+from medrobust.report.table.pivot import build
+from medrobust.report.table.table import Table
 from medrobust.result.row import Row
 from tests.experiment.paper_cells import composed, planned, row, table_config
 

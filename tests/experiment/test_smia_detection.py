@@ -2,9 +2,10 @@
 
 import pytest
 
-from medrobust.report import reference
-from medrobust.report.reference import PaperValue
-from medrobust.report.table import Table, build
+from medrobust.report.table import reference
+from medrobust.report.table.pivot import build
+from medrobust.report.table.reference import PaperValue
+from medrobust.report.table.table import Table
 from tests.experiment.paper_cells import composed, planned, row, table_config
 
 COUNTS = {2: 30, 3: 30, 4: 10}

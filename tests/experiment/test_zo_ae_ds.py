@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from hydra.utils import instantiate
 
-from medrobust.defense.learned import learners
-from medrobust.report.block import blocks
-from medrobust.report.table import build
+from medrobust.defense.core.learned import learners
+from medrobust.report.table.block import blocks
+from medrobust.report.table.pivot import build
 from tests.experiment.paper_cells import composed, planned, row, table_config
 
 TASKS = ("classification", "segmentation")

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from medrobust.defense.base import Defense
-from medrobust.model.victim import Victim
+from medrobust.defense.core.base import Defense
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from medrobust.data import archive as archive_module
-from medrobust.data.archive import main, unpack
-from medrobust.data.error import DataError
+from medrobust.data.core import archive as archive_module
+from medrobust.data.core.archive import main, unpack
+from medrobust.data.core.error import DataError
 
 Make = Callable[[Path, str], None]
 

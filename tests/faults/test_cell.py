@@ -47,17 +47,20 @@ def test_others_go_on_after_it(zygote: Zygote, outputs: Path) -> None:
     assert "nonsense" in errors
 
 
+def test_a_value_of_another_type_stops_a_sweep_before_it_starts(
+    zygote: Zygote, outputs: Path
+) -> None:
+    for override in ("batch_size=0", "split=tset", "precision=float17", "trainer.accelerator=cpuu"):
+        assert zygote.run(outputs, "-m", "attack=bim,fgsm", override) == 2, override
+    assert not left(outputs).rows
+    assert zygote.run(outputs, "-m", "attack=fgsm") == 0
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
         pytest.param("attack.steps=0", ["attack.steps", "0", "expected"], marks=pytest.mark.slow),
         ("attack.eps=-1", ["attack.eps", "-1"]),
-        ("batch_size=0", ["batch_size", "0"]),
-        pytest.param(
-            "precision=float17", ["precision", "float17", "float32"], marks=pytest.mark.slow
-        ),
-        pytest.param("trainer.accelerator=abacus", ["abacus"], marks=pytest.mark.slow),
-        ("split=tset", ["tset"]),
         pytest.param("data.size=0", ["data.size", "0", "expected"], marks=pytest.mark.slow),
     ],
 )

@@ -9,7 +9,7 @@ from faults.conftest import Whole
 from faults.sweeps import MATRIX, Zygote, left
 
 from medrobust.cache.__main__ import main
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 
 
 def spoil(path: Path, place: float) -> None:

@@ -14,7 +14,7 @@ import pytest
 from faults.conftest import Whole
 from faults.sweeps import MATRIX, Zygote, left, until
 
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 from medrobust.result.lock import locked, locked_now
 
 EVALUATE = Path(__file__).resolve().parents[2] / "evaluate.py"

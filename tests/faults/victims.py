@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from medrobust.config import register
-from medrobust.model.checkpoint import VictimMeta, save_victim
+from medrobust.model.core.checkpoint import VictimMeta, save_victim
+from medrobust.resolvers import register
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

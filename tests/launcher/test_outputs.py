@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from medrobust.config import register
 from medrobust.launcher.outputs import OutputsCallback
+from medrobust.resolvers import register
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -23,19 +23,19 @@ from torch import Tensor
 from margins.settings import further, instruction_sets
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.pgd import PGD
 from medrobust.data.medmnist import MedMNIST
-from medrobust.defense.base import Defense
+from medrobust.defense.core.base import Defense
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import SaltPepperNoise
+from medrobust.defense.noise.additive import SaltPepperNoise
 from medrobust.defense.none import NoDefense
-from medrobust.model.checkpoint import load_victim
+from medrobust.model.core.checkpoint import load_victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious

@@ -5,7 +5,6 @@ import pytest
 import torch
 from boxes import CLASSES, random_boxes
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.boxes import (
     THRESHOLDS,
     Ranking,
@@ -16,6 +15,7 @@ from medrobust.metric.boxes import (
     measure_boxes,
     torchmetrics_map,
 )
+from medrobust.prediction import Answers
 
 COUNT = 12
 

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.certified import RADII, certified_shares
 from medrobust.metric.classification import measure_classification
-from medrobust.prediction import log_odds
+from medrobust.prediction import Answers, log_odds
 
 
 def test_shares_by_hand():

@@ -12,7 +12,6 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.classification import (
     balanced_accuracy,
     macro_auroc,
@@ -20,7 +19,7 @@ from medrobust.metric.classification import (
     measure_classification,
 )
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion, wilson
-from medrobust.prediction import log_odds
+from medrobust.prediction import Answers, log_odds
 
 K, N = 4, 300
 

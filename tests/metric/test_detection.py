@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from medrobust.evaluation.predict import Answers
-from medrobust.metric.detection import Ranked, measure_detection
+from medrobust.metric.detector import Ranked, measure_detection
 from medrobust.metric.interval import wilson
+from medrobust.prediction import Answers
 
 
 def answers(label: torch.Tensor, score: torch.Tensor, threshold: float) -> Answers:

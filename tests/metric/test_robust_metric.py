@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.classification import measure_classification
 from medrobust.metric.robust_metric import default_threshold, least_share, robust_shares
 from medrobust.number import NumberError
-from medrobust.prediction import log_odds
+from medrobust.prediction import Answers, log_odds
 
 
 def test_least_share_is_the_least_over_all_votes():

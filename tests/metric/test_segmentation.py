@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.segmentation import measure_segmentation
+from medrobust.prediction import Answers
 
 GENERATOR = torch.Generator().manual_seed(0)
 FOUND, WANTED = torch.randint(0, 3, (2, 30, 9, 11), generator=GENERATOR)

@@ -13,9 +13,9 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor, nn
 
 from medrobust.model.ag_sononet import build
-from medrobust.model.attention import GridAttention, Share
-from medrobust.model.checkpoint import VictimMeta, load_victim, save_victim
-from medrobust.model.victim import Victim
+from medrobust.model.core.attention import GridAttention, Share
+from medrobust.model.core.checkpoint import VictimMeta, load_victim, save_victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 
 ROOT = Path(__file__).parents[2]

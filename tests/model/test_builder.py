@@ -13,9 +13,10 @@ import yaml
 
 import medrobust.model
 from medrobust.fingerprint import digest, digest_tensors
-from medrobust.model import builder, mobilenet
-from medrobust.model.builder import WEIGHTS, check_architecture, find, identity
-from medrobust.model.error import VictimError
+from medrobust.model import mobilenet
+from medrobust.model.core import builder
+from medrobust.model.core.builder import WEIGHTS, check_architecture, find, identity
+from medrobust.model.core.error import VictimError
 
 CONF = Path(__file__).parents[2] / "conf/model"
 CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("*.yaml")}

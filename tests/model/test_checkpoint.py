@@ -8,7 +8,7 @@ import torch
 
 from medrobust.fingerprint import digest
 from medrobust.model import mobilenet, unet
-from medrobust.model.checkpoint import (
+from medrobust.model.core.checkpoint import (
     MissingVictimError,
     TrainedVictim,
     VictimError,
@@ -17,8 +17,8 @@ from medrobust.model.checkpoint import (
     read_meta,
     save_victim,
 )
-from medrobust.model.expected import Expected
-from medrobust.model.victim import Victim
+from medrobust.model.core.expected import Expected
+from medrobust.model.core.victim import Victim
 
 COMMAND = "python train.py data=dermamnist data.phantom=true model=mobilenet_v2 seed=0"
 META = VictimMeta(

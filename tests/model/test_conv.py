@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.model.conv import SmallMapConv, SteadyLinear, StridedStem, rewritten
+from medrobust.model.core.conv import SmallMapConv, SteadyLinear, StridedStem, rewritten
 
 
 def make(channels: int, out: int, kernel: object, **rest: object) -> nn.Conv2d:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from medrobust.model.checkpoint import VictimMeta
-from medrobust.model.error import VictimError
-from medrobust.model.expected import Expected
+from medrobust.model.core.checkpoint import VictimMeta
+from medrobust.model.core.error import VictimError
+from medrobust.model.core.expected import Expected
 
 TRADES = {"_target_": "medrobust.objective.trades.TRADES", "name": "trades", "beta": 6.0}
 META = VictimMeta(
@@ -41,7 +41,7 @@ def test_a_checkpoint_that_is_what_is_claimed_passes() -> None:
 def test_moving_a_file_makes_no_difference() -> None:
     check(
         model=MODEL | {"_target_": "medrobust.model.network.vgg_slim.build"},
-        objective=TRADES | {"_target_": "medrobust.objective.robust.trades.TRADES"},
+        objective=TRADES | {"_target_": "medrobust.objective.core.robust.trades.TRADES"},
     )
 
 

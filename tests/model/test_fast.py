@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import small_cnn
 
-from medrobust.model.fast import accelerated
+from medrobust.model.core.fast import accelerated
 from medrobust.model.resnet import build as resnet
 from medrobust.model.unet import build as unet
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medrobust.model.graph import GraphClassifier, GraphConvolution, chain, normalised
+from medrobust.model.core.graph import GraphClassifier, GraphConvolution, chain, normalised
 
 
 def propagation(adjacency: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from medrobust.fingerprint import digest
-from medrobust.model.pretrained import PretrainedError, normalisation
-from medrobust.model.victim import Victim
+from medrobust.model.core.pretrained import PretrainedError, normalisation
+from medrobust.model.core.victim import Victim
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 CLASSIFIERS = ("resnet18", "resnet50", "resnet18_gcn", "resnet50_gcn", "vgg16", "mobilenet_v2")

@@ -10,8 +10,14 @@ import torch
 
 from medrobust.fingerprint import digest
 from medrobust.model import mobilenet, unet
-from medrobust.model.checkpoint import VictimError, VictimMeta, load_victim, read_meta, save_victim
-from medrobust.model.victim import Victim
+from medrobust.model.core.checkpoint import (
+    VictimError,
+    VictimMeta,
+    load_victim,
+    read_meta,
+    save_victim,
+)
+from medrobust.model.core.victim import Victim
 
 META = VictimMeta(
     data="d", data_key="d_28px", data_digest="d" * 64, phantom=False, task="classification",

@@ -8,8 +8,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from medrobust.model.checkpoint import VictimMeta, load_victim, save_victim
-from medrobust.model.victim import Victim
+from medrobust.model.core.checkpoint import VictimMeta, load_victim, save_victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 
 CONF = Path(__file__).parents[2] / "conf" / "model"

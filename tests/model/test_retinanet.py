@@ -4,7 +4,7 @@ import pytest
 import torch
 from boxes import CLASSES, SIZE, pictures, whole_network
 
-from medrobust.model.checkpoint import VictimMeta, load_victim, save_victim
+from medrobust.model.core.checkpoint import VictimMeta, load_victim, save_victim
 from medrobust.model.retinanet import build
 
 

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
-from medrobust.model.taps import LAYERS, layers
+from medrobust.model.core.taps import LAYERS, layers
 from tests.experiment.paper_cells import CONF
 
 SIZES = [16, 8, 4, 2]

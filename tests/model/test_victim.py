@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 
 X = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.objective.adversarial_training import AdversarialTraining
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.objective.adversarial_training import AdversarialTraining
 from medrobust.objective.awp import AWP

@@ -1,6 +1,6 @@
 import torch
 
-from medrobust.objective.balance import balanced_weights
+from medrobust.objective.core.balance import balanced_weights
 
 
 def test_balanced_weights_are_inverse_frequencies() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medrobust.model.checkpoint import read_meta
+from medrobust.model.core.checkpoint import read_meta
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [

@@ -7,7 +7,7 @@ from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 
 

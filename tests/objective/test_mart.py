@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.objective.mart import MART, boosted_cross_entropy
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from medrobust.attack.base import distance
-from medrobust.model.victim import Victim
+from medrobust.attack.core.base import distance
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.objective.adversarial_training import AdversarialTraining
+from medrobust.objective.core.robust import RobustObjective
 from medrobust.objective.mart import MART
-from medrobust.objective.robust import RobustObjective
 from medrobust.objective.trades import TRADES
 
 EPS = 8 / 255

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.data.base import Sample
-from medrobust.model.victim import Victim
+from medrobust.data.core.base import Sample
+from medrobust.model.core.victim import Victim
 from medrobust.objective.standard import Standard
 
 

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
-from medrobust.objective.inner import Divergence, NearPGD, divergence
+from medrobust.objective.core.inner import Divergence, NearPGD, divergence
 from medrobust.objective.standard import Standard
 from medrobust.objective.trades import TRADES
 from medrobust.prediction import Prediction

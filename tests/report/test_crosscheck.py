@@ -1,6 +1,6 @@
 import pytest
 
-from medrobust.report.crosscheck import adaptive, black_box, crosschecks, stronger_setting
+from medrobust.report.table.crosscheck import adaptive, black_box, crosschecks, stronger_setting
 from medrobust.result.row import Row
 from tests.report.conftest import MakeRow
 

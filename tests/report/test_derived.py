@@ -10,13 +10,14 @@ import pytest
 from rich.console import Console
 
 from medrobust.metric.definition import unit_of
-from medrobust.report import heatmap, latex, markdown, tidy
-from medrobust.report.block import blocks
-from medrobust.report.config import TableConfig, TableError
-from medrobust.report.measure import printed
-from medrobust.report.table import Table, build, remeasured
-from medrobust.report.terminal import show
-from medrobust.report.text import best, parts
+from medrobust.report.render import heatmap, latex, markdown, tidy
+from medrobust.report.render.terminal import show
+from medrobust.report.render.text import best, parts
+from medrobust.report.table.block import blocks
+from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.measure import printed
+from medrobust.report.table.pivot import build, remeasured
+from medrobust.report.table.table import Table
 from medrobust.result.row import Row
 
 MakeRow = Callable[..., Row]

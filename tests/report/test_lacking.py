@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from medrobust.report import heatmap, latex, markdown, tidy
-from medrobust.report.block import blocks
-from medrobust.report.config import TableConfig
-from medrobust.report.figure.base import FigureError, Source
-from medrobust.report.figure.draw import parse
-from medrobust.report.measure import measure
+from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.kinds import parse
 from medrobust.report.page.cell import views
 from medrobust.report.page.curve import charts
 from medrobust.report.page.render import render
+from medrobust.report.render import heatmap, latex, markdown, tidy
+from medrobust.report.render.terminal import show
+from medrobust.report.render.text import legend, parts
 from medrobust.report.sweep import Sweep
-from medrobust.report.table import Table, build
-from medrobust.report.terminal import show
-from medrobust.report.text import legend, parts
+from medrobust.report.table.block import blocks
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.measure import measure
+from medrobust.report.table.pivot import build
+from medrobust.report.table.table import Table
 from medrobust.result.row import CELL, Row
 from tests.report.conftest import make_row
 from tests.report.page_reader import read
@@ -51,7 +52,7 @@ def everything(found: Sequence[Row], config: TableConfig) -> Table:
         assert module.render(table)
     assert heatmap.render(table)
     assert page(found, config)
-    assert len(table.frame()) == len(tidy.records(table))
+    assert len(tidy.frame(table)) == len(tidy.records(table))
     source = Source(tuple(row for row in found if row.status == "done"), {})
     for figure in FIGURES:
         with suppress(FigureError):  # of some there is nothing to draw, and that is said

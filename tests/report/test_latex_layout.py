@@ -6,10 +6,11 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medrobust.report import latex, markdown
-from medrobust.report.block import blocks
-from medrobust.report.config import TableConfig
-from medrobust.report.table import Table, build
+from medrobust.report.render import latex, markdown
+from medrobust.report.table.block import blocks
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.pivot import build
+from medrobust.report.table.table import Table
 from tests.report.conftest import make_row
 
 MODELS, THREATS = ("vgg_16", "resnet18"), ("oblivious", "adaptive")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from medrobust.report.config import TableConfig, TableError
-from medrobust.report.match import paper_value
+from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.match import paper_value
 from tests.report.conftest import make_row
 
 NODE = {

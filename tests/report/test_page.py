@@ -14,12 +14,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from medrobust.metric.definition import unit_of
-from medrobust.report import latex, markdown
 from medrobust.report.__main__ import main
-from medrobust.report.config import TableConfig
 from medrobust.report.page.render import render
+from medrobust.report.render import latex, markdown
 from medrobust.report.sweep import Sweep
-from medrobust.report.table import build
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.pivot import build
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 from tests.report.page_reader import Element, read
@@ -303,7 +303,7 @@ def test_the_command_writes_it(
 def test_text_stands_out_on_every_colour() -> None:
     from matplotlib.colors import to_rgb
 
-    from medrobust.report.colour import heat
+    from medrobust.report.render.colour import heat
 
     def luminance(colour: str) -> float:
         linear = [

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from medrobust.report.config import TableConfig
 from medrobust.report.page.cell import views
 from medrobust.report.page.curve import HEIGHT, TOP, Chart, charts
-from medrobust.report.table import build
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.pivot import build
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 from tests.report.page_reader import read

@@ -1,9 +1,9 @@
 """Every flag that can be raised is explained."""
 
 from medrobust.attack.pgd import PGD
-from medrobust.evaluation.strength import flags
-from medrobust.report.crosscheck import crosschecks
+from medrobust.evaluation.checks import flags
 from medrobust.report.page.explain import meaning
+from medrobust.report.table.crosscheck import crosschecks
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 

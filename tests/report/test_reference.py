@@ -1,6 +1,6 @@
 import pytest
 
-from medrobust.report.reference import PaperError, class_counts, load, lookup, papers
+from medrobust.report.table.reference import PaperError, class_counts, load, lookup, papers
 
 DERMA = {"dataset": "dermamnist", "model": "resnet18"}
 SALT_MEDIAN = ["noise=salt_pepper", "denoiser=median"]

@@ -7,10 +7,11 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from medrobust.report import heatmap, latex, markdown, tidy
-from medrobust.report.config import TableConfig
-from medrobust.report.table import Table, build
-from medrobust.report.terminal import show
+from medrobust.report.render import heatmap, latex, markdown, tidy
+from medrobust.report.render.terminal import show
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.pivot import build
+from medrobust.report.table.table import Table
 from medrobust.report.write import write
 from tests.report.conftest import make_row
 

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medrobust.report.config import TableConfig, TableError
-from medrobust.report.table import Table, build, remeasured
-from medrobust.report.text import parts
+from medrobust.report.render import tidy
+from medrobust.report.render.text import parts
+from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.pivot import build, remeasured
+from medrobust.report.table.table import Table
 from medrobust.result.row import Row
 from tests.report.conftest import MakeRow, make_row
 
@@ -71,7 +73,7 @@ def test_every_row_appears_exactly_once(
     names = labels(table)
     assert len({*map(tuple, names[0])}) == len(table.cells)
     assert len({*map(tuple, names[1])}) == len(table.cells[0])
-    assert len(table.frame()) == len(table.cells) * len(table.cells[0])
+    assert len(tidy.frame(table)) == len(table.cells) * len(table.cells[0])
 
 
 def test_order_is_that_of_the_sweep_and_constant_axes_are_in_the_caption(row: MakeRow) -> None:
@@ -138,7 +140,7 @@ def test_failed_and_missing_cells(row: MakeRow) -> None:
     signs = [[parts(table, cell).ours for cell in line] for line in table.cells]
     assert signs == [["50.0", "✗"], ["40.0", "—"]]
     assert (table.count("done"), table.count("failed"), table.count("missing")) == (2, 1, 1)
-    frame = table.frame()
+    frame = tidy.frame(table)
     assert list(frame["status"]) == ["done", "failed", "done", "missing"]
     assert list(frame["attack"]) == ["pgd", "bim", "pgd", "bim"]
     assert frame["error"][1] == "RuntimeError: CUDA out of memory"

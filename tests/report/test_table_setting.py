@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from medrobust.report import latex, markdown
-from medrobust.report.config import TableConfig, TableError
-from medrobust.report.table import Table, build
+from medrobust.report.render import latex, markdown
+from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.pivot import build
+from medrobust.report.table.table import Table
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 
@@ -21,7 +22,7 @@ CONF = Path(__file__).parents[2] / "conf"
 def medrdf(noise: str, denoiser: str, accuracy: float | None = 0.5, **more: object) -> Row:
     key = "_target_" if accuracy is None else "class"
     filters = {
-        "noise": {key: f"medrobust.defense.noise.{noise}", "sigma": 0.1},
+        "noise": {key: f"medrobust.defense.noise.additive.{noise}", "sigma": 0.1},
         "denoiser": {key: f"medrobust.defense.{denoiser}"},
     }
     name = f"medrdf/{noise}_{denoiser}".lower()

@@ -4,19 +4,19 @@ import pytest
 import torch
 from helpers import linear_victim, small_cnn
 
-from medrobust.attack.base import AttackError
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.query import Oracle
 from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.nes import NES
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
-from medrobust.attack.query import Oracle
 from medrobust.attack.rays import RayS
 from medrobust.attack.spsa import SPSA
 from medrobust.attack.success import Misclassified
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import small_cnn
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.success import Misclassified

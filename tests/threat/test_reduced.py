@@ -5,14 +5,14 @@ import torch
 from helpers import small_cnn
 from torch import Tensor
 
-from medrobust.attack.base import AttackError, distance
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Misclassified
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox

@@ -5,7 +5,7 @@ import torch
 from helpers import linear_victim, small_cnn
 from torch.nn import functional as F
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.success import Misclassified
@@ -14,7 +14,7 @@ from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise, SaltPepperNoise
+from medrobust.defense.noise.additive import GaussianNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from medrobust.data.base import Sample
+from medrobust.data.core.base import Sample
 from medrobust.logger.null import NullLogger
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.objective.standard import Standard
-from medrobust.training.train import train
+from medrobust.training.victim.train import train
 
 
 class Data:

@@ -5,7 +5,7 @@ import torch
 from helpers import small_cnn
 from torch import nn
 
-from medrobust.training.black_box import BlackBoxVictim
+from medrobust.training.defense.black_box import BlackBoxVictim
 
 X = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

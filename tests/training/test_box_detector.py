@@ -8,14 +8,14 @@ import pytest
 import torch
 from boxes import Maps
 
-from medrobust.model.anchors import Anchors
-from medrobust.model.checkpoint import read_meta
+from medrobust.model.core.anchors import Anchors
+from medrobust.model.core.checkpoint import read_meta
+from medrobust.model.core.victim import Victim
 from medrobust.model.retinanet import RetinaNet
-from medrobust.model.victim import Victim
 from medrobust.objective.detection import Detection
 from medrobust.objective.standard import Standard
 from medrobust.objective.trades import TRADES
-from medrobust.training.module import UndefinedScoreError
+from medrobust.training.victim.module import UndefinedScoreError
 from tests.training.conftest import Data
 
 Train = Callable[..., Any]

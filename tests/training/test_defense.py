@@ -8,11 +8,11 @@ import torch
 from learners import Guard, Mixer, MixerModule
 from torch import Tensor
 
-from medrobust.defense.checkpoint import DefenseMeta, read_meta
+from medrobust.defense.core.checkpoint import DefenseMeta, read_meta
 from medrobust.defense.jpeg import JPEG
 from medrobust.logger.null import NullLogger
-from medrobust.model.victim import Victim
-from medrobust.training.defense import NothingToTrainError, train_defense
+from medrobust.model.core.victim import Victim
+from medrobust.training.defense.train import NothingToTrainError, train_defense
 from medrobust.training.place import AlreadyTrainedError
 from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 import torch
 
-from medrobust.defense.base import Defense
-from medrobust.defense.checkpoint import DefenseError, DefenseMeta, read_meta
-from medrobust.defense.ds import DS
-from medrobust.defense.estimator import CGE, RGE
-from medrobust.defense.learned import remarks, training_queries
+from medrobust.defense.core.base import Defense
+from medrobust.defense.core.checkpoint import DefenseError, DefenseMeta, read_meta
+from medrobust.defense.core.learned import remarks, training_queries
+from medrobust.defense.denoiser.ds import DS
+from medrobust.defense.denoiser.estimator import CGE, RGE
+from medrobust.defense.denoiser.zo_ae_ds import ZOAEDS
+from medrobust.defense.denoiser.zo_ds import ZODS
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
-from medrobust.defense.noise import GaussianNoise
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
-from medrobust.defense.zo_ae_ds import ZOAEDS
-from medrobust.defense.zo_ds import ZODS
 from medrobust.logger.null import NullLogger
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.report.page.explain import meaning
-from medrobust.training.defense import NothingToTrainError, train_defense
-from medrobust.training.denoising import WarmStartError, ZerothOrderModule
+from medrobust.training.defense.denoising import WarmStartError, ZerothOrderModule
+from medrobust.training.defense.train import NothingToTrainError, train_defense
 
 SMALL: dict[str, Any] = {"depth": 3, "features": 4, "warm_epochs": 1}
 IMAGES, EPOCHS = 32, 3

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.model.checkpoint import VictimMeta, load_victim, save_victim
+from medrobust.model.core.checkpoint import VictimMeta, load_victim, save_victim
 from medrobust.model.resnet import build
-from medrobust.training.initial import InitialCheckpointError, load_initial
 from medrobust.training.place import AlreadyTrainedError
+from medrobust.training.victim.initial import InitialCheckpointError, load_initial
 from tests.here import run_here
 
 Train = Callable[..., Any]

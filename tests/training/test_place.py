@@ -11,7 +11,7 @@ import pytest
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
-from medrobust.model.checkpoint import VictimError, read_meta
+from medrobust.model.core.checkpoint import VictimError, read_meta
 from medrobust.result.lock import locked_now
 from medrobust.training import place
 from medrobust.training.place import AlreadyTrainedError, ObstructedError, train_once

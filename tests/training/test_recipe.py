@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from medrobust.config import register
-from medrobust.training.recipe import differences, recipe_of
+from medrobust.checkpoint import differences
+from medrobust.resolvers import register
+from medrobust.training.recipe import recipe_of
 
 CONF = str(Path(__file__).parents[2] / "conf")
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.objective.adversarial_training import AdversarialTraining
 from medrobust.objective.awp import AWP
-from medrobust.objective.base import Objective
+from medrobust.objective.core.base import Objective
 from medrobust.objective.mart import MART
 from medrobust.objective.standard import Standard
 from medrobust.objective.trades import TRADES

@@ -7,15 +7,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from medrobust.data.error import DataError
-from medrobust.model.checkpoint import read_meta
-from medrobust.model.victim import Victim
+from medrobust.data.core.error import DataError
+from medrobust.model.core.checkpoint import read_meta
+from medrobust.model.core.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 from medrobust.objective.standard import Standard
-from medrobust.training.classifier import MacroAUROC
 from medrobust.training.place import AlreadyTrainedError
 from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
+from medrobust.training.victim.classifier import MacroAUROC
 
 Train = Callable[..., Any]
 

@@ -6,13 +6,13 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import Ball, L2Ball, LinfBall
-from medrobust.attack.base import known_norm
-from medrobust.attack.best import Best
-from medrobust.attack.goal import Goal
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.ball import Ball, L2Ball, LinfBall
+from medrobust.attack.core.base import known_norm
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.step import StepRule, sign, unit_l2
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.step import StepRule, sign, unit_l2
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.apgd import APGD
-from medrobust.attack.best import Best
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.dlr import DLROrMargin, at_least_single, targeted_scale
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

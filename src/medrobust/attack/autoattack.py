@@ -9,11 +9,11 @@ from torch import Tensor
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
-from medrobust.attack.base import Attack, Crafted, known_norm
-from medrobust.attack.best import Best
+from medrobust.attack.core.base import Attack, Crafted, known_norm
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.fab import FAB
 from medrobust.attack.fab_t import FABT
-from medrobust.attack.goal import Goal
 from medrobust.attack.square import Square
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

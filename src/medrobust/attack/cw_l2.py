@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import norm
-from medrobust.attack.closest import Closest
-from medrobust.attack.goal import Goal
-from medrobust.attack.minimum_norm import MinimumNorm, judged
+from medrobust.attack.core.ball import norm
+from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.minimum_norm import MinimumNorm, judged
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

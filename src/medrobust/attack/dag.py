@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.step import StepRule, unit_linf
 from medrobust.attack.objective.active_pixels import ActivePixels
-from medrobust.attack.step import StepRule, unit_linf
 from medrobust.attack.success import EveryAnchor, EveryPixel, Success
 from medrobust.attack.target import Target
 from medrobust.task import Task

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import norm
-from medrobust.attack.closest import Closest
-from medrobust.attack.goal import Goal
-from medrobust.attack.minimum_norm import MinimumNorm, annealed, farthest, judged
+from medrobust.attack.core.ball import norm
+from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.minimum_norm import MinimumNorm, annealed, farthest, judged
+from medrobust.attack.core.step import unit_l2
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.step import unit_l2
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole

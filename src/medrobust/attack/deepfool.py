@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from medrobust.attack.ball import norm as norm_of
-from medrobust.attack.base import known_norm
-from medrobust.attack.closest import Closest
-from medrobust.attack.goal import Goal
-from medrobust.attack.minimum_norm import MinimumNorm, feasible
+from medrobust.attack.core.ball import norm as norm_of
+from medrobust.attack.core.base import known_norm
+from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.minimum_norm import MinimumNorm, feasible
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole

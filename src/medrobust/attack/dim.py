@@ -5,13 +5,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import Ball
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.transform import draw_window, shrink, shrink_boxes
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
-from medrobust.attack.transform import draw_window, shrink, shrink_boxes
 from medrobust.number import NumberError, fraction
 from medrobust.rng import fold_in
 from medrobust.task import task_of

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.ball import rounded_toward
-from medrobust.attack.base import Attack, AttackError, known_norm
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import rounded_toward
+from medrobust.attack.core.base import Attack, AttackError, known_norm
+from medrobust.attack.core.goal import Goal
 from medrobust.code.module import owner
+from medrobust.configured import Code
 from medrobust.rng import fold_in
-from medrobust.settings import Code
 from medrobust.threat.surrogate import Surrogate
 
 Call = Callable[..., Tensor]

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.base import known_norm
-from medrobust.attack.closest import Closest
-from medrobust.attack.goal import Goal
-from medrobust.attack.hyperplane import DUAL, displacement
-from medrobust.attack.minimum_norm import MinimumNorm
+from medrobust.attack.core.base import known_norm
+from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.hyperplane import DUAL, displacement
+from medrobust.attack.core.minimum_norm import MinimumNorm
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from medrobust.attack.ball import LinfBall
-from medrobust.attack.base import Attack
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import LinfBall
+from medrobust.attack.core.base import Attack
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.step import sign
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.step import sign
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.rng import fold_in

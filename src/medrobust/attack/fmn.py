@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import norm as norm_of
-from medrobust.attack.base import known_norm
-from medrobust.attack.closest import Closest
-from medrobust.attack.goal import Goal
-from medrobust.attack.minimum_norm import (
+from medrobust.attack.core.ball import norm as norm_of
+from medrobust.attack.core.base import known_norm
+from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.minimum_norm import (
     MinimumNorm,
     annealed,
     farthest,
     feasible,
     judged,
 )
+from medrobust.attack.core.step import unit_l2
 from medrobust.attack.objective.margin import Margin
-from medrobust.attack.step import unit_l2
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.ball import Ball, L2Ball, LinfBall, norm
-from medrobust.attack.base import distance, known_norm
-from medrobust.attack.best import Best
-from medrobust.attack.query import Oracle, QueryAttack
-from medrobust.attack.scales import random_cells
-from medrobust.attack.step import StepRule, sign, unit_l2
+from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
+from medrobust.attack.core.base import distance, known_norm
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.query import Oracle, QueryAttack
+from medrobust.attack.core.scales import random_cells
+from medrobust.attack.core.step import StepRule, sign, unit_l2
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole

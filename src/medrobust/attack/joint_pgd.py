@@ -5,9 +5,9 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import Ball, LinfBall
-from medrobust.attack.evading import Evading, per_image
-from medrobust.attack.step import StepRule
+from medrobust.attack.core.ball import Ball, LinfBall
+from medrobust.attack.core.evading import Evading, per_image
+from medrobust.attack.core.step import StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction

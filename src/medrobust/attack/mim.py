@@ -1,8 +1,8 @@
 """MIM: the momentum iterative method, also called MI-FGSM."""
 
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.step import Momentum, StepRule
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.step import Momentum, StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.estimated import Estimated
+from medrobust.attack.core.estimated import Estimated
+from medrobust.attack.core.step import Momentum, StepRule
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.step import Momentum, StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from medrobust.attack.base import Attack
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.base import Attack
+from medrobust.attack.core.goal import Goal
 from medrobust.threat.surrogate import Surrogate
 
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from medrobust.attack.ball import Ball
-from medrobust.attack.evading import Evading, per_image
-from medrobust.attack.step import unit_l2
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.evading import Evading, per_image
+from medrobust.attack.core.step import unit_l2
 from medrobust.threat.surrogate import Gradient
 
 

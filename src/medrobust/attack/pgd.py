@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.step import StepRule, sign
 from medrobust.attack.objective.base import Objective
-from medrobust.attack.step import StepRule, sign
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 

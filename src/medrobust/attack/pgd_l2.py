@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from medrobust.attack.ball import Ball, L2Ball
+from medrobust.attack.core.ball import Ball, L2Ball
+from medrobust.attack.core.step import StepRule, unit_l2
 from medrobust.attack.pgd import PGD
-from medrobust.attack.step import StepRule, unit_l2
 
 
 class PGDL2(PGD):

@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import Ball, LinfBall
-from medrobust.attack.best import Best
-from medrobust.attack.query import Oracle, QueryAttack
-from medrobust.attack.scales import random_cells
+from medrobust.attack.core.ball import Ball, LinfBall
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.query import Oracle, QueryAttack
+from medrobust.attack.core.scales import random_cells
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction

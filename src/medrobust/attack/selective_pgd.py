@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from medrobust.attack.ball import Ball
-from medrobust.attack.evading import Evading, per_image
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.evading import Evading, per_image
 from medrobust.threat.surrogate import Gradient
 
 

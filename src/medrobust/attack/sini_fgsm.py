@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import Ball
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.mim import MIM
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.success import Success

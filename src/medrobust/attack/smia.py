@@ -6,13 +6,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import Ball
-from medrobust.attack.goal import Goal
-from medrobust.attack.iterated import Iterated
-from medrobust.attack.kernel import gaussian_kernel, smooth
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.kernel import gaussian_kernel, smooth
+from medrobust.attack.core.step import StepRule
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.disagreement import disagreement
-from medrobust.attack.step import StepRule
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction, whole

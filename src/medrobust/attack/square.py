@@ -6,13 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attack.base import known_norm
-from medrobust.attack.best import Best
+from medrobust.attack.core.base import known_norm
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.patch import L2Patches, LinfPatches, Patches
+from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import Margin
-from medrobust.attack.patch import L2Patches, LinfPatches, Patches
-from medrobust.attack.query import Oracle, QueryAttack
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
 from medrobust.number import fraction

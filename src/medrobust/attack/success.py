@@ -8,10 +8,10 @@ from torch import Tensor
 
 from medrobust.box.keep import SCORE, SHOWN
 from medrobust.box.matching import anchor_classes, located, share_found
+from medrobust.configured import Configured
 from medrobust.metric.overlap import overlap
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
-from medrobust.settings import Configured
 from medrobust.task import Task, task_of
 
 

@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from medrobust.configured import Configured
 from medrobust.number import whole
 from medrobust.rng import fold_in, integers
-from medrobust.settings import Configured
 
 _STREAM = 0x7A26  # keeps the draw of a target apart from the attack's own noise
 

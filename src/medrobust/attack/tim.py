@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from medrobust.attack import kernel as kernels
-from medrobust.attack.ball import Ball
+from medrobust.attack.core import kernel as kernels
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.dim import DIM
-from medrobust.attack.goal import Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import LinfBall
-from medrobust.attack.base import Attack, AttackError
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import LinfBall
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.success import Success
 from medrobust.attack.target import Target
@@ -18,7 +18,7 @@ from medrobust.rng import fold_in, sample_seeds, uniform
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
-    from medrobust.evaluation.images import ImageSet
+    from medrobust.data.core.image_set import ImageSet
 
 
 class UAP(Attack):
@@ -95,7 +95,7 @@ class UAP(Attack):
         Raises:
             AttackError: the surrogate has no gradients, or a loss is not a number.
         """
-        from medrobust.evaluation.images import load  # needs Lightning, slow to import
+        from medrobust.data.core.image_set import load  # needs Lightning, slow to import
 
         super().fit(surrogate, data)
         clean = load(data, "train", most=self.images, seed=self.seed)

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from medrobust.cache.inventory import Item, References, items, references
 from medrobust.cache.prune import damage, doomed, leftovers, remove
+from medrobust.cache.tensors import TensorCache
 from medrobust.code.package import package_digest
-from medrobust.evaluation.cache import TensorCache
 from medrobust.result.beside import all_paths, state
 from medrobust.result.lock import LockedError, locked_now
 from medrobust.result.row import CELL, UNCHECKED, Row, RowError

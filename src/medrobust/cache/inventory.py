@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from medrobust.evaluation.cache import TensorCache
+from medrobust.cache.tensors import TensorCache
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medrobust.cache.inventory import Item, References, items
-from medrobust.evaluation.cache import DamagedError, TensorCache
+from medrobust.cache.tensors import DamagedError, TensorCache
 
 _ABANDONED = 3600.0  # seconds after which a half-written file has no writer any more
 

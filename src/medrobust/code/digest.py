@@ -39,7 +39,7 @@ def check_unchanged(before: str, code: Sequence[type | Callable[..., Any]], modu
         )
 
 
-_MECHANISM = f"{PACKAGE}.settings"
+_MECHANISM = f"{PACKAGE}.configured"
 """The module of the base class that captures arguments, which computes nothing."""
 
 _ROUNDS = 12

@@ -1,6 +1,7 @@
 """One digest of all code of this package that a row's numbers can depend on."""
 
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import medrobust
 from medrobust.code.digest import linked_digest
 from medrobust.code.module import PACKAGE, Source, find
 
-APART = frozenset({"cache", "launcher", "logger", "report"})
-"""Folders whose code runs before a cell, or on rows that are finished: no number is made there."""
+APART = frozenset(
+    {"launcher", "logger", "report"}
+    | {f"cache.{name}" for name in ("__main__", "command", "inventory", "prune")}
+)
+"""Packages and modules that run before a cell, or on finished rows: no number is made there."""
 
 
 def package_digest() -> str:
@@ -21,18 +25,21 @@ def package_digest() -> str:
     return _digest(tuple(_stamps(Path(medrobust.__file__).parent)))
 
 
+def is_apart(parts: Sequence[str]) -> bool:
+    """Tell whether a module, by the parts of its name inside the package, is left out."""
+    return any(".".join(parts[:length]) in APART for length in (1, 2))
+
+
 def _stamps(root: Path) -> list[tuple[str, int, int]]:
     """List the package's files, with what tells a file from a later one."""
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        if here == root:
-            folders[:] = sorted(set(folders) - APART)
         folders.sort()
         for name in sorted(files):
-            if name.endswith(".py"):
+            parts = (here / name).relative_to(root).with_suffix("").parts
+            if name.endswith(".py") and not is_apart(parts):
                 stat = (here / name).stat()
-                parts = (here / name).relative_to(root).with_suffix("").parts
                 parts = parts[:-1] if parts[-1] == "__init__" else parts
                 found.append((".".join((PACKAGE, *parts)), stat.st_mtime_ns, stat.st_size))
     return found

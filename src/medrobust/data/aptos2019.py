@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import Origin
-from medrobust.data.graded import GRADES, draw_graded, patient, read_grades
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import Origin
+from medrobust.data.core.graded import GRADES, draw_graded, patient, read_grades
+from medrobust.data.core.manifest import Entry
 
 _IMAGES: Final = "train_images"
 _TABLE: Final = "train.csv"

@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 from typing import Final
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import Origin
-from medrobust.data.listing import check_classes, images_in
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import Origin
+from medrobust.data.core.listing import check_classes, images_in
+from medrobust.data.core.manifest import Entry
+from medrobust.data.core.split import SPLITS
 from medrobust.data.phantom.canvas import paint
 from medrobust.data.phantom.chest import draw_chest
 from medrobust.data.phantom.store import class_labels, official_splits, save_image
-from medrobust.data.split import SPLITS
 
 _FOLDER: Final = "chest_xray"
 _PATIENT: Final = re.compile(r"^(person\d+|(?:NORMAL2-)?IM-\d+)")

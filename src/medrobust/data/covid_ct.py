@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.listing import images_in, read_table
+from medrobust.data.core.manifest import Entry
+from medrobust.data.core.split import SPLITS, Split
 from medrobust.data.kvasir_seg import pair
-from medrobust.data.listing import images_in, read_table
-from medrobust.data.manifest import Entry
 from medrobust.data.phantom.canvas import paint_masked
 from medrobust.data.phantom.ct import draw_infected, draw_lungs
 from medrobust.data.phantom.store import save_image
-from medrobust.data.split import SPLITS, Split
 
 Target = Literal["infection", "lungs"]
 _TABLE: Final = "slices.csv"

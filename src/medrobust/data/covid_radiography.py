@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-from medrobust.data.base import MedicalDataModule
 from medrobust.data.chest_xray import patient
-from medrobust.data.error import Origin
-from medrobust.data.listing import check_classes, images_in
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import Origin
+from medrobust.data.core.listing import check_classes, images_in
+from medrobust.data.core.manifest import Entry
 from medrobust.data.phantom.canvas import paint
 from medrobust.data.phantom.chest import draw_chest
 from medrobust.data.phantom.store import class_labels, save_image

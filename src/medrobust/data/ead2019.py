@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Final
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.box import Box, BoxReader, read_boxes
-from medrobust.data.error import DataError, Origin
-from medrobust.data.image import Reader
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.box import Box, BoxReader, read_boxes
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.image import Reader
+from medrobust.data.core.manifest import Entry
 from medrobust.data.phantom.artefact import KINDS, paint_artefacts
 from medrobust.data.phantom.store import save_image
 

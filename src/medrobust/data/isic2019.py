@@ -4,10 +4,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
-from medrobust.data.listing import match_files, read_table
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.listing import match_files, read_table
+from medrobust.data.core.manifest import Entry
 from medrobust.data.phantom.canvas import paint
 from medrobust.data.phantom.lesion import draw_lesion
 from medrobust.data.phantom.store import class_labels, save_image

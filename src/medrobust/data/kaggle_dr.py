@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
-from medrobust.data.graded import GRADES, draw_graded, patient, read_grades
-from medrobust.data.manifest import Entry
-from medrobust.data.split import rank
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.graded import GRADES, draw_graded, patient, read_grades
+from medrobust.data.core.manifest import Entry
+from medrobust.data.core.split import rank
 from medrobust.number import whole
 
 _IMAGES: Final = "train"

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
-from medrobust.data.listing import images_in, read_text
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.listing import images_in, read_text
+from medrobust.data.core.manifest import Entry
+from medrobust.data.core.split import Split
 from medrobust.data.phantom.canvas import paint_masked
 from medrobust.data.phantom.polyp import draw_polyp
 from medrobust.data.phantom.store import save_image
-from medrobust.data.split import Split
 
 _FOLDER: Final = "Kvasir-SEG"
 _SPLITS: Final = "splits"

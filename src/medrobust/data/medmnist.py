@@ -9,16 +9,16 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
-from medrobust.data.image import ArrayReader
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.image import ArrayReader
+from medrobust.data.core.manifest import Entry
+from medrobust.data.core.split import SPLITS, Split
 from medrobust.data.phantom.canvas import Array, Generator, paint
 from medrobust.data.phantom.chest import draw_chest
 from medrobust.data.phantom.fundus import draw_fundus
 from medrobust.data.phantom.lesion import draw_lesion
 from medrobust.data.phantom.store import class_labels, official_splits
-from medrobust.data.split import SPLITS, Split
 
 Draw = Callable[[Generator, NDArray[np.int64], int], Array]
 

@@ -7,14 +7,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.data.error import DataError, Origin
-from medrobust.data.image import ArrayReader
-from medrobust.data.manifest import Entry
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.error import DataError, Origin
+from medrobust.data.core.image import ArrayReader
+from medrobust.data.core.manifest import Entry
+from medrobust.data.core.split import Split, split_groups
 from medrobust.data.phantom.canvas import paint
 from medrobust.data.phantom.digit import draw_digit
 from medrobust.data.phantom.store import class_labels, official_splits
-from medrobust.data.split import Split, split_groups
 
 _RAW: Final = "MNIST/raw"
 _PARTS: Final = {"train": "train", "test": "t10k"}  # ours -> theirs

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medrobust.defense.base import StraightThroughPurifier
+from medrobust.defense.core.base import StraightThroughPurifier
 from medrobust.number import whole
 
 

@@ -6,14 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.learned import LearnedPurifier
+from medrobust.defense.core.learned import LearnedPurifier
 from medrobust.defense.network.steady import steady
 from medrobust.number import fraction, whole
-from medrobust.training.crop import random_crop
-from medrobust.training.defense import DefenseModule, TrainingSetup
 
 _COMPRESS = (16, 32, 64, 128, 256, 128, 64, 32)  # channels between the layers, as published
 _RECONSTRUCT = (32, 64, 128, 256, 128, 64, 32, 16)
@@ -38,6 +34,8 @@ class ComDefend(LearnedPurifier):
         penalty: factor of the mean square of the code, λ.
         patch_px: side of the random crops of training images; smaller images are taken whole.
     """
+
+    loop = "medrobust.training.defense.comdefend.ComDefendModule"
 
     def __init__(
         self,
@@ -69,10 +67,6 @@ class ComDefend(LearnedPurifier):
     def _scaled(self, channels: Sequence[int]) -> list[int]:
         return [max(1, round(self.width * count)) for count in channels]
 
-    def training_module(self, setup: TrainingSetup) -> DefenseModule:
-        """Trains both networks together."""
-        return ComDefendModule(self, setup)
-
     def code(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] -> code before its sigmoid, (N, bits · C, H, W)."""
         return steady(self.compress, x - 0.5)
@@ -99,31 +93,6 @@ class _Threshold(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
         return grads[0] / (2 * (1 + z.abs()) ** 2)
-
-
-class ComDefendModule(DefenseModule):
-    """Minimises mean squared error + λ · mean squared code; the epoch of least error is kept.
-
-    The paper's norms are sums; means, as in its authors' code, keep λ independent of the size of
-    images and code.
-    """
-
-    defense: ComDefend
-    scored = "mse"
-
-    def loss(self, batch: Sample) -> Tensor:
-        """Of random crops, with noise on the code."""
-        x = random_crop(batch.image, self.defense.patch_px)
-        z = self.defense.code(x)
-        code = (z + self.defense.noise * torch.randn_like(z)).sigmoid()
-        error = F.mse_loss(self.defense.image(code), x)
-        return error + self.defense.penalty * code.square().mean()
-
-    def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Error of whole images as deployed, and the share of ones in the code."""
-        x = batch.image
-        code = (self.defense.code(x) > 0).to(x.dtype)
-        return {"mse": F.mse_loss(self.defense.image(code), x), "ones": code.mean()}
 
 
 def _stack(channels: Sequence[int]) -> nn.Sequential:

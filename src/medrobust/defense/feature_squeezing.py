@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medrobust.defense.base import Purifier
-from medrobust.defense.detector import Detector, Seen
-from medrobust.model.victim import Victim
+from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.detector import Detector, Seen
+from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transform
 
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.number import fraction, whole
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from medrobust.defense.base import StraightThroughPurifier
+from medrobust.defense.core.base import StraightThroughPurifier
 from medrobust.number import whole
 
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from medrobust.defense.base import Purifier
-from medrobust.defense.layered import LayerDetector, squared_distances
+from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.layered import LayerDetector, squared_distances
 from medrobust.number import fraction, whole
 
 

@@ -7,17 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.attack.objective.taps import penultimate
-from medrobust.data.base import Sample
-from medrobust.defense.base import Purifier
-from medrobust.defense.detector import Seen
-from medrobust.defense.layered import pooled
-from medrobust.defense.learned import LearnedDetector
+from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.detector import Seen
+from medrobust.defense.core.layered import pooled
+from medrobust.defense.core.learned import LearnedDetector
 from medrobust.defense.network.mlp import MLP
-from medrobust.model.victim import Victim
+from medrobust.model.core.order import in_order, penultimate
+from medrobust.model.core.victim import Victim
 from medrobust.number import whole
-from medrobust.threat.surrogate import VictimSurrogate
-from medrobust.training.defense import DefenseModule, TrainingSetup
 
 
 class LayerRegression(LearnedDetector):
@@ -39,6 +36,8 @@ class LayerRegression(LearnedDetector):
         tnr: see `Detector`.
         fits: see `Detector`.
     """
+
+    loop = "medrobust.training.defense.layer_regression.LayerRegressionModule"
 
     def __init__(
         self,
@@ -73,8 +72,12 @@ class LayerRegression(LearnedDetector):
         if target is None:
             side, device = datamodule.size, victim.mean.device
             blank = torch.zeros(1, datamodule.channels, side, side, device=device)
-            seeds = torch.zeros(1, dtype=torch.int64, device=device)
-            (target,) = penultimate(VictimSurrogate(victim), blank, seeds)
+            target = penultimate(in_order(victim, lambda parts: victim.features(blank, parts)[1]))
+            if target is None:
+                raise ValueError(
+                    "defense.target=null, but no module of the victim runs before its classifier; "
+                    f"name one out of {victim.taps}"
+                )
         self.taps = (*self.inputs, target)
         super().meet(victim, datamodule)
 
@@ -83,10 +86,6 @@ class LayerRegression(LearnedDetector):
         shapes = [self.shapes[tap] for tap in self.inputs]
         length = sum(shape[0] * (self.grid**2 if len(shape) > 1 else 1) for shape in shapes)
         self.network = MLP(length, self.shapes[self.taps[-1]][0], self.hidden)
-
-    def training_module(self, setup: TrainingSetup) -> DefenseModule:
-        """Trains it on clean images."""
-        return LayerRegressionModule(self, setup)
 
     def anomaly(self, seen: Seen) -> Tensor:
         """Mean squared error."""
@@ -99,17 +98,3 @@ class LayerRegression(LearnedDetector):
         if features.ndim < 4:
             return pooled(features)
         return F.adaptive_avg_pool2d(features, self.grid).flatten(1)
-
-
-class LayerRegressionModule(DefenseModule):
-    """Minimises the score of the clean images that the victim classifies right."""
-
-    defense: LayerRegression
-
-    def loss(self, batch: Sample) -> Tensor:
-        """Mean over those images; zero when there are none."""
-        assert self.victim is not None
-        with torch.no_grad():
-            seen = self.defense.look(batch.image, self.victim, seeds=self.seeds(batch))
-        right = (seen.logits.argmax(1) == batch.label).to(batch.image.dtype)
-        return (self.defense.anomaly(seen) * right).sum() / right.sum().clamp(min=1)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medrobust.defense.base import Purifier
-from medrobust.defense.layered import LayerDetector
-from medrobust.model.conv import steady_linear
+from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.layered import LayerDetector
+from medrobust.model.core.conv import steady_linear
 from medrobust.number import fraction
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.base import Purifier, StraightThroughPurifier
-from medrobust.defense.tv import rof
+from medrobust.defense.core.base import Purifier, StraightThroughPurifier
+from medrobust.defense.core.tv import rof
 from medrobust.number import NumberError, fraction, whole
 from medrobust.rng import fold_in, normal
 

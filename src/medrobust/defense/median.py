@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.number import whole
 
 

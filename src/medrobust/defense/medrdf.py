@@ -6,12 +6,12 @@ import torch
 from scipy.special import betainc
 from torch import Tensor
 
-from medrobust.defense.base import Purifier, Smoother
-from medrobust.defense.betting import lead_bounds, log_capital
-from medrobust.defense.noise import Noise
-from medrobust.defense.sequential import count_until_decided
+from medrobust.defense.core.base import Purifier, Smoother
+from medrobust.defense.core.betting import lead_bounds, log_capital
+from medrobust.defense.core.sequential import count_until_decided
+from medrobust.defense.noise.additive import Noise
 from medrobust.metric.robust_metric import default_threshold
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
 

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from medrobust.defense.base import Purifier, Smoother
+from medrobust.defense.core.base import Purifier, Smoother
 from medrobust.defense.medrdf import check_threshold, leaders, p_value
-from medrobust.defense.noise import Noise
+from medrobust.defense.noise.additive import Noise
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 
 
 class NoDefense(Purifier):

@@ -1,23 +1,14 @@
 """NRP: a purifier that learns to undo a feature-distance attack."""
 
-from collections.abc import Iterable
-from itertools import chain
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.feature import Features
-from medrobust.defense.learned import LearnedPurifier
-from medrobust.defense.network.discriminator import Discriminator
+from medrobust.defense.core.feature import Features
+from medrobust.defense.core.learned import LearnedPurifier
 from medrobust.defense.network.rrdn import RRDN
 from medrobust.defense.network.steady import steady
-from medrobust.defense.ssp import perturb
 from medrobust.number import fraction, whole
-from medrobust.rng import normal, uniform
-from medrobust.training.crop import random_crop
-from medrobust.training.defense import DefenseModule, TrainingSetup
+from medrobust.rng import normal
 
 
 class NRP(LearnedPurifier):
@@ -48,6 +39,8 @@ class NRP(LearnedPurifier):
         dynamic: add noise before purifying, so that an attacker does not know the input.
         noise: its standard deviation.
     """
+
+    loop = "medrobust.training.defense.nrp.NRPModule"
 
     untrained = ("dynamic", "noise")
 
@@ -99,90 +92,9 @@ class NRP(LearnedPurifier):
             channels, features=self.maps, blocks=self.blocks, growth=self.growth, skip=self.skip
         ).to(memory_format=torch.channels_last)
 
-    def training_module(self, setup: TrainingSetup) -> DefenseModule:
-        """Trains it against the attack and a critic."""
-        return NRPModule(self, setup)
-
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """The network's answer to the image, or to a noisy copy of it within `eps`."""
         if self.random:
             noise = self.noise * normal(seeds, x.shape[1:]).to(x.dtype)
             x = (x + noise.clamp(-self.eps, self.eps)).clamp(0, 1)
         return steady(self.network, x).clamp(0, 1)
-
-
-class NRPModule(DefenseModule):
-    """Purifier and critic, side by side; the epoch that leaves the least feature distance is kept.
-
-    Both losses are one sum: neither has a gradient for the other's weights.
-
-    Args:
-        defense: the purifier.
-        setup: what it is trained with.
-
-    Raises:
-        ValueError: images too small for the critic.
-    """
-
-    defense: NRP
-    scored = "feature_share"
-
-    def __init__(self, defense: NRP, setup: TrainingSetup) -> None:
-        super().__init__(defense, setup)
-        if setup.data.size < 2**defense.critic_blocks:
-            raise ValueError(
-                f"defense.critic_blocks={defense.critic_blocks} halves images of "
-                f"{setup.data.size} pixels away; lower it"
-            )
-        self.features = defense.source.extractor(setup.data)
-        self.critic = Discriminator(
-            setup.data.channels, features=defense.critic_maps, blocks=defense.critic_blocks
-        )
-
-    def trained(self) -> Iterable[nn.Parameter]:
-        """Weights of purifier and critic."""
-        return chain(self.defense.parameters(), self.critic.parameters())
-
-    def loss(self, batch: Sample) -> Tensor:
-        """The purifier's three terms, and the critic's own."""
-        clean = random_crop(batch.image, self.defense.patch_px)
-        purified = self.defense.network(self._attack(clean, 2 * torch.rand_like(clean) - 1))
-        with torch.no_grad():
-            goal = self.features(clean)
-        distance = (self.features(purified) - goal).abs().mean()
-        error = (purified - clean).flatten(1).norm(dim=1).mean()
-        return (
-            self.defense.feature_weight * distance
-            + self.defense.image_weight * error
-            + self.defense.critic_weight * self._fooled(clean, purified)
-            + relativistic(self.critic(clean), self.critic(purified.detach()))
-        )
-
-    def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Share of the feature distance that is left; squared error of purified clean images."""
-        clean = batch.image
-        start = 2 * uniform(self.seeds(batch), clean.shape[1:]).to(clean.dtype) - 1
-        attacked = self._attack(clean, start)
-        goal = self.features(clean)
-        after, before = (
-            (self.features(x) - goal).abs().mean()
-            for x in (self.defense.network(attacked).clamp(0, 1), attacked)
-        )
-        kept = F.mse_loss(self.defense.network(clean).clamp(0, 1), clean)
-        return {"feature_share": after / before.clamp(min=1e-12), "mse_clean": kept}
-
-    def _attack(self, clean: Tensor, start: Tensor) -> Tensor:
-        how = self.defense
-        return perturb(self.features, clean, start, eps=how.eps, step=how.step, steps=how.steps)
-
-    def _fooled(self, clean: Tensor, purified: Tensor) -> Tensor:
-        """The purifier's loss: purified images should look more real than clean ones."""
-        self.critic.requires_grad_(False)
-        loss = relativistic(self.critic(purified), self.critic(clean))
-        self.critic.requires_grad_(True)
-        return loss
-
-
-def relativistic(real: Tensor, fake: Tensor) -> Tensor:
-    """-log sigmoid(real - fake), mean of pairs (Jolicoeur-Martineau 2019)."""
-    return F.softplus(fake - real).mean()

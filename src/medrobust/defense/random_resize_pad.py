@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.base import Purifier
-from medrobust.defense.resample import draw_whole, resample
-from medrobust.model.victim import Victim
+from medrobust.defense.core.base import Purifier
+from medrobust.defense.noise.resample import draw_whole, resample
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in, uniform

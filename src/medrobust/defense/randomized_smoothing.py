@@ -6,9 +6,9 @@ import torch
 from scipy.special import betaincinv, ndtri
 from torch import Tensor
 
-from medrobust.defense.base import Purifier, Smoother
+from medrobust.defense.core.base import Purifier, Smoother
 from medrobust.defense.medrdf import p_value
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in, normal

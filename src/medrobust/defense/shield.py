@@ -6,14 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medrobust.defense.base import Purifier
-from medrobust.defense.detector import Seen
-from medrobust.defense.learned import LearnedDetector
+from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.detector import Seen
+from medrobust.defense.core.learned import LearnedDetector
 from medrobust.defense.network.shield import ShieldNetwork
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
-from medrobust.training.defense import DefenseModule, TrainingSetup
-from medrobust.training.shield import ShieldModule
 
 
 class Shield(LearnedDetector):
@@ -37,6 +35,8 @@ class Shield(LearnedDetector):
         tnr: see `Detector`.
         fits: see `Detector`.
     """
+
+    loop = "medrobust.training.defense.shield.ShieldModule"
 
     def __init__(
         self,
@@ -83,10 +83,6 @@ class Shield(LearnedDetector):
         """The networks, built."""
         assert isinstance(self.network, ShieldNetwork)
         return self.network
-
-    def training_module(self, setup: TrainingSetup) -> DefenseModule:
-        """Trains the detectors against PGD on them."""
-        return ShieldModule(self, setup)
 
     def clean_logits(self, features: Mapping[str, Tensor]) -> Tensor:
         """S of every class (N, K) from tapped features, higher = more like its clean images."""

@@ -6,14 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.data.base import Sample
-from medrobust.defense.learned import LearnedPurifier
+from medrobust.defense.core.learned import LearnedPurifier
 from medrobust.defense.network.edsr import EDSR
 from medrobust.defense.network.steady import steady
 from medrobust.defense.wavelet import Wavelet
 from medrobust.number import fraction, whole
-from medrobust.training.crop import random_crop
-from medrobust.training.defense import DefenseModule, TrainingSetup
 
 
 class SR(LearnedPurifier):
@@ -36,6 +33,8 @@ class SR(LearnedPurifier):
         scale: how much larger, 2, 3 or 4.
         patch_px: side of the random crops of training images; smaller images are taken whole.
     """
+
+    loop = "medrobust.training.defense.sr.SRModule"
 
     untrained = ("sigma", "levels", "enlarged")
 
@@ -74,10 +73,6 @@ class SR(LearnedPurifier):
             scale=self.scale,
         ).to(memory_format=torch.channels_last)
 
-    def training_module(self, setup: TrainingSetup) -> DefenseModule:
-        """Trains it on (shrunk, clean) pairs."""
-        return SRModule(self, setup)
-
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Denoised, enlarged, and brought back to (H, W) unless `enlarged`."""
         large = steady(self.network, self.wavelet.purify(x, seeds=seeds)).clamp(0, 1)
@@ -86,40 +81,6 @@ class SR(LearnedPurifier):
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """The purified image at the size of `x`."""
         return resize(self.purify(x, seeds=seeds), x.shape[2:])
-
-
-class SRModule(DefenseModule):
-    """Minimises the mean absolute error of crops; the epoch of least squared error is kept."""
-
-    defense: SR
-    scored = "mse"
-
-    def loss(self, batch: Sample) -> Tensor:
-        """Of random crops, turned over at random."""
-        x = random_crop(batch.image, self.defense.patch_px)
-        for axis in (2, 3):
-            if torch.rand(()) < 0.5:
-                x = x.flip(axis)
-        found, clean = self._pair(x)
-        return F.l1_loss(found, clean)
-
-    def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Errors of whole images, and of bicubic enlargement for comparison."""
-        found, clean = self._pair(batch.image)
-        bicubic = resize(resize(clean, self._small(clean)), clean.shape[2:])
-        return {
-            "mse": F.mse_loss(found.clamp(0, 1), clean),
-            "mse_bicubic": F.mse_loss(bicubic, clean),
-        }
-
-    def _small(self, x: Tensor) -> list[int]:
-        return [side // self.defense.scale for side in x.shape[2:]]
-
-    def _pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network makes of shrunk images, and the images, cut to whole multiples."""
-        height, width = (side * self.defense.scale for side in self._small(x))
-        clean = x[:, :, :height, :width]
-        return self.defense.network(resize(clean, self._small(x))), clean
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:

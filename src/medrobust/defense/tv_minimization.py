@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.number import fraction, whole
 from medrobust.rng import uniform
 
@@ -42,7 +42,7 @@ class TVMinimization(Purifier):
 def inpaint(f: Tensor, kept: Tensor, gamma: float, iterations: int) -> Tensor:
     """Minimise Σ |∇u| + γ/2 Σ kept (u - f)², |∇u| being the gradient's Euclidean length per pixel.
 
-    The linearised split Bregman iteration of `medrobust.defense.tv` with vectors in place of
+    The linearised split Bregman iteration of `medrobust.defense.core.tv` with vectors in place of
     numbers. Without fidelity everywhere its steps stay fixed: τ = 1/50 suits values in [0, 1], and
     60 iterations are within 1 % of the least energy where half of an image is kept. Backward, all
     is computed again in stretches of 8 iterations, so that memory grows slowly with them.

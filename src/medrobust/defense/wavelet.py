@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.base import Purifier
+from medrobust.defense.core.base import Purifier
 from medrobust.number import fraction, whole
 
 # Luma and the two colour differences from red, green, blue in [0, 1] (ITU-R BT.601, studio range).

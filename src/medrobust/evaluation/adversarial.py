@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from medrobust.attack.base import Attack, AttackError
-from medrobust.attack.iterated import Iterated
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.iterated import Iterated
+from medrobust.cache.tensors import TensorCache
 from medrobust.code.digest import check_unchanged, reach_digest
-from medrobust.evaluation.blame import watching
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.memory import Batch, share_out
+from medrobust.configured import all_code, unsourced
+from medrobust.data.core.image_set import ImageSet
+from medrobust.evaluation.batches.batches import Batch
+from medrobust.evaluation.batches.blame import watching
+from medrobust.evaluation.batches.shard import share_out
+from medrobust.evaluation.checks import craft_checks
 from medrobust.evaluation.quantize import quantize as to_eight_bit
 from medrobust.evaluation.stream import attacker_seeds
-from medrobust.evaluation.strength import craft_checks
 from medrobust.fingerprint import digest
 from medrobust.metric.perturbation import Course
-from medrobust.settings import all_code, unsourced
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
-    from medrobust.evaluation.shard import Shards
+    from medrobust.evaluation.batches.shard import Shards
 
 FORMAT = 3
 

@@ -13,21 +13,22 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
+from medrobust.cache.tensors import TensorCache
 from medrobust.code.package import package_digest
-from medrobust.defense.base import Defense
-from medrobust.defense.detector import Detector
-from medrobust.defense.learned import learners, training_queries, training_seconds
-from medrobust.evaluation import parts
+from medrobust.configured import all_code, digests, outside, unsourced
+from medrobust.defense.core.base import Defense
+from medrobust.defense.core.detector import Detector
+from medrobust.defense.core.learned import learners, training_queries, training_seconds
+from medrobust.evaluation import build
 from medrobust.evaluation.adversarial import training_digest
-from medrobust.evaluation.cache import TensorCache
 from medrobust.evaluation.evaluate import evaluate
-from medrobust.evaluation.iterates import IteratesRequest
+from medrobust.evaluation.identity.provenance import changed, revision, versions
+from medrobust.evaluation.identity.science import keys_of, science_of
 from medrobust.evaluation.known import is_complete, known_row
-from medrobust.evaluation.maps import MapsRequest
-from medrobust.evaluation.provenance import changed, revision, versions
-from medrobust.evaluation.science import keys_of, science_of
-from medrobust.evaluation.strip import sheet, strips
+from medrobust.evaluation.record.iterates import IteratesRequest
+from medrobust.evaluation.record.maps import MapsRequest
+from medrobust.evaluation.record.strip import sheet, strips
 from medrobust.fingerprint import digest
 from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
@@ -37,9 +38,9 @@ from medrobust.result.row import CELL, Row
 from medrobust.result.sealed import write_note
 from medrobust.result.stale import code_flags, unsourced_flags
 from medrobust.result.store import RowStore
-from medrobust.settings import all_code, digests, outside, unsourced
 from medrobust.target import by_name
 from medrobust.threat.base import Threat
+from medrobust.training.command import defense_command, train_command
 from medrobust.typed import check_config
 
 _log = logging.getLogger(__name__)
@@ -126,24 +127,24 @@ def _row(
     overrides: list[str],
 ) -> tuple[Row, str]:
     start = time.perf_counter()
-    device, shards = parts.devices_of(config.trainer)
-    data, clean = parts.data_and_images(config)
+    device, shards = build.devices_of(config.trainer)
+    data, clean = build.data_and_images(config)
     choices = dict(HydraConfig.get().runtime.choices)
-    command = parts.train_command(choices, overrides, config.victim_seed)
-    victim = parts.victim_of(config, data, command, device)
+    command = train_command(choices, overrides, config.victim_seed)
+    victim = build.victim_of(config, data, command, device)
     today = package_digest()  # before anything can be edited while the cell runs
-    defense = parts.made(config.defense, Defense, "defense").to(device)  # type: ignore[type-abstract]
+    defense = build.made(config.defense, Defense, "defense").to(device)  # type: ignore[type-abstract]
     for learned in learners(defense):
         of_victim = config.victim_seed if learned.needs_victim else None
-        learned.train_command = parts.defense_command(choices, overrides, learned.seed, of_victim)
+        learned.train_command = defense_command(choices, overrides, learned.seed, of_victim)
     if config.rerun is True:
         for part in defense.modules():
             if isinstance(part, Detector):
                 part.fits = None  # learned anew
     defense.fit(victim, data)
-    threat = parts.made(config.threat, Threat, "threat")  # type: ignore[type-abstract]
-    surrogate = parts.in_precision(threat(victim, defense), config.precision)
-    attack = parts.made(config.attack, Attack, "attack")  # type: ignore[type-abstract]
+    threat = build.made(config.threat, Threat, "threat")  # type: ignore[type-abstract]
+    surrogate = build.in_precision(threat(victim, defense), config.precision)
+    attack = build.made(config.attack, Attack, "attack")  # type: ignore[type-abstract]
     fingerprints = {
         "victim": victim.fingerprint,
         "victim_code": digest(digests(victim.computed_by)),

@@ -7,32 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.attack.objective.stress import Stress
 from medrobust.attack.success import lost_below
-from medrobust.defense.base import Defense
-from medrobust.defense.detector import Detector
-from medrobust.defense.learned import remarks
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.base import Defense
+from medrobust.defense.core.detector import Detector
+from medrobust.defense.core.learned import remarks
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.feature_mean import feature_means
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.overhead import overhead
-from medrobust.evaluation.predict import Answers, answers
-from medrobust.evaluation.progress import bar
-from medrobust.evaluation.strength import flags
+from medrobust.evaluation.checks import flags
+from medrobust.evaluation.predict import answers
+from medrobust.evaluation.progress.progress import bar
+from medrobust.evaluation.record.feature_mean import feature_means
+from medrobust.evaluation.record.overhead import overhead
 from medrobust.metric.boxes import measure_boxes
 from medrobust.metric.classification import Measured, measure_classification
-from medrobust.metric.detection import measure_detection
+from medrobust.metric.detector import measure_detection
 from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
+from medrobust.prediction import Answers
 from medrobust.result.scores import Scores
 from medrobust.task import Task, check_labels, task_of
 from medrobust.threat.surrogate import Surrogate
 
 if TYPE_CHECKING:
-    from medrobust.evaluation.shard import Shards
+    from medrobust.evaluation.batches.shard import Shards
 
 _MEASURES: Mapping[Task, Callable[..., Measured]] = {
     "classification": measure_classification,

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Sequence
 
 from medrobust.code.package import package_digest
-from medrobust.evaluation.iterates import IteratesRequest
-from medrobust.evaluation.maps import MapsRequest
+from medrobust.evaluation.record.iterates import IteratesRequest
+from medrobust.evaluation.record.maps import MapsRequest
 from medrobust.result.beside import ALWAYS, paths, state
 from medrobust.result.row import Row
 from medrobust.result.stale import stale

@@ -1,62 +1,32 @@
 """What the deployed system answers to a set of images."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from medrobust.box.keep import kept
+from medrobust.cache.tensors import TensorCache
 from medrobust.code.digest import check_unchanged, reach_digest
-from medrobust.defense.base import Defense
-from medrobust.evaluation.blame import check_finite, naming
-from medrobust.evaluation.cache import TensorCache
-from medrobust.evaluation.images import ImageSet
-from medrobust.evaluation.memory import Batch, share_out
+from medrobust.configured import all_code, unsourced
+from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.base import Defense
+from medrobust.evaluation.batches.batches import Batch
+from medrobust.evaluation.batches.blame import check_finite, naming
+from medrobust.evaluation.batches.shard import share_out
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
-from medrobust.model.victim import Victim, check_frozen
-from medrobust.prediction import Prediction
-from medrobust.settings import all_code, unsourced
+from medrobust.model.core.victim import Victim, check_frozen
+from medrobust.prediction import Answers, Prediction
 
 if TYPE_CHECKING:
-    from medrobust.evaluation.shard import Shards
+    from medrobust.evaluation.batches.shard import Shards
 
 FORMAT = 3
 _DETAIL = "details."
-
-
-class Answers(NamedTuple):
-    """Predictions for a whole set, on the host.
-
-    Attributes:
-        label: int64 (N,) or (N, H, W); of a box detector (N, M), -1 where there is no box.
-        log_odds: float64 (N, K), see `Prediction.log_odds`; None for masks and boxes.
-        score: (N,) detectors' scores, or None.
-        confidence: (N,) or None.
-        abstain: bool (N,), or (N, H, W) for pixels, or None.
-        seconds: time the predictions took, also when replayed.
-        key: of the cache, what they were computed from; None when code without source had a part.
-        details: what else the defense gives of each image, (N,) by name.
-        threshold: (N,) that each score was compared with, or None.
-        boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
-        box_logit: (N, M) of each box, -inf where there is none, see `Kept`; or None.
-    """
-
-    label: Tensor
-    log_odds: Tensor | None
-    score: Tensor | None
-    confidence: Tensor | None
-    abstain: Tensor | None
-    seconds: float
-    key: str | None = None
-    details: Mapping[str, Tensor] = MappingProxyType({})
-    threshold: Tensor | None = None
-    boxes: Tensor | None = None
-    box_logit: Tensor | None = None
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:

@@ -7,13 +7,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from medrobust.defense.base import Defense
-from medrobust.evaluation.parts import surrogate_victim, train_command
-from medrobust.model.checkpoint import TrainedVictim
-from medrobust.model.expected import Expected
-from medrobust.model.victim import Victim
+from medrobust.defense.core.base import Defense
+from medrobust.evaluation.build import surrogate_victim
+from medrobust.model.core.checkpoint import TrainedVictim
+from medrobust.model.core.expected import Expected
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import Surrogate
 from medrobust.threat.transfer import Transfer
+from medrobust.training.command import train_command
 
 _KEYS = {"model": "model@threat.surrogate_model", "seed": "threat.surrogate_seed"}
 

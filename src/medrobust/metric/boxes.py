@@ -9,9 +9,9 @@ from torch import Tensor
 
 from medrobust.box.keep import SHOWN
 from medrobust.box.matching import iou
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.classification import Measured
 from medrobust.metric.interval import bootstrap, counted_bootstrap
+from medrobust.prediction import Answers
 
 THRESHOLDS: Final[dict[str, tuple[float, ...]]] = {
     "map": (0.25,),

@@ -10,10 +10,10 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.certified import certified_shares
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
 from medrobust.metric.robust_metric import robust_shares
+from medrobust.prediction import Answers
 
 
 class Measured(NamedTuple):

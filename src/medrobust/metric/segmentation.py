@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from medrobust.evaluation.predict import Answers
 from medrobust.metric.classification import Measured
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
 from medrobust.metric.overlap import Overlap, mean_accuracy, overlap
+from medrobust.prediction import Answers
 
 
 def measure_segmentation(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medrobust.model.attention import GridAttention
-from medrobust.model.name import ModelName
-from medrobust.model.pretrained import normalisation
-from medrobust.model.victim import Victim
+from medrobust.model.core.attention import GridAttention
+from medrobust.model.core.name import ModelName
+from medrobust.model.core.pretrained import normalisation
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
 
 DEPTHS = (3, 3, 3, 2, 2)  # convolutions per block

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from medrobust.model.name import ModelName, NetworkName
-from medrobust.model.pretrained import normalisation, timm_network
-from medrobust.model.victim import Victim
+from medrobust.model.core.name import ModelName, NetworkName
+from medrobust.model.core.pretrained import normalisation, timm_network
+from medrobust.model.core.victim import Victim
 
 
 def build(

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from medrobust.model.graph import GraphClassifier, chain
-from medrobust.model.name import ModelName, NetworkName
+from medrobust.model.core.graph import GraphClassifier, chain
+from medrobust.model.core.name import ModelName, NetworkName
+from medrobust.model.core.victim import Victim
 from medrobust.model.resnet import build as resnet
-from medrobust.model.victim import Victim
 from medrobust.number import whole
 
 

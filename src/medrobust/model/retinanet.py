@@ -8,10 +8,10 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from medrobust.model.anchors import PER_CELL, Anchors
-from medrobust.model.name import ModelName, NetworkName
-from medrobust.model.pretrained import normalisation, timm_network
-from medrobust.model.victim import Victim
+from medrobust.model.core.anchors import PER_CELL, Anchors
+from medrobust.model.core.name import ModelName, NetworkName
+from medrobust.model.core.pretrained import normalisation, timm_network
+from medrobust.model.core.victim import Victim
 
 FIRST, LEVELS = 3, 5  # P3 to P7: strides 8 to 128
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from medrobust.model.name import EncoderName, ModelName, check_encoder_name
-from medrobust.model.pretrained import PretrainedError, normalisation
-from medrobust.model.victim import Victim
+from medrobust.model.core.name import EncoderName, ModelName, check_encoder_name
+from medrobust.model.core.pretrained import PretrainedError, normalisation
+from medrobust.model.core.victim import Victim
 
 
 def build(

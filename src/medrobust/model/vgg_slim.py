@@ -7,9 +7,9 @@ from timm.layers import ClassifierHead
 from timm.models.vgg import VGG
 from torch import nn
 
-from medrobust.model.name import ModelName
-from medrobust.model.pretrained import normalisation
-from medrobust.model.victim import Victim
+from medrobust.model.core.name import ModelName
+from medrobust.model.core.pretrained import normalisation
+from medrobust.model.core.victim import Victim
 
 _LAYERS: list[Any] = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"]
 """Configuration D of Simonyan & Zisserman 2015."""

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
-from medrobust.objective.base import Objective
-from medrobust.objective.robust import RobustObjective
+from medrobust.objective.core.base import Objective
+from medrobust.objective.core.robust import RobustObjective
 
 if TYPE_CHECKING:
-    from medrobust.data.base import MedicalDataModule
+    from medrobust.data.core.base import MedicalDataModule
 
 
 class AWP(Objective):

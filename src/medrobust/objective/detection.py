@@ -5,8 +5,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from medrobust.box.loss import retinanet_loss
-from medrobust.model.victim import Victim
-from medrobust.objective.base import Objective
+from medrobust.model.core.victim import Victim
+from medrobust.objective.core.base import Objective
 from medrobust.task import Task
 
 

@@ -6,11 +6,11 @@ from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from medrobust.model.victim import Victim
-from medrobust.objective.base import Objective
+from medrobust.model.core.victim import Victim
+from medrobust.objective.core.base import Objective
 
 if TYPE_CHECKING:
-    from medrobust.data.base import MedicalDataModule
+    from medrobust.data.core.base import MedicalDataModule
 
 
 class DiceCE(Objective):

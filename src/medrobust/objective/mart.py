@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.number import fraction
-from medrobust.objective.inner import Highest, NearPGD, divergence
-from medrobust.objective.robust import Network, RobustObjective
+from medrobust.objective.core.inner import Highest, NearPGD, divergence
+from medrobust.objective.core.robust import Network, RobustObjective
 
 
 class MART(RobustObjective):

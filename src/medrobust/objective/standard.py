@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from medrobust.model.victim import Victim
-from medrobust.objective.balance import class_weights
-from medrobust.objective.base import Objective
+from medrobust.model.core.victim import Victim
+from medrobust.objective.core.balance import class_weights
+from medrobust.objective.core.base import Objective
 
 if TYPE_CHECKING:
-    from medrobust.data.base import MedicalDataModule
+    from medrobust.data.core.base import MedicalDataModule
 
 
 class Standard(Objective):

@@ -3,10 +3,10 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from medrobust.attack.base import Attack
+from medrobust.attack.core.base import Attack
 from medrobust.number import fraction
-from medrobust.objective.inner import Divergence, Highest, NearPGD, divergence
-from medrobust.objective.robust import Network, RobustObjective
+from medrobust.objective.core.inner import Divergence, Highest, NearPGD, divergence
+from medrobust.objective.core.robust import Network, RobustObjective
 
 
 class TRADES(RobustObjective):

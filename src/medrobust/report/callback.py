@@ -11,8 +11,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from medrobust.report.figure.draw import Drawn
-    from medrobust.report.table import Table
+    from medrobust.report.figure.core.draw import Drawn
+    from medrobust.report.table.table import Table
 
 
 class TableCallback(Callback):
@@ -42,9 +42,9 @@ class TableCallback(Callback):
     def _start(self, config: DictConfig) -> int:
         from hydra.utils import get_object
 
-        from medrobust.report.config import TableConfig
-        from medrobust.report.figure.draw import parse
+        from medrobust.report.figure.core.kinds import parse
         from medrobust.report.sweep import Plan, forget
+        from medrobust.report.table.config import TableConfig
         from medrobust.report.write import check_formats
         from medrobust.typed import check_config
 
@@ -66,9 +66,9 @@ class TableCallback(Callback):
         return 0
 
     def _end(self, config: DictConfig) -> int:
-        from medrobust.report.figure.draw import draw
+        from medrobust.report.figure.core.draw import draw
         from medrobust.report.sweep import collect
-        from medrobust.report.table import build
+        from medrobust.report.table.pivot import build
         from medrobust.report.write import FORMATS, report
 
         formats = FORMATS if self.formats is None else tuple(self.formats)
@@ -119,7 +119,9 @@ def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") ->
     # A sweep has no job of its own whose folder, group and choices could be interpolated.
     ours = {"folder": str(folder / "matrix"), "group": folder.name, "name": "matrix"}
     logger = instantiate(node | {key: value for key, value in ours.items() if key in node})
-    logger.log_matrix("matrix", table.frame())
+    from medrobust.report.render import tidy
+
+    logger.log_matrix("matrix", tidy.frame(table))
     if drawn:
         import io
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medrobust.report.config import TableConfig
 from medrobust.report.failure import reason
-from medrobust.report.figure.base import Figure
+from medrobust.report.figure.core.base import Figure
+from medrobust.report.table.config import TableConfig
 from medrobust.result.row import Row, RowError
 from medrobust.result.sealed import SealError, read_note, write_note
 from medrobust.result.store import RowStore
@@ -83,7 +83,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
         TableError: the table's config is wrong.
         FigureError: a figure's config is wrong.
     """
-    from medrobust.report.figure.draw import parse
+    from medrobust.report.figure.core.kinds import parse
 
     folder = Path(folder)
     if not folder.is_dir():

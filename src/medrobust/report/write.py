@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust.report.sweep import Sweep
-from medrobust.report.table import Table, build, remeasured
+from medrobust.report.table.pivot import build, remeasured
+from medrobust.report.table.table import Table
 from medrobust.result.beside import READERS, state
 from medrobust.result.store import write_atomically
 
 if TYPE_CHECKING:
-    from medrobust.report.figure.draw import Drawn
+    from medrobust.report.figure.core.draw import Drawn
 
 _MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "heatmap"}
 
@@ -42,7 +43,7 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> 
     paths = []
     for kind in formats:
         # Loaded when used: drawing takes a second to import.
-        module = importlib.import_module(f"medrobust.report.{_MODULES[kind]}")
+        module = importlib.import_module(f"medrobust.report.render.{_MODULES[kind]}")
         content: str | bytes = module.render(table)
         paths.append(Path(folder) / f"table.{kind}")
         write_atomically(paths[-1], content.encode() if isinstance(content, str) else content)
@@ -108,13 +109,13 @@ def report(
         config = remeasured(sweep.config, metric) if metric else sweep.config
         table = build(sweep.rows, config)
         if show:
-            from medrobust.report.terminal import show as print_table
+            from medrobust.report.render.terminal import show as print_table
 
             print_table(table)
         folder = out or sweep.folder
         paths = write(table, folder, [kind for kind in formats if kind != "html"])
         if "html" in formats or "png" in formats:
-            from medrobust.report.figure.draw import FOLDER, draw
+            from medrobust.report.figure.core.draw import FOLDER, draw
 
             drawn, undrawn = draw(sweep)
             problems += undrawn

@@ -1,8 +1,8 @@
 """The attacker who knows everything but the defender's dice."""
 
-from medrobust.defense.base import Defense
+from medrobust.defense.core.base import Defense
 from medrobust.defense.none import NoDefense
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.number import whole
 from medrobust.threat.base import Threat
 from medrobust.threat.defended import DefendedSurrogate

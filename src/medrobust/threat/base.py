@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 
-from medrobust.defense.base import Defense
-from medrobust.model.victim import Victim
-from medrobust.settings import Configured
+from medrobust.configured import Configured
+from medrobust.defense.core.base import Defense
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import Surrogate
 
 

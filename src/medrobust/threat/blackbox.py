@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.base import Defense
+from medrobust.defense.core.base import Defense
 from medrobust.fingerprint import digest
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.base import Threat
 from medrobust.threat.surrogate import Surrogate

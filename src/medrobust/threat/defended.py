@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.goal import Goal
 from medrobust.box.anchored import Anchored
-from medrobust.defense.base import Defense
+from medrobust.defense.core.base import Defense
 from medrobust.fingerprint import digest
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
+from medrobust.threat.aim import Aim
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
@@ -58,7 +58,7 @@ class DefendedSurrogate(Surrogate):
         assert total is not None
         return replace(total.mean(self.samples), features=features)
 
-    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over the draws; success is of the mean probabilities."""
         if self.samples == 1:
             return super().value(x, goal, seeds=seeds)
@@ -70,7 +70,7 @@ class DefendedSurrogate(Surrogate):
         losses, totals = zip(*parts, strict=True)
         return torch.stack(losses).sum(0) / self.samples, self._reached(goal, totals)
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
         if self.samples == 1:
             return super().value_and_grad(x, goal, seeds=seeds)
@@ -87,15 +87,13 @@ class DefendedSurrogate(Surrogate):
                 totals.append(_Total.of(seen, x).detached())
         return Gradient(torch.stack(losses).sum(0), grad, self._reached(goal, totals))
 
-    def values_and_grads(
-        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
-    ) -> list[Gradient]:
+    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
         """Of one forward pass without noise; else a look per goal, all at the same draws."""
         if self.samples == 1:
             return super().values_and_grads(x, goals, seeds=seeds)
         return [self.value_and_grad(x, goal, seeds=seeds) for goal in goals]
 
-    def _reached(self, goal: Goal, totals: Sequence["_Total"]) -> Tensor:
+    def _reached(self, goal: Aim, totals: Sequence["_Total"]) -> Tensor:
         """Success of the mean over all draws."""
         total: _Total | None = None
         for part in totals:
@@ -127,7 +125,7 @@ def _by_draw(value: Tensor, x: Tensor) -> Tensor:
     return value.view(-1, len(x), *value.shape[1:])
 
 
-def _loss(goal: Goal, seen: Prediction, x: Tensor) -> Tensor:
+def _loss(goal: Aim, seen: Prediction, x: Tensor) -> Tensor:
     """Loss of every draw of every image: (draws, N)."""
     draws = len(seen.logits) // len(x)
     every = goal.at(torch.arange(len(x), device=x.device).repeat(draws))

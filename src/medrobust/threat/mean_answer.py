@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from medrobust.attack.goal import Goal
 from medrobust.fingerprint import digest
 from medrobust.prediction import Prediction
+from medrobust.threat.aim import Aim
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate
 
@@ -29,17 +29,15 @@ class MeanAnswerSurrogate(DefendedSurrogate):
         plain = super().fingerprint
         return plain if self.samples == 1 else digest(["mean answer", plain])
 
-    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and success of the mean answer."""
         return Surrogate.value(self, x, goal, seeds=seeds)
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, its gradient and success of the mean answer."""
         return Surrogate.value_and_grad(self, x, goal, seeds=seeds)
 
-    def values_and_grads(
-        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
-    ) -> list[Gradient]:
+    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
         """Of several goals, from one forward pass over all draws."""
         return Surrogate.values_and_grads(self, x, goals, seeds=seeds)
 

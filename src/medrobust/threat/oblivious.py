@@ -1,7 +1,7 @@
 """The attacker who knows the victim but not the defense."""
 
-from medrobust.defense.base import Defense
-from medrobust.model.victim import Victim
+from medrobust.defense.core.base import Defense
+from medrobust.model.core.victim import Victim
 from medrobust.threat.base import Threat
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 

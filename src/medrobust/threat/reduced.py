@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from medrobust.attack.goal import Goal
 from medrobust.fingerprint import digest
 from medrobust.prediction import Prediction
+from medrobust.threat.aim import Aim
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
@@ -33,20 +33,18 @@ class ReducedPrecision(Surrogate):
         """The exact prediction."""
         return self.surrogate(x, seeds, taps)
 
-    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """The exact loss and success."""
         return self.surrogate.value(x, goal, seeds=seeds)
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, gradient and a guess of success, from bfloat16 passes."""
         if goal.objective.taps:  # features come in float32 alone
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
         with self.surrogate.victim.reduced_precision():  # type: ignore[operator,union-attr]
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
 
-    def values_and_grads(
-        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
-    ) -> list[Gradient]:
+    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
         """Losses, gradients and guesses of success, from bfloat16 passes."""
         if any(goal.objective.taps for goal in goals):
             return self.surrogate.values_and_grads(x, goals, seeds=seeds)

@@ -8,11 +8,11 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.goal import Goal
+from medrobust.configured import Code, Computes, all_code, digests
 from medrobust.fingerprint import digest
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
-from medrobust.settings import Code, Computes, all_code, digests
+from medrobust.threat.aim import Aim
 
 
 class Gradient(NamedTuple):
@@ -70,13 +70,13 @@ class Surrogate(nn.Module, ABC):
         With `taps`, the prediction carries the outputs of the victim's modules of these names.
         """
 
-    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (N,) and success bool (N,), as `value_and_grad` gives them, without the gradient."""
         with torch.no_grad():
             prediction = self(x, seeds, goal.objective.taps)
             return goal.loss(prediction), goal.reached(prediction)
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, input gradient and success from one forward and one backward pass.
 
         Weights get no gradient and no graph survives the call.
@@ -97,9 +97,7 @@ class Surrogate(nn.Module, ABC):
             (grad,) = torch.autograd.grad(loss.sum(), x)
         return Gradient(loss.detach(), grad, goal.reached(prediction))
 
-    def values_and_grads(
-        self, x: Tensor, goals: Sequence[Goal], *, seeds: Tensor
-    ) -> list[Gradient]:
+    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
         """`value_and_grad` of several goals, from one forward pass and a backward pass each.
 
         Args:

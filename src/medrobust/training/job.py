@@ -6,14 +6,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from medrobust.data.base import MedicalDataModule
-from medrobust.evaluation.parts import expected_victim, train_command
+from medrobust.data.core.base import MedicalDataModule
 from medrobust.keys import train as train_keys
-from medrobust.model.checkpoint import TrainedVictim, load_victim
-from medrobust.training.defense import train_defense
-from medrobust.training.initial import InitialCheckpointError
+from medrobust.model.core.checkpoint import TrainedVictim, load_victim
+from medrobust.training.command import expected_victim, train_command
+from medrobust.training.defense.train import train_defense
 from medrobust.training.recipe import recipe_of
-from medrobust.training.train import train
+from medrobust.training.victim.initial import InitialCheckpointError
+from medrobust.training.victim.train import train
 from medrobust.typed import check_config
 
 _PARTS = ("optimizer", "scheduler", "trainer", "logger")

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from medrobust.checkpoint import TrainingMeta
+from medrobust.checkpoint import TrainingMeta, differences
 from medrobust.result.lock import locked
-from medrobust.training.recipe import differences
 
 _log = logging.getLogger(__name__)
 

@@ -1,11 +1,9 @@
 """What decides a training's result, as plain data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-
-from medrobust import target
 
 # Where data lie and how they are fetched; what they are is told by their manifest's digest.
 _DATA_PLACES = ("root", "manifests", "file", "md5", "download", "workers", "cache_bytes")
@@ -37,8 +35,3 @@ def _plain(node: DictConfig | None) -> Any:
     if node is None:
         return None
     return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return `key: old -> new` for every key in which two recipes differ."""
-    return [f"{key}: {left} -> {right}" for key, left, right in target.differences(old, new)]

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from medrobust.data.base import MedicalDataModule
+from medrobust.data.core.base import MedicalDataModule
 from medrobust.devices import check_devices
 from medrobust.logger.base import CellLogger
 from medrobust.training.place import Meta, remove, report, unfinished

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from medrobust.data.base import MedicalDataModule, Sample
+from medrobust.data.core.base import MedicalDataModule, Sample
 from medrobust.fingerprint import digest
 from medrobust.rng import sample_seeds
 

@@ -13,9 +13,9 @@ from peers import adv_lib
 from torch import Tensor, nn
 
 from medrobust.attack.adapter.library import MissingLibraryError, library
-from medrobust.attack.base import AttackError
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.external import External
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 
 CONF = Path(__file__).parents[3] / "conf"

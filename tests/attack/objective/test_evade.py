@@ -5,8 +5,8 @@ import torch
 from guarded import Sum
 from torch import Tensor
 
-from medrobust.attack.ball import norm
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import norm
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.evade import Evade, EvasionError, room

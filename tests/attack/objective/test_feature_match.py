@@ -7,7 +7,7 @@ from toys import ToyData
 
 from medrobust.attack.objective.feature_match import FeatureMatch
 from medrobust.attack.target import MostLikely
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import VictimSurrogate
 

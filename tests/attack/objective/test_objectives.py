@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import Margin

@@ -8,7 +8,7 @@ from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.margin import Margin
 from medrobust.attack.objective.rescaled import Rescaled
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 

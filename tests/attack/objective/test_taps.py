@@ -5,7 +5,7 @@ from torch import nn
 from medrobust.attack.objective.taps import activations, given, penultimate, victim_of
 from medrobust.defense.none import NoDefense
 from medrobust.model import mobilenet, resnet, vgg
-from medrobust.model.victim import Victim
+from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from medrobust.report.__main__ import main
-from medrobust.report.figure.base import FigureError, Source
 from medrobust.report.figure.confusion import Confusion
+from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.kinds import kinds, parse
 from medrobust.report.figure.curve import Curve
-from medrobust.report.figure.draw import kinds, parse
 from medrobust.result.row import Row
 
 MakeRow = Callable[..., Row]

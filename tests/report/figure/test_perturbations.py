@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrobust.report.figure.base import FigureError, Source
-from medrobust.report.figure.draw import parse
+from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.kinds import parse
 from medrobust.result.iterates import Iterates
 from medrobust.result.row import Row
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medrobust.report.figure.base import FigureError, Source
-from medrobust.report.figure.draw import kinds, parse
+from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.kinds import kinds, parse
+from medrobust.report.figure.core.scored import Scored, groups
 from medrobust.report.figure.roc import Roc, roc
 from medrobust.report.figure.scores import ScoreHistograms, spread
-from medrobust.report.scored import Scored, groups
 from medrobust.result.arrays import ArraysError
 from medrobust.result.row import Row
 from medrobust.result.scores import Scores

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
 
+from medrobust.configured import Configured
 from medrobust.prediction import Prediction
-from medrobust.settings import Configured
 from medrobust.task import Task
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.objective.gmm import Mixture, fit
 from medrobust.attack.objective.learned import LearnedObjective
 from medrobust.attack.objective.taps import activations, given
-from medrobust.model.conv import steady_linear
+from medrobust.model.core.conv import steady_linear
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
 

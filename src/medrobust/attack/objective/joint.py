@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
-from medrobust.attack.ball import norm
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.ball import norm
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.base import Objective
 from medrobust.attack.objective.evade import Evade
 from medrobust.attack.objective.margin import lead

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from medrobust.attack.goal import Goal
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.objective.base import Objective, per_image
 from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.success import Misclassified

@@ -1,12 +1,12 @@
 """Which modules of a victim an objective looks at when the config names none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from medrobust.model.victim import Victim
+from medrobust.model.core import order
+from medrobust.model.core.victim import Victim
 
 if TYPE_CHECKING:
     from medrobust.threat.surrogate import Surrogate
@@ -47,11 +47,7 @@ def victim_of(surrogate: "Surrogate") -> Victim:
 
 
 def penultimate(surrogate: "Surrogate", x: Tensor, seeds: Tensor) -> tuple[str, ...]:
-    """The module that feeds the classifier: the deepest features.
-
-    The classifier is the last module with weights that a forward pass runs through, a linear layer
-    or the last convolution of a segmenter; its forerunner among the modules without parts is the
-    answer, such as the global pooling of a ResNet.
+    """The module that feeds the classifier: the deepest features, see `order.penultimate`.
 
     Args:
         surrogate: what the attacker sees.
@@ -61,11 +57,10 @@ def penultimate(surrogate: "Surrogate", x: Tensor, seeds: Tensor) -> tuple[str, 
     Raises:
         ValueError: nothing runs before the classifier.
     """
-    order = _in_order(surrogate, x, seeds)
-    weighted = [at for at, (_, module) in enumerate(order) if [*module.parameters(False)]]
-    if not weighted or weighted[-1] == 0:
+    found = order.penultimate(_in_order(surrogate, x, seeds))
+    if found is None:
         raise ValueError(_nothing(surrogate, "before the classifier"))
-    return (order[weighted[-1] - 1][0],)
+    return (found,)
 
 
 def activations(surrogate: "Surrogate", x: Tensor, seeds: Tensor) -> tuple[str, ...]:
@@ -74,22 +69,18 @@ def activations(surrogate: "Surrogate", x: Tensor, seeds: Tensor) -> tuple[str, 
     Raises:
         ValueError: there are none.
     """
-    order = _in_order(surrogate, x, seeds)
-    names = tuple(name for name, module in order if isinstance(module, _ACTIVATIONS))
+    run = _in_order(surrogate, x, seeds)
+    names = tuple(name for name, module in run if isinstance(module, _ACTIVATIONS))
     if not names:
         raise ValueError(_nothing(surrogate, "an activation"))
     return names
 
 
 def _in_order(surrogate: "Surrogate", x: Tensor, seeds: Tensor) -> list[tuple[str, nn.Module]]:
-    """Modules without parts, in the order in which they are first run."""
-    modules = dict(victim_of(surrogate).network.named_modules())
-    parts = [name for name, module in modules.items() if name and not [*module.children()]]
-    if not parts:
-        return []
-    with torch.no_grad():
-        seen = surrogate(x[:1], seeds[:1], parts).features
-    return [(name, modules[name]) for name in seen]
+    def features(parts: Sequence[str]) -> Mapping[str, Tensor]:
+        return surrogate(x[:1], seeds[:1], parts).features  # type: ignore[no-any-return]
+
+    return order.in_order(victim_of(surrogate), features)
 
 
 def _nothing(surrogate: "Surrogate", what: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medrobust.data.split import Split
+from medrobust.data.core.split import Split
 
 RECIPE_VERSION: Final = 2  # raise it with any change of what is drawn
 _NOTE = "PHANTOM.json"

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.model.conv import steady_linear
+from medrobust.model.core.conv import steady_linear
 
 
 class MLP(nn.Module):

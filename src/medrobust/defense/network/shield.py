@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrobust.model.conv import SMALLEST_BATCH
+from medrobust.model.core.conv import SMALLEST_BATCH
 
 _FLOOR = 0.03
 """Least spread, in units of the tap's mean spread: a number that hardly varies on clean images

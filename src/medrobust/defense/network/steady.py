@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from medrobust.model.conv import SMALLEST_BATCH
-from medrobust.model.victim import SMALL_IMAGE
+from medrobust.model.core.conv import SMALLEST_BATCH
+from medrobust.model.core.victim import SMALL_IMAGE
 
 
 def steady(network: nn.Module, x: Tensor) -> Tensor:

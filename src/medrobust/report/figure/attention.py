@@ -4,8 +4,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medrobust.report.case import Recorded, TapFigure, answer, bare, recorded, show_image, span
-from medrobust.report.figure.base import Drawing, Source, canvas, heading
+from medrobust.report.figure.core.base import Drawing, Source, canvas, heading
+from medrobust.report.figure.core.case import (
+    Recorded,
+    TapFigure,
+    answer,
+    bare,
+    recorded,
+    show_image,
+    span,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure

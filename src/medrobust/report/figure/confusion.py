@@ -5,10 +5,10 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medrobust.report.colour import heat
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
-from medrobust.report.figure.base import several as names
-from medrobust.report.label import Level, choice_levels, flatten, readable
+from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.figure.core.base import several as names
+from medrobust.report.render.colour import heat
+from medrobust.report.table.label import Level, choice_levels, flatten, readable
 from medrobust.result.row import CELL, Row
 
 if TYPE_CHECKING:

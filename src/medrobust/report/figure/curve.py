@@ -6,9 +6,9 @@ from typing import Any
 
 from medrobust.metric.definition import unit_of
 from medrobust.number import NumberError, fraction
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
-from medrobust.report.figure.base import several as names
-from medrobust.report.label import comparable, differing, flatten, readable
+from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.figure.core.base import several as names
+from medrobust.report.table.label import comparable, differing, flatten, readable
 from medrobust.result.row import CELL, Row
 
 _MARKERS = "osD^v<>P"

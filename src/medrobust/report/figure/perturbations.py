@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.report.case import bare
-from medrobust.report.figure.base import Drawing, Figure, Source, canvas, heading
+from medrobust.report.figure.core.base import Drawing, Figure, Source, canvas, heading
+from medrobust.report.figure.core.case import bare
 from medrobust.result.iterates import Iterates
 from medrobust.result.row import Row
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medrobust.report.case import Recorded, bare, recorded, show_image
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.figure.core.case import Recorded, bare, recorded, show_image
 from medrobust.result.maps import Side
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from medrobust.report.case import RIGHT, WRONG, Recorded, answer, recorded, show_image
-from medrobust.report.figure.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
+from medrobust.report.figure.core.case import RIGHT, WRONG, Recorded, answer, recorded, show_image
 
 _PANEL = 1.7  # inches
 

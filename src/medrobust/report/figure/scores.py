@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medrobust.report.figure.base import (
+from medrobust.report.figure.core.base import (
     Drawing,
     Figure,
     FigureError,
@@ -13,7 +13,7 @@ from medrobust.report.figure.base import (
     heading,
     several,
 )
-from medrobust.report.scored import Group, Scored, groups
+from medrobust.report.figure.core.scored import Group, Scored, groups
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

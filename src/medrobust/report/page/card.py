@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medrobust.report.footnote import uncovered
-from medrobust.report.label import flatten, readable
+from medrobust.report.table.footnote import uncovered
+from medrobust.report.table.label import flatten, readable
 from medrobust.result.row import Row
 
 _SETTINGS = ("split", "quantize", "precision")

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrobust.metric.definition import Unit
-from medrobust.report.colour import heat
 from medrobust.report.failure import reason
-from medrobust.report.label import readable, variant
 from medrobust.report.page.confusion import Confusion, confusion
 from medrobust.report.page.picture import Strips, strips
-from medrobust.report.setting import ABSENT
-from medrobust.report.table import Cell, Table
-from medrobust.report.text import Parts, best, number, parts, shown
+from medrobust.report.render.colour import heat
+from medrobust.report.render.text import Parts, best, number, parts, shown
+from medrobust.report.table.label import readable, variant
+from medrobust.report.table.setting import ABSENT
+from medrobust.report.table.table import Cell, Table
 from medrobust.result.row import Row
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medrobust.report.colour import heat
+from medrobust.report.render.colour import heat
 
 
 @dataclass(frozen=True)

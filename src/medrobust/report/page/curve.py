@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from medrobust.metric.definition import Unit
 from medrobust.number import fraction
-from medrobust.report.crosscheck import RETUNED
-from medrobust.report.label import comparable, flatten, readable
 from medrobust.report.page.cell import CellView
+from medrobust.report.table.crosscheck import RETUNED
+from medrobust.report.table.label import comparable, flatten, readable
 from medrobust.result.row import CELL, Row
 
 _NORMS = {"linf": "L∞", "l2": "L2"}

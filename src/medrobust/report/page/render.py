@@ -10,21 +10,21 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from medrobust.report.block import blocks
-from medrobust.report.colour import heat
-from medrobust.report.label import readable
 from medrobust.report.page.card import card
 from medrobust.report.page.cell import CellView, metrics, views
 from medrobust.report.page.curve import charts
 from medrobust.report.page.explain import meaning
+from medrobust.report.render.colour import heat
+from medrobust.report.render.text import legend, number
 from medrobust.report.sweep import Sweep
-from medrobust.report.table import Table
-from medrobust.report.text import legend, number
+from medrobust.report.table.block import blocks
+from medrobust.report.table.label import readable
+from medrobust.report.table.table import Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from medrobust.report.figure.draw import Drawn
+    from medrobust.report.figure.core.draw import Drawn
 
 
 def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:

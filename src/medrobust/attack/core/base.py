@@ -1,0 +1,271 @@
+"""The frame of every attack: a final call that checks, around the one method that attacks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.core.goal import Aimed, Goal
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.objective.by_task import ByTask
+from medrobust.attack.success import BY_TASK, Success, Undetected
+from medrobust.attack.target import Target
+from medrobust.configured import Configured
+from medrobust.model.core.victim import UnfrozenError, check_frozen
+from medrobust.number import fraction
+from medrobust.task import LabelError, Task, task_of
+from medrobust.threat.surrogate import Surrogate
+
+
+class AttackError(RuntimeError):
+    """An attack was called wrongly, or returned what it must not."""
+
+
+class Crafted(NamedTuple):
+    """What an attack made of a batch.
+
+    Attributes:
+        images: adversarial images like the clean ones.
+        queries: int64 (N,), images that the surrogate was asked about; None for attacks that
+            do not count them.
+    """
+
+    images: Tensor
+    queries: Tensor | None = None
+
+
+class Attack(Configured, ABC):
+    """`x_adv = attack(surrogate, x, y, seeds=seeds)`; a new attack writes `perturb` only.
+
+    What it cannot do it says in class attributes, and is then refused before anything runs:
+    `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
+    per image only, no masks or boxes), `successes` (what counts as a success, by task).
+    `fills_budget` False: it looks for the nearest image, so that unused budget is no weakness.
+    `trusts_one_look` True: an image that fooled the surrogate once is done, or kept for that; where
+    answers are random that is luck, and the row says so.
+
+    Args:
+        eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
+            None = no budget, for attacks that need none (`needs_eps` False).
+        objective: loss to maximise; default by task: cross-entropy, or a detector's own loss.
+        target: rule that chooses target classes; None = untargeted, as it must be for boxes.
+        success: when an image counts as fooled; default by task (label, Jaccard < 0.5, or fewer
+            than half of the boxes found), and with an objective that aims past a detector
+            (`evades`) only where that accepts it.
+    """
+
+    norm: str = "linf"  # or l2
+    needs_eps: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
+    fills_budget: ClassVar[bool] = True
+    trusts_one_look: bool = False
+    successes: ClassVar[Mapping[Task, type[Success]]] = BY_TASK
+    tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
+
+    def __init__(
+        self,
+        eps: float | str | None,
+        *,
+        objective: Objective | None = None,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        self.eps: float | None = None
+        if eps is not None or self.needs_eps:
+            given = "null" if eps is None else eps  # refused, by the name the config has for it
+            self.eps = fraction(given, "attack.eps", high=self.largest_eps, above=True)
+        self.objective = objective or ByTask()
+        self.target = target
+        self.success = success
+
+    @property
+    def largest_eps(self) -> float:
+        """The largest sensible budget: 1 for L∞; an L2 ball may be larger than a pixel."""
+        return {"linf": 1.0, "l2": 1e4}[self.norm]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Class, arguments, and the norm of the budget."""
+        return super().settings | {"norm": self.norm}
+
+    @property
+    def learns(self) -> bool:
+        """It must see training data (`fit`) before it attacks."""
+        return self.objective.learns
+
+    def fit(self, surrogate: Surrogate, data: Any) -> None:
+        """Learn from the training split of `data`, a datamodule; nothing for most.
+
+        The same surrogate, settings and data give the same result.
+
+        Raises:
+            AttackError: the surrogate is in training mode.
+        """
+        self._check_frozen(surrogate)
+        with torch.inference_mode(False), torch.no_grad():
+            self.objective.fit(surrogate, data)
+
+    @abstractmethod
+    def perturb(
+        self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor
+    ) -> Tensor | Crafted:
+        """Adversarial images (N, C, H, W) for clean `x`, inside [0, 1] and the budget."""
+
+    @final
+    def __call__(self, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
+        """The images of `craft`."""
+        return self.craft(surrogate, x, y, seeds=seeds).images
+
+    @final
+    def craft(self, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Crafted:
+        """Attack a batch and verify the result.
+
+        Works the same under `torch.no_grad` and inference mode, leaves no gradient on any weight
+        and no train/eval flag changed.
+
+        Args:
+            surrogate: what the threat lets the attacker see.
+            x: clean images (N, C, H, W), floating point in [0, 1].
+            y: true labels (N,) or masks (N, H, W), int64; or boxes (N, M, 5), see `task_of`.
+            seeds: int64 (N,), one per image.
+
+        Returns:
+            Adversarial images like `x`, and the queries of a black-box attack. An attack that
+            fails on an image still returns a try of its own; success is counted on the model,
+            never on the return.
+
+        Raises:
+            AttackError: bad input, labels that are no classes of the model, a surrogate in training
+                mode, a surrogate or task that the attack is not defined for, or a result with
+                another shape, outside [0, 1], not finite, or over budget.
+        """
+        self._check_input(surrogate, x, y, seeds)
+        if len(x) == 0:
+            return Crafted(x.clone())
+        with torch.inference_mode(False), torch.no_grad():
+            x, y = x.detach().clone(), y.clone()
+            try:
+                goal = self._goal(surrogate, x, y, seeds)
+                assert goal.aimed is not None
+                with goal.aimed.watching(surrogate):
+                    made = self.perturb(surrogate, x, goal, seeds=seeds.clone())
+            except LabelError as error:
+                raise AttackError(f"{type(self).__name__}: {error}") from None
+        crafted = made if isinstance(made, Crafted) else Crafted(made)
+        crafted = crafted._replace(images=crafted.images.detach())
+        self._check_output(x, crafted.images)
+        return crafted
+
+    def _goal(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> Goal:
+        success = self.success
+        if success is None:
+            success = self.successes[task_of(y)]()
+            success = Undetected(success) if self.objective.evades else success
+        targeted = self.target is not None
+        aimed = Aimed.at(y)
+        with aimed.watching(surrogate):
+            labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
+            bound = self.objective.bind(surrogate, x, labels, seeds, targeted=targeted)
+        return Goal(bound, success, labels, targeted=targeted, aimed=aimed)
+
+    def _check_frozen(self, surrogate: Surrogate) -> None:
+        try:
+            check_frozen(surrogate, type(self).__name__)
+        except UnfrozenError as error:
+            raise AttackError(str(error)) from None
+
+    def _check_input(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> None:
+        name = type(self).__name__
+        self._check_frozen(surrogate)
+        if self.needs_gradient and not surrogate.differentiable:
+            raise AttackError(
+                f"{name} needs gradients and {type(surrogate).__name__} gives none: set "
+                "threat=oblivious, transfer or adaptive, or attack=square, spsa or rays"
+            )
+        if x.ndim != 4 or not x.is_floating_point():
+            raise AttackError(f"{name}: images are {x.dtype} {tuple(x.shape)}, expected float NCHW")
+        self._check_task(y, len(x))
+        if seeds.dtype != torch.int64 or seeds.shape != (len(x),):
+            raise AttackError(
+                f"{name}: seeds are {seeds.dtype} {tuple(seeds.shape)}, expected int64 "
+                f"({len(x)},) from medrobust.rng.sample_seeds"
+            )
+        if len(x) and not (x.amin() >= 0 and x.amax() <= 1):
+            raise AttackError(
+                f"{name}: clean images span [{x.amin():.4g}, {x.amax():.4g}], expected [0, 1]; "
+                "normalisation belongs inside the victim"
+            )
+
+    def _check_task(self, y: Tensor, count: int) -> None:
+        name = type(self).__name__
+        try:
+            task = task_of(y)
+        except ValueError as error:
+            raise AttackError(f"{name}: {error}") from None
+        if len(y) != count:
+            raise AttackError(f"{name}: labels {tuple(y.shape)} for {count} images")
+        if not self.dense and task != "classification":
+            raise AttackError(
+                f"{name} is defined for one label per image, this task is {task} with labels "
+                f"{tuple(y.shape)}: use a gradient attack such as attack=pgd or attack=dag"
+            )
+        if task not in self.objective.tasks or task not in self.successes:
+            raise AttackError(
+                f"{name} with {type(self.objective).__name__} is defined for "
+                f"{' and '.join(t for t in self.objective.tasks if t in self.successes)}, this task"
+                f" is {task}: leave attack.objective at null or set attack/objective=detection, or "
+                "use another attack such as attack=pgd"
+            )
+        if self.target is not None and task == "detection":
+            raise AttackError(
+                f"{name}: attack/target={type(self.target).__name__} chooses a class per image or "
+                "pixel, this task has boxes: set attack/target=null"
+            )
+
+    def _check_output(self, x: Tensor, adversarial: Tensor) -> None:
+        name = type(self).__name__
+        if adversarial.shape != x.shape or adversarial.dtype != x.dtype:
+            raise AttackError(
+                f"{name} returned {adversarial.dtype} {tuple(adversarial.shape)} for "
+                f"{x.dtype} {tuple(x.shape)}"
+            )
+        finite = adversarial.isfinite().flatten(1).all(dim=1)
+        if not finite.all():
+            places = (~finite).nonzero().flatten().tolist()
+            raise AttackError(
+                f"{name} returned NaN or infinity for images {places} of the batch: look at the "
+                "surrogate's logits and gradients there"
+            )
+        if adversarial.amin() < 0 or adversarial.amax() > 1:
+            raise AttackError(
+                f"{name} left [0, 1]: [{adversarial.amin():.6g}, {adversarial.amax():.6g}]"
+            )
+        if self.eps is None:
+            return
+        used = distance(x, adversarial, self.norm)
+        allowed = self.eps + self.tolerance * max(1.0, self.eps)
+        if (used > allowed).any():
+            raise AttackError(
+                f"{name} broke its budget: {self.norm} {used.max():.8g} > eps {self.eps:.8g}"
+                f" for images {(used > allowed).nonzero().flatten().tolist()} of the batch"
+            )
+
+
+def distance(x: Tensor, other: Tensor, norm: str) -> Tensor:
+    """Distance per image (N,), `linf` or `l2`, in float64."""
+    order = {"linf": torch.inf, "l2": 2.0}[norm]
+    return torch.linalg.vector_norm((other.double() - x.double()).flatten(1), ord=order, dim=1)
+
+
+def known_norm(norm: str) -> str:
+    """`norm`, if distances are measured in it.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if norm not in ("linf", "l2"):
+        raise ValueError(f"attack.norm={norm!r}, expected linf or l2")
+    return norm

@@ -1,0 +1,109 @@
+"""The frame of attacks on a classifier and a detector at once, with a gradient of each."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.step import StepRule, sign
+from medrobust.attack.objective.joint import Joint
+from medrobust.attack.pgd import PGD
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+from medrobust.threat.surrogate import Gradient, Surrogate
+
+
+class Evading(PGD):
+    """PGD in L∞ that sees at each step how to fool the classifier and how to pass the detector.
+
+    Kept is, per image, the point that ranks best by (wrong and undetected, joint margin), over all
+    steps and restarts; see `Iterated` and `Joint`. Noise of a random defense is averaged by the
+    surrogate (`threat.samples`). A subclass says how the two gradients make one step.
+
+    Steps shrink linearly, from `step_size` to a tenth of it: near the two boundaries a long step
+    past one falls back behind the other.
+
+    Args:
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        steps: gradient steps per restart, >= 1; each a forward and two backward passes.
+        step_size: the first step in pixel units; None = min(eps, 4 * eps / steps).
+        restarts: independent random starts, >= 1.
+        early_stop: an image leaves once it is wrong and undetected.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = wrong and undetected.
+    """
+
+    dense: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        steps: int,
+        step_size: float | str | None = None,
+        restarts: int = 1,
+        early_stop: bool = False,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(
+            eps,
+            steps=steps,
+            step_size=step_size,
+            restarts=restarts,
+            early_stop=early_stop,
+            objective=Joint(),
+            target=target,
+            success=success,
+        )
+
+    def default_step_size(self) -> float:
+        """min(eps, 4 * eps / steps): shrinking steps still cross the ball twice."""
+        return min(self.eps, 4 * self.eps / self.steps)
+
+    def size_at(self, step: int) -> float:
+        """Linear, from `step_size` to a tenth of it."""
+        return self.step_size * (1 - 0.9 * step / max(self.steps - 1, 1))
+
+    def step_rule(self) -> StepRule:
+        """Sign of what `combine` gives."""
+        return sign
+
+    def look(
+        self,
+        surrogate: Surrogate,
+        point: Tensor,
+        goal: Goal,
+        *,
+        ball: Ball,
+        memory: Tensor | None,
+        seeds: Tensor,
+    ) -> Gradient:
+        """Both margins and gradients at the point, made one."""
+        assert isinstance(goal.objective, Joint)
+        answer, hiding = surrogate.values_and_grads(point, goal.objective.halves(goal), seeds=seeds)
+        answer, hiding = _wide(answer, ball), _wide(hiding, ball)
+        grad = self.combine(answer, hiding, point.to(ball.dtype), ball)
+        return Gradient(answer.loss.minimum(hiding.loss), grad, answer.reached)
+
+    @abstractmethod
+    def combine(self, answer: Gradient, hiding: Gradient, point: Tensor, ball: Ball) -> Tensor:
+        """What the step rule takes, (N, C, H, W): here a gradient whose sign is the step.
+
+        Args:
+            answer: margin of the answer, in pixel units, positive = fooled; and its gradient.
+            hiding: margin of the detector, positive = accepted; and its gradient.
+            point: where the images stand.
+            ball: where they may go.
+        """
+
+
+def _wide(seen: Gradient, ball: Ball) -> Gradient:
+    return seen._replace(loss=seen.loss.to(ball.dtype), grad=seen.grad.to(ball.dtype))
+
+
+def per_image(values: Tensor) -> Tensor:
+    """(N,) -> (N, 1, 1, 1)."""
+    return values.view(-1, 1, 1, 1)

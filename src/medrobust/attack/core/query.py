@@ -1,0 +1,222 @@
+"""The frame of black-box attacks: they ask, answers are counted, and the budget is kept."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.core.base import Attack, AttackError, Crafted
+from medrobust.attack.core.best import Best
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.objective.base import Objective
+from medrobust.attack.success import Success
+from medrobust.attack.target import Target
+from medrobust.number import whole
+from medrobust.rng import fold_in
+from medrobust.threat.surrogate import Surrogate
+
+CERTAIN = 30
+"""Answers in a row that end a search on a random system: 95 % sure of more than 9 in 10."""
+
+
+class Oracle:
+    """Answers about a batch's images; counts every image that is asked about.
+
+    The q-th query about an image has the q-th noise of a random surrogate, whatever else is in the
+    batch.
+
+    Args:
+        surrogate: what answers.
+        x: clean images (N, C, H, W).
+        goal: of the batch.
+        seeds: int64 (N,).
+        budget: queries per image.
+        chunk: images that pass at once; changes no result.
+        scores: False hides the loss, which is then 0 in every answer.
+        answers: of a random surrogate, that must agree on a success which has to be `sure`.
+    """
+
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        x: Tensor,
+        goal: Goal,
+        seeds: Tensor,
+        budget: int,
+        chunk: int,
+        scores: bool = True,
+        answers: int = 1,
+    ) -> None:
+        self.random, self.answers = surrogate.random, answers if surrogate.random else 1
+        self.surrogate, self.x, self.goal, self.seeds = surrogate, x, goal, seeds
+        self.budget, self.chunk, self.scores = budget, chunk, scores
+        self.asked = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+
+    def left(self, rows: Tensor) -> Tensor:
+        """Queries that remain, int64 (M,)."""
+        return self.budget - self.asked[rows]
+
+    def sure(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """`ask` about one image each, and again about what reaches the goal: does it every time?
+
+        Args:
+            rows: int64 (M,), which images, without repetition.
+            images: (M, C, H, W) in [0, 1].
+
+        Returns:
+            loss float (M,) of the first answer, and success bool (M,) of all `answers`.
+        """
+        loss, reached = self.ask(rows, images)
+        return loss, self._agreed(rows, images, reached, self.answers)
+
+    def done(self, rows: Tensor, images: Tensor, reached: Tensor) -> Tensor:
+        """Whose search may end with these images, bool (M,): who `reached` the goal with them.
+
+        On a random surrogate that is luck until `CERTAIN` answers in a row say so; the first is the
+        one behind `reached`, to the image or to one nearer to the clean one on the same line.
+        """
+        return self._agreed(rows, images, reached, CERTAIN if self.random else 1)
+
+    def _agreed(self, rows: Tensor, images: Tensor, reached: Tensor, answers: int) -> Tensor:
+        """Where an answer that the goal is reached is followed by others, `answers` in all.
+
+        Each costs a query. Where the budget ends before, there is no success.
+        """
+        agreed, given = reached.clone(), 1
+        while given < answers and agreed.any():
+            more = min(given, answers - given)  # in groups that double: who fails, fails early
+            agreed &= self.left(rows) >= more
+            again = agreed.nonzero().flatten()
+            if len(again):
+                every = images[again].expand(more, -1, -1, -1, -1)
+                agreed[again] = self.ask(rows[again], every)[1].all(0)
+            given += more
+        return agreed
+
+    def ask(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and success of P candidates for each of M images, at P queries per image.
+
+        Args:
+            rows: int64 (M,), which images, without repetition.
+            images: (P, M, C, H, W) candidates in [0, 1]; or (M, C, H, W), one each.
+
+        Returns:
+            loss float (P, M), larger = better for the attacker, and success bool (P, M); or (M,).
+
+        Raises:
+            RuntimeError: this would break the budget of an image.
+        """
+        if images.ndim == 4:
+            loss, reached = self.ask(rows, images[None])
+            return loss[0], reached[0]
+        count = len(images)
+        if (self.left(rows) < count).any():
+            raise RuntimeError(f"{count} queries asked, but {self.left(rows).min()} are left")
+        number = torch.arange(count, device=rows.device)[:, None] + self.asked[rows]
+        seeds = fold_in(self.seeds[rows].expand(count, -1), number).flatten()
+        every, flat = rows.repeat(count), images.flatten(0, 1)
+        parts = [
+            self.surrogate.value(flat[part], self.goal.at(every[part]), seeds=seeds[part])
+            for part in (
+                slice(at, at + self.chunk) for at in range(0, max(1, len(flat)), self.chunk)
+            )
+        ]
+        self.asked[rows] += count
+        loss, reached = (torch.cat(items).view(count, -1) for items in zip(*parts, strict=True))
+        return loss if self.scores else torch.zeros_like(loss), reached
+
+
+class QueryAttack(Attack):
+    """A new black-box attack writes `search`.
+
+    One that uses nothing but success sets `hard_label`: it never sees a loss, and any threat will
+    do. The others need scores, and are refused where only labels are answered.
+
+    Returned is, per image, the candidate that ranks best by (reached the goal, loss) among those
+    it offered; an image leaves the search once it reaches the goal.
+
+    On a random surrogate that would be the wrong end: a search that stops at the first answer in
+    its favour has found a lucky draw, and the next one goes the other way. There the search goes on
+    until `CERTAIN` answers in a row about one image reach the goal, each a query, or to the end of
+    its budget, and returned is where it stands then.
+
+    Args:
+        eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
+        queries: images that may be asked about, per clean image, >= 1. The first is the clean one.
+        chunk: images that pass the surrogate at once; bounds memory, changes no result.
+        objective: loss to maximise; None = the attack's own.
+        answers: of a random system, that must agree before a hard-label attack takes an image for
+            fooled, >= 1; each is a query. A system that is not random is asked once.
+        target: rule that chooses target classes; None = untargeted.
+        success: when an image counts as fooled; None = by task.
+    """
+
+    needs_gradient: ClassVar[bool] = False
+    hard_label: ClassVar[bool] = False
+    unscientific = ("chunk",)
+    eps: float
+
+    def __init__(
+        self,
+        eps: float | str,
+        *,
+        queries: int,
+        chunk: int = 512,
+        objective: Objective | None = None,
+        answers: int = 1,
+        target: Target | None = None,
+        success: Success | None = None,
+    ) -> None:
+        super().__init__(eps, objective=objective, target=target, success=success)
+        self.queries = whole(queries, "attack.queries", low=1)
+        self.chunk = whole(chunk, "attack.chunk", low=1)
+        self.answers = whole(answers, "attack.answers", low=1)
+
+    def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
+        """Ask about the clean images, then search for those that do not reach the goal yet.
+
+        Raises:
+            AttackError: the attack needs scores, and the surrogate answers labels or NaN.
+        """
+        name = type(self).__name__
+        if not (self.hard_label or surrogate.scored):
+            raise AttackError(
+                f"{name} needs scores and {type(surrogate).__name__} answers labels only: set "
+                "threat.answer=scores, or attack=rays or hopskipjump"
+            )
+        oracle = Oracle(
+            surrogate,
+            x,
+            goal,
+            seeds,
+            self.queries,
+            self.chunk,
+            scores=not self.hard_label,
+            answers=self.answers,
+        )
+        best = Best(x)
+        everyone = torch.arange(len(x), device=x.device)
+        loss, reached = oracle.ask(everyone, x)
+        done = oracle.done(everyone, x, reached)
+        best.offer(everyone, x, loss, done)
+        rows = (~done).nonzero().flatten()
+        if len(rows):
+            self.search(oracle, best, rows)
+        if best.undefined.any():
+            places = best.undefined.nonzero().flatten().tolist()
+            raise AttackError(
+                f"{name}: the loss is NaN for images {places} of the batch; look at the "
+                "surrogate's logits there"
+            )
+        return Crafted(best.image, oracle.asked)
+
+    @abstractmethod
+    def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
+        """Ask, and offer candidates to `best`.
+
+        Args:
+            oracle: answers; holds the clean images, the goal and the seeds of the batch.
+            best: starts at the clean images with their loss.
+            rows: int64 (M,), M >= 1, the images that do not reach the goal yet.
+        """

@@ -1,0 +1,181 @@
+"""Unpack a downloaded zip or tar: whole, and nowhere but in the folder it is given.
+
+`python -m medrobust.data.core.archive ARCHIVE FOLDER`
+"""
+
+import argparse
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from medrobust.data.core.error import DataError
+from medrobust.result.folder import make_folder
+
+_CHUNK = 2**20  # bytes
+_LONGEST = 255  # bytes of a file name, on every usual file system
+
+
+def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
+    """Unpack the files of an archive into a folder.
+
+    All members are looked at before the first byte is written, and files get their names only
+    when every one of them is there: a refused or damaged archive leaves nothing.
+
+    Args:
+        archive: `.zip`, or `.tar` with any compression.
+        folder: made when absent; what lies in it is not replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: not such an archive, or damaged; a member that would land outside the folder,
+            or is a link or a device; a file that is there already; more bytes than the disk has.
+    """
+    archive, folder = Path(archive), Path(folder)
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                names, size = _zip_names(archive, opened)
+                return _move_in(archive, folder, names, size, opened.extractall)
+        with tarfile.open(archive) as opened_tar:
+            names, size = _tar_names(archive, opened_tar)
+            return _move_in(archive, folder, names, size, lambda at: _untar(opened_tar, at))
+    except (DataError, NotADirectoryError):
+        raise
+    except Exception as error:  # a damaged archive can raise almost anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the archive's
+        raise DataError(
+            f"{archive}: not a zip or tar, or damaged or encrypted ({error}); nothing was "
+            "unpacked, fetch it again"
+        ) from error
+
+
+def _untar(opened: tarfile.TarFile, folder: str) -> None:
+    """Unpack a tar to its very end, where its compression keeps the checksum.
+
+    Raises:
+        tarfile.ReadError: it does not end as a tar does: members may be missing.
+    """
+    # The names were checked; "data" also takes away owners and odd modes.
+    opened.extractall(folder, filter="data")
+    stream = opened.fileobj
+    assert stream is not None
+    stream.seek(opened.offset)
+    size = 0
+    while rest := stream.read(_CHUNK):
+        size += len(rest)
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError(f"a damaged header at byte {opened.offset}")
+    if size < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is cut: the end mark is missing")
+
+
+def _zip_names(archive: Path, opened: zipfile.ZipFile) -> tuple[list[str], int]:
+    names = []
+    for member in opened.infolist():
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(archive, member.filename, "is a link or a device")
+        if not member.is_dir():
+            # Not `filename`: zipfile itself has cut that at a null byte.
+            names.append(member.orig_filename)
+    return names, sum(member.file_size for member in opened.infolist())
+
+
+def _tar_names(archive: Path, opened: tarfile.TarFile) -> tuple[list[str], int]:
+    names, size = [], 0
+    for member in opened:
+        if not (member.isreg() or member.isdir()):
+            raise _refused(archive, member.name, "is a link or a device")
+        if member.isreg():
+            names.append(member.name)
+            size += member.size
+        else:
+            _check_name(archive, member.name)
+    return names, size
+
+
+def _move_in(
+    archive: Path, folder: Path, names: Sequence[str], size: int, extract: Callable[[str], object]
+) -> list[Path]:
+    _check_names(archive, folder, names)
+    make_folder(folder)
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise DataError(
+            f"{archive}: unpacks to {size / 2**30:.1f} GiB, the disk of {folder} has "
+            f"{free / 2**30:.1f} GiB left; nothing was unpacked"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack.") as temporary:
+        extract(temporary)
+        written = []
+        for name in names:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (Path(temporary) / name).rename(target)
+            written.append(target)
+    return written
+
+
+def _check_names(archive: Path, folder: Path, names: Iterable[str]) -> None:
+    seen: set[PurePosixPath] = set()
+    inside = folder.resolve()
+    for name in names:
+        path = _check_name(archive, name)
+        if path in seen:
+            raise _refused(archive, name, "is there twice")
+        seen.add(path)
+        # A link that already lies in the folder could lead out of it.
+        if not (folder / path).resolve().is_relative_to(inside):
+            raise _refused(archive, name, f"leads out of {folder} by a link in it")
+        if (folder / path).exists():
+            raise _refused(archive, name, f"exists in {folder}; delete it, or name another folder")
+
+
+def _check_name(archive: Path, name: str) -> PurePosixPath:
+    path, windows = PurePosixPath(name), PureWindowsPath(name)
+    if path.is_absolute() or windows.is_absolute() or windows.drive or name.startswith("\\"):
+        raise _refused(archive, name, "is an absolute path")
+    if ".." in path.parts or ".." in windows.parts:
+        raise _refused(archive, name, "leads out of the folder")
+    if "\0" in name or not path.parts or any(len(_bytes(p)) > _LONGEST for p in path.parts):
+        raise _refused(archive, name, "is no file name")
+    return path
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _refused(archive: Path, name: str, why: str) -> DataError:
+    return DataError(f"{archive}: member {name!r} {why}; nothing was unpacked")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; exit status 0, or 2 when refused."""
+    parser = argparse.ArgumentParser(
+        prog="python -m medrobust.data.core.archive",
+        description="Unpack a downloaded zip or tar. Paths that lead out of the folder, links and "
+        "devices are refused before anything is written.",
+    )
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("folder", type=Path, help="usually data/<dataset>")
+    given = parser.parse_args(arguments)
+    try:
+        written = unpack(given.archive, given.folder)
+    except (DataError, OSError) as error:
+        print(f"archive: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(written)} files in {given.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

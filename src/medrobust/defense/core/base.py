@@ -1,0 +1,208 @@
+"""The frame of every defense, and of those that purify or vote."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.configured import Configured
+from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model.core.victim import Victim
+from medrobust.number import whole
+from medrobust.prediction import Prediction
+from medrobust.rng import fold_in
+
+_CACHED = 2**20
+"""Bytes of copies that are drawn at once on a CPU: noise and filters then stay in its cache."""
+
+
+class Defense(Configured, nn.Module, ABC):
+    """Something between the image and the answer.
+
+    Seeds are per image, so that a random defense gives an image the same answer in any batch.
+    `random` says whether they are used: an adaptive attacker then averages over them.
+    """
+
+    random: bool = False
+    moves_pixels: ClassVar[bool] = False
+    """What it shows the victim is not where it was in the image, so that a mask would be wrong."""
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Learn what the defense and its parts learn; nothing for most.
+
+        The result is in `state_dict`.
+
+        Args:
+            victim: whom the defense will stand before.
+            datamodule: data at hand.
+        """
+        for part in self.children():
+            if isinstance(part, Defense):
+                part.fit(victim, datamodule)
+
+    @abstractmethod
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The deployed behaviour.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            victim: frozen.
+            seeds: int64 (N,).
+        """
+
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Differentiable stand-in that an adaptive attacker goes through; the same by default."""
+        return self(x, victim, seeds=seeds)
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """The image as the victim gets it (one copy of it), at the size of `x`, for pictures."""
+        return x
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of settings, code and learned state."""
+        state = digest_tensors(self.state_dict())
+        return digest([self.settings, *self.code_digests(), state])
+
+
+class Purifier(Defense):
+    """Changes the image, then asks the victim; the adaptive gradient is exact."""
+
+    @abstractmethod
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1]."""
+
+    def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """`purify`, bit for bit, with the derivative that an attacker takes; by default its own."""
+        return self.purify(x, seeds=seeds)
+
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The victim's answer to the purified image."""
+        return victim.predict(self.purify(x, seeds=seeds))
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """The purified image."""
+        return self.purify(x, seeds=seeds)
+
+
+class StraightThroughPurifier(Purifier):
+    """A purifier without a useful gradient: the attacker's backward pass is the identity.
+
+    This is BPDA (Athalye, Carlini and Wagner 2018): the forward pass is the real purifier.
+    """
+
+    def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """`purify`, bit for bit, with the identity as its derivative."""
+        with torch.no_grad():
+            purified = self.purify(x.detach(), seeds=seeds)
+        return purified + (x - x.detach())  # adds zero
+
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """The deployed forward pass with the identity as its derivative."""
+        return victim.predict(self.differentiable(x, seeds=seeds))
+
+
+class Smoother(Defense):
+    """Votes over sampled copies of the image.
+
+    Args:
+        n: copies per image.
+        chunk: copies that pass the victim at once; bounds memory, changes no result.
+    """
+
+    random = True
+    unscientific = ("chunk",)
+    dense: ClassVar[bool] = False
+    """Votes on masks, pixel by pixel, too."""
+
+    def __init__(self, n: int, *, chunk: int = 512) -> None:
+        super().__init__()
+        self.n = whole(n, "defense.n", low=1)
+        self.chunk = whole(chunk, "defense.chunk", low=1)
+
+    @abstractmethod
+    def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """One copy of each image, (N, C, H, W) in [0, 1], differentiable in `x`."""
+
+    @abstractmethod
+    def decide(self, counts: Tensor) -> Prediction:
+        """From votes (N, K), int64, to an answer; (N, K, H, W) where it votes on masks."""
+
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Soft answer to one copy; expectation over copies is the threat's business (EOT)."""
+        return victim.predict(self.sample(x, seeds=seeds))
+
+    def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """One copy."""
+        return self.sample(x, seeds=seeds)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Counts the votes of the copies; images × copies fill the victim's batches."""
+        if len(x) == 0:
+            raise ValueError("a vote over an empty batch has no classes; give at least one image")
+        return self.decide(self.count(x, victim, seeds=seeds))
+
+    def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
+        """Votes (N, K[, H, W]) of all `n` copies, int64."""
+        return self.tally(x, victim, seeds=seeds, first=0, last=self.n)
+
+    def tally(self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int) -> Tensor:
+        """Votes (N, K[, H, W]) of copies `first` to `last`, int64; see `ballots`."""
+        counts: Tensor | None = None
+        for image, logits in self.ballots(x, victim, seeds=seeds, first=first, last=last):
+            if counts is None:
+                shape = len(x), *logits.shape[1:]
+                counts = torch.zeros(shape, dtype=torch.int64, device=x.device)
+            vote = logits.argmax(1)
+            for number, votes in enumerate(counts.unbind(1)):
+                votes.index_add_(0, image, (vote == number).long())
+        assert counts is not None
+        return counts
+
+    def ballots(
+        self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The victim's answers to copies `first` to `last` of every image, image by image.
+
+        Copy i is drawn from `fold_in(seeds, i)`, whatever else is drawn with it.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            victim: frozen.
+            seeds: int64 (N,).
+            first: number of the first copy.
+            last: one past the last.
+
+        Yields:
+            for at most `chunk` copies each: which image (M,), and logits (M, K[, H, W]).
+
+        Raises:
+            ValueError: the victim gives masks, and the defense votes on classes.
+        """
+        total = len(x) * (last - first)
+        for start in range(0, total, self.chunk):
+            place = torch.arange(start, min(start + self.chunk, total), device=x.device)
+            image, copy = place // (last - first), first + place % (last - first)
+            logits = victim(self._copies(x, image, fold_in(seeds[image], copy)))
+            if logits.ndim != 2 and not self.dense:
+                raise ValueError(
+                    f"{type(self).__name__} votes on classes, not on masks; set defense=medrdf_seg"
+                )
+            yield image, logits
+
+    def _copies(self, x: Tensor, image: Tensor, seeds: Tensor) -> Tensor:
+        """One copy of `x[image]` for each seed, a few at a time on a CPU."""
+        if x.device.type != "cpu":
+            return self.sample(x[image], seeds=seeds)
+        at_once = max(8, _CACHED // (x[0].numel() * x.element_size()))
+        copies: Tensor | None = None
+        for at in range(0, len(image), at_once):
+            part = self.sample(x[image[at : at + at_once]], seeds=seeds[at : at + at_once])
+            if copies is None:
+                copies = part.new_empty(len(image), *part.shape[1:])
+            copies[at : at + at_once] = part
+        assert copies is not None
+        return copies

@@ -1,0 +1,139 @@
+"""Where the features of a feature-distance attack come from: a frozen network, up to a tap."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from medrobust.configured import Configured
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.model.core.checkpoint import load_victim
+from medrobust.model.core.expected import Expected
+from medrobust.model.core.pretrained import timm_network
+from medrobust.model.core.victim import Victim
+
+
+class Features(Configured, ABC):
+    """A network and the name of the module whose output counts.
+
+    Args:
+        tap: one of the network's `taps`.
+    """
+
+    def __init__(self, tap: str) -> None:
+        self.tap = tap
+
+    @abstractmethod
+    def network(self, data: MedicalDataModule) -> Victim:
+        """The frozen network; read from disk, so called in training alone."""
+
+    def extractor(self, data: MedicalDataModule) -> "UpTo":
+        """Images (N, C, H, W) in [0, 1] -> the tap's output (N, ...)."""
+        return UpTo(self.network(data), self.tap)
+
+
+class OfVictim(Features):
+    """Features of a classifier that was trained on the same data, with the standard objective.
+
+    Args:
+        path: its checkpoint.
+        model: its name, as in `train.py model=…`.
+        seed: seed of its training.
+        tap: see `Features`.
+    """
+
+    unscientific = ("path",)
+
+    def __init__(self, path: str, model: str, tap: str, seed: int = 0) -> None:
+        super().__init__(tap)
+        self.path, self.model, self.seed = path, model, seed
+
+    def network(self, data: MedicalDataModule) -> Victim:
+        """The checkpoint's network.
+
+        Raises:
+            MissingVictimError: not trained yet; prints the command.
+            VictimError: damaged, or another victim.
+        """
+        phantom = " data.phantom=true" if data.phantom else ""
+        command = f"python train.py data={data.name}{phantom} model={self.model} seed={self.seed}"
+        # The path is no part of the settings: what they say of the victim must be true of the file.
+        claims = {"model": {"name": self.model}, "objective": {"name": "standard"}}
+        expected = Expected.on(data, seed=self.seed, **claims)
+        return load_victim(self.path, train_command=command, expected=expected)
+
+
+class OfImageNet(Features):
+    """Features of a timm network with ImageNet weights, downloaded once.
+
+    Args:
+        model: timm's name of it.
+        tap: see `Features`.
+    """
+
+    def __init__(self, model: str, tap: str) -> None:
+        super().__init__(tap)
+        self.model = model
+
+    def network(self, data: MedicalDataModule) -> Victim:
+        """The pretrained network, with its own normalisation.
+
+        Raises:
+            PretrainedError: the weights are neither in the cache nor can be downloaded.
+        """
+        net = timm_network(self.model, pretrained=True)
+        config = net.pretrained_cfg
+        architecture = {"model": self.model}
+        return Victim(
+            net, mean=config["mean"], std=config["std"], architecture=architecture
+        ).freeze()
+
+
+class UpTo(nn.Module):
+    """A frozen victim's network, stopped as soon as the tap has answered.
+
+    Args:
+        victim: frozen.
+        tap: name of a module that runs once and gives one tensor.
+
+    Raises:
+        KeyError: the network has no module of that name.
+    """
+
+    def __init__(self, victim: Victim, tap: str) -> None:
+        super().__init__()
+        modules = dict(victim.network.named_modules())
+        if not tap or tap not in modules:
+            raise KeyError(f"features.tap={tap!r}: the network has the taps {victim.taps}")
+        self.victim = victim.freeze()
+        modules[tap].register_forward_hook(_stop)
+
+    def train(self, mode: bool = True) -> "UpTo":
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> (N, ...).
+
+        Raises:
+            TypeError: the tap's output is not one tensor.
+            RuntimeError: the tap's module was not run.
+        """
+        try:
+            self.victim.network(self.victim.normalise(x))
+        except _Reached as reached:
+            if not isinstance(reached.output, Tensor):
+                raise TypeError(
+                    f"features.tap gives a {type(reached.output).__name__}; tap a part of it"
+                ) from None
+            return reached.output
+        raise RuntimeError("the network answered without running features.tap")
+
+
+class _Reached(Exception):  # noqa: N818  (no error: it ends the forward pass)
+    def __init__(self, output: object) -> None:
+        super().__init__()
+        self.output = output
+
+
+def _stop(module: nn.Module, inputs: object, output: object) -> None:
+    raise _Reached(output)

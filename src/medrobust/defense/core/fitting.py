@@ -1,0 +1,120 @@
+"""How a detector learns from clean images: batches of a split, a threshold, and what is kept."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from medrobust.data.core.split import Split
+from medrobust.fingerprint import digest
+from medrobust.rng import sample_seeds
+
+FORMAT = 3
+"""Of what is kept; a change in how anything is learned raises it."""
+
+BATCH = 64
+"""Images at once; a constant, so that a fit never depends on it."""
+
+
+class FitError(ValueError):
+    """The clean images cannot teach a detector what it has to know."""
+
+
+class Statistics(nn.Module):
+    """Named tensors of a detector's state."""
+
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.get_buffer(name)
+
+    def clear(self) -> None:
+        """Drop them all."""
+        self._buffers.clear()
+
+
+def batches(
+    datamodule: Any, split: Split, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """A split in order: images (N, C, H, W) in [0, 1], labels int64 (N,), seeds int64 (N,).
+
+    Raises:
+        FitError: the labels are masks, or all of one class.
+    """
+    dataset = datamodule.dataset(split)
+    labels = [entry.label for entry in dataset.entries]
+    if None in labels:
+        raise FitError(f"{datamodule.name}: detectors judge classes, and its labels are masks")
+    if len(set(labels)) == 1:
+        raise FitError(
+            f"{datamodule.name}: all {len(labels)} images of split {split} are of class "
+            f"{labels[0]}, expected several classes; raise data.limit_{split}"
+        )
+    for images, found, ids in DataLoader(dataset, BATCH, num_workers=datamodule.workers):
+        yield images.to(device), found.to(device), sample_seeds(0, ids, device)
+
+
+def enough_of_each(labels: Tensor, classes: int, least: int) -> None:
+    """Check the number of images of each class.
+
+    Args:
+        labels: int64 (N,).
+        classes: K of the victim.
+        least: images needed of each.
+
+    Raises:
+        FitError: there are fewer, or the victim knows a single class.
+    """
+    if classes < 2:
+        raise FitError(f"the victim knows {classes} class, expected at least 2")
+    for label, count in enumerate(labels.bincount(minlength=classes).tolist()):
+        if count < least:
+            raise FitError(
+                f"class {label} has {count} clean images in split train, expected at least "
+                f"{least}; raise data.limit_train"
+            )
+
+
+def pass_mark(scores: Tensor, tnr: float) -> Tensor:
+    """The least score that at least a share `tnr` of the clean images does not exceed.
+
+    Args:
+        scores: (N,) of clean images.
+        tnr: in (0, 1].
+
+    Raises:
+        FitError: no scores, or some that are not finite.
+    """
+    if not len(scores) or not scores.isfinite().all():
+        bad = int((~scores.isfinite()).sum())
+        raise FitError(f"{bad} of {len(scores)} clean validation scores are not finite")
+    place = math.ceil(tnr * len(scores) - 1e-9)
+    return scores.sort().values[max(place, 1) - 1].clone()
+
+
+def remembered(
+    folder: str | None, parts: list[Any], make: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What `make` gives, kept in a folder for the next time.
+
+    Args:
+        folder: of the files; None to keep nothing.
+        parts: plain data, all that the result depends on.
+        make: learns; tensors on any device.
+    """
+    if folder is None:
+        return make()
+    from medrobust.cache.tensors import TensorCache  # needs safetensors
+
+    entry, _ = TensorCache(folder).get_or_make(digest([FORMAT, *parts]), lambda: (make(), {}))
+    return entry.tensors
+
+
+def names_of(datamodule: Any) -> list[Any]:
+    """What tells the clean images of a fit apart: contents of the data, ids of the splits."""
+    ids = [[entry.id for entry in datamodule.dataset(split).entries] for split in ("train", "val")]
+    return [datamodule.manifest.digest, ids]

@@ -1,0 +1,236 @@
+"""The frame of defenses that are trained before they are deployed."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from hydra.utils import get_class
+from torch import Tensor
+
+from medrobust.checkpoint import check_dtypes, differences
+from medrobust.defense.core.base import Defense, Purifier
+from medrobust.defense.core.checkpoint import (
+    DefenseError,
+    DefenseMeta,
+    MissingDefenseError,
+    read_defense,
+)
+from medrobust.defense.core.detector import Detector
+from medrobust.fingerprint import digest_tensors
+from medrobust.model.core.expected import Expected, check_data
+from medrobust.model.core.victim import Victim
+
+
+class UntrainedDefenseError(RuntimeError):
+    """A defense that has to be trained is asked for an answer before it has its weights."""
+
+
+class Learned(Defense):
+    """A defense with weights of its own: `train.py` makes them, `fit` loads them.
+
+    Its networks are made by `build`, which knows the images, and not by the constructor, which
+    takes hyper-parameters alone.
+
+    Args:
+        name: name in paths and tables.
+        checkpoint: file of the weights.
+        seed: seed of the training.
+        rest: what the kind of defense takes.
+    """
+
+    unscientific: tuple[str, ...] = ("checkpoint",)
+    loop: ClassVar[str]  # dotted name of its training loop, a `DefenseModule`
+    needs_victim: ClassVar[bool] = False  # True: trained for one victim, and refused for others
+    untrained: ClassVar[tuple[str, ...]] = ()  # settings that change no weight
+
+    def __init__(self, name: str, checkpoint: str, seed: int = 0, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.name, self.checkpoint, self.seed = name, Path(checkpoint), seed
+        self.meta: DefenseMeta | None = None
+        self.train_command: str | None = None  # for the error when the checkpoint is missing
+
+    def meet(self, victim: Victim, datamodule: Any) -> None:
+        """Note what `build` needs of the victim; called before it where `needs_victim` says so."""
+
+    @abstractmethod
+    def build(self, channels: int) -> None:
+        """Make the networks, untrained, for images of so many channels (1 or 3)."""
+
+    def training_module(self, setup: Any) -> Any:
+        """Return the training loop `loop` of this defense, whose networks are built.
+
+        Args:
+            setup: a `TrainingSetup`.
+        """
+        return get_class(self.loop)(self, setup)
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """Settings that decide the weights; those of a checkpoint must equal them."""
+        return {key: value for key, value in self.settings.items() if key not in self.untrained}
+
+    def remarks(self, meta: DefenseMeta) -> tuple[str, ...]:
+        """What a reader of its numbers should know of such weights, in plain words."""
+        return ()
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Load the trained weights, on the victim's device; they are frozen.
+
+        Args:
+            victim: whom the defense will stand before.
+            datamodule: data at hand.
+
+        Raises:
+            MissingDefenseError: not trained yet; prints the command.
+            DefenseError: damaged, or of other settings, other data, or another victim.
+        """
+        command = self.train_command or _command(self, datamodule)
+        if not self.checkpoint.exists():
+            raise MissingDefenseError(self.checkpoint, command)
+        content = read_defense(self.checkpoint)
+        meta = DefenseMeta(**content["meta"])
+        mend = f"train it again with\n  {command} overwrite=true"
+        changed = differences(content["settings"], self.training_settings)
+        if changed:
+            raise DefenseError(
+                f"{self.checkpoint} was trained with other settings:\n  "
+                + "\n  ".join(changed)
+                + f"\n{mend}"
+            )
+        if meta.seed != self.seed:
+            raise DefenseError(
+                f"{self.checkpoint} was trained with seed={meta.seed}, expected {self.seed}; {mend}"
+            )
+        expected = Expected.on(datamodule)
+        check_data(expected, self.checkpoint, meta, mend=mend, error=DefenseError)
+        if self.needs_victim and meta.victim != victim.fingerprint:
+            raise DefenseError(
+                f"{self.checkpoint} was trained for the victim {meta.victim[:12]}, "
+                f"the victim at hand is {victim.fingerprint[:12]}; {mend}"
+            )
+        with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
+            if self.needs_victim:
+                self.meet(victim, datamodule)
+            self.build(datamodule.channels)
+        state = content["state_dict"]
+        check_dtypes(self.checkpoint, self.state_dict(), state, error=DefenseError, mend=mend)
+        try:
+            self.load_state_dict(state)
+        except RuntimeError as error:
+            raise DefenseError(
+                f"{self.checkpoint}: weights and settings do not agree ({error}); {mend}"
+            ) from None
+        found = digest_tensors(self.state_dict())
+        if found != content["fingerprint"]:
+            raise DefenseError(
+                f"{self.checkpoint}: its weights give fingerprint {found[:12]}, "
+                f"the file says {content['fingerprint'][:12]}; {mend}"
+            )
+        self.meta = meta
+        self.to(victim.mean.device)
+        self.eval().requires_grad_(False)
+
+    def check_trained(self) -> None:
+        """Refuse to answer without weights.
+
+        Raises:
+            UntrainedDefenseError: `fit` has not loaded them.
+        """
+        if self.meta is None:
+            raise UntrainedDefenseError(
+                f"defense {self.name} has no weights yet; train it with\n  "
+                f"{self.train_command or f'python train.py defense={self.name}'}\n"
+                f"and load them with fit(victim, data)"
+            )
+
+
+class LearnedPurifier(Learned, Purifier):
+    """A purifier with trained networks; the adaptive gradient goes through them."""
+
+    @abstractmethod
+    def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """`purify`, whether the networks are trained or not."""
+
+    def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1].
+
+        Raises:
+            UntrainedDefenseError: there are no weights yet.
+        """
+        self.check_trained()
+        return self.restore(x, seeds=seeds)
+
+
+def learners(defense: Defense) -> list[Learned]:
+    """What has to be trained of a defense: itself, or parts of it."""
+    return [part for part in defense.modules() if isinstance(part, Learned)]
+
+
+def training_seconds(defense: Defense) -> float:
+    """How long the loaded weights of a defense, and of the parts of it, were trained."""
+    return sum(part.meta.seconds for part in learners(defense) if part.meta is not None)
+
+
+def training_queries(defense: Defense) -> int:
+    """Images that the victim was asked about in that training, 0 where it was no black box."""
+    return sum(part.meta.queries for part in learners(defense) if part.meta is not None)
+
+
+def remarks(defense: Defense) -> list[str]:
+    """What a reader should know of the loaded weights of a defense, and of the parts of it."""
+    return [
+        remark
+        for part in learners(defense)
+        if part.meta is not None
+        for remark in part.remarks(part.meta)
+    ]
+
+
+class LearnedDetector(Learned, Detector):
+    """A detector with trained networks; `fit` loads them, then chooses the threshold.
+
+    Detector's arguments beside Learned's are given by name: `taps`, `cushion`, `tnr`, `fits`.
+    `build` finds the shapes of the taps' outputs in `shapes`: {tap: (C, ...)}.
+    """
+
+    unscientific = ("checkpoint", "fits")
+    untrained: ClassVar[tuple[str, ...]] = ("tnr",)
+    needs_victim: ClassVar[bool] = True
+    shapes: dict[str, tuple[int, ...]]
+
+    @torch.no_grad()
+    def meet(self, victim: Victim, datamodule: Any) -> None:
+        """Note the shapes of the taps' outputs.
+
+        Raises:
+            ValueError: no taps.
+            KeyError: the victim lacks a tap; names those that it has.
+        """
+        if not self.taps:
+            raise ValueError(f"defense.taps is empty; name layers out of {victim.taps}")
+        side = datamodule.size
+        blank = torch.zeros(1, datamodule.channels, side, side, device=victim.mean.device)
+        _, features = victim.features(blank, self.taps)
+        self.shapes = {tap: tuple(found.shape[1:]) for tap, found in features.items()}
+
+    def fit(self, victim: Victim, datamodule: Any) -> None:
+        """Load the weights, then as any detector.
+
+        Raises:
+            MissingDefenseError: not trained yet; prints the command.
+            DefenseError: damaged, or of other settings, other data, or another victim.
+            FitError: see `Detector.fit`.
+        """
+        self.forget()  # a checkpoint holds no statistics and no threshold
+        Learned.fit(self, victim, datamodule)
+        Detector.fit(self, victim, datamodule)
+
+
+def _command(defense: Learned, datamodule: Any) -> str:
+    """What trains a defense whose config is not known."""
+    phantom = " data.phantom=true" if datamodule.phantom else ""
+    return (
+        f"python train.py defense={defense.name} data={datamodule.name}{phantom} "
+        f"seed={defense.seed}"
+    )

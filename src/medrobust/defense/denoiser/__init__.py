@@ -1,0 +1,1 @@
+"""Denoisers that a vote looks through."""

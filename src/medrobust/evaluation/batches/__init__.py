@@ -1,0 +1,1 @@
+"""Work on many images, in batches and on several devices."""

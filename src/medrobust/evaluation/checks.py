@@ -1,0 +1,150 @@
+"""Is the attack worth its number? Measurements on what was attacked, and the flags they raise.
+
+The checks follow Carlini et al. (2019) and the ones of AutoAttack: a strong result for a defense
+means little if the attack had no gradient, spent no budget, or did not even fool its surrogate.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medrobust.attack.core.base import Attack, distance
+from medrobust.attack.core.goal import Goal
+from medrobust.attack.objective.by_task import ByTask
+from medrobust.attack.success import by_task
+from medrobust.data.core.image_set import ImageSet
+from medrobust.evaluation.batches.batches import Batch, in_batches
+from medrobust.evaluation.batches.blame import check_finite
+from medrobust.threat.surrogate import Surrogate
+
+GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs
+
+
+@dataclass(frozen=True)
+class _Check:
+    """Looks at a batch before and after the attack.
+
+    Attributes:
+        surrogate: what the attacker saw.
+        attack: that crafted.
+        adversarial: the whole attacked set, on the host.
+    """
+
+    surrogate: Surrogate
+    attack: Attack
+    adversarial: Tensor
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """`before`, `after`: right or not; `zero`: no gradient, for the first images of the set.
+
+        Raises:
+            FloatingPointError: a logit or gradient is not finite.
+        """
+        x, y, words = batch.images, batch.labels, batch.seeds
+        number, ids = batch.number, batch.ids
+        attacked = self.adversarial[batch.first : batch.first + len(x)].to(x.device)
+        rule = by_task(y, self.attack.success)
+        with torch.no_grad():
+            before, after = self.surrogate(x, words), self.surrogate(attacked, words)
+        check_finite(before.logits, "the surrogate's logits", number, ids)
+        check_finite(after.logits, "the surrogate's logits under attack", number, ids)
+        seen = {"before": ~rule.away(before, y), "after": ~rule.away(after, y)}
+        most = GRADIENT_IMAGES - batch.first
+        if most <= 0 or not self.surrogate.differentiable:
+            return seen
+        x, y, words = x[:most], y[:most], words[:most]
+        # An objective on features is bound to its own batch; the gradient's absence shows in the
+        # plain loss too.
+        objective = self.attack.objective
+        loss = ByTask() if objective.taps else objective
+        goal = Goal(loss.bind(self.surrogate, x, y, words, targeted=False), rule, y)
+        grad = self.surrogate.value_and_grad(x, goal, seeds=words).grad
+        check_finite(grad, "the surrogate's gradients", number, ids[:most])
+        return seen | {"zero": (grad == 0).flatten(1).all(dim=1)}
+
+
+def craft_checks(
+    surrogate: Surrogate,
+    attack: Attack,
+    clean: ImageSet,
+    adversarial: Tensor,
+    seeds: Tensor,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """Measure an adversarial set on the surrogate that it was made on.
+
+    Returns:
+        `surrogate_clean`, `surrogate_adversarial`: share of images that the surrogate gets right
+        (segmentation: Jaccard >= 0.5, or another level that the attack's `success` names;
+        detection: half of the boxes found) before and after;
+        `zero_gradient`: share of images whose input gradient is zero everywhere at the
+        clean image, where the surrogate has gradients;
+        `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.
+
+    Raises:
+        FloatingPointError: NaN or infinite logits or gradients; names the batch and the images.
+    """
+    found = in_batches(
+        _Check(surrogate, attack, adversarial),
+        clean,
+        seeds,
+        batch_size=batch_size,
+        device=device,
+    )
+    checks = {
+        "surrogate_clean": _share(found["before"]),
+        "surrogate_adversarial": _share(found["after"]),
+    }
+    if "zero" in found:
+        checks["zero_gradient"] = _share(found["zero"])
+    for norm in ("linf", "l2"):
+        used = distance(clean.images, adversarial, norm)
+        checks[f"{norm}_median"] = used.median().item()
+        checks[f"{norm}_max"] = used.max().item()
+    return checks
+
+
+def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> list[str]:
+    """Failed checks in plain words, for the table.
+
+    Args:
+        checks: of `craft_checks`.
+        attack: that crafted.
+        random: what was attacked answers anew each time.
+    """
+    found: list[str] = []
+    if attack.eps is None and checks["linf_max"] == 0:
+        return found  # no attack; one that has a budget and cannot move is flagged below
+    if checks.get("zero_gradient", 0.0) > 0.05:
+        found.append(
+            f"{checks['zero_gradient']:.0%} of images give the attacker no gradient at all: "
+            "masked or saturated, the accuracy is an upper bound"
+        )
+    if random and attack.trusts_one_look:
+        found.append(
+            f"{type(attack).__name__} takes one look at a random system for success: luck. What "
+            "stands here may fall to attack=pgd or attack=autoattack attack.version=rand"
+        )
+    if checks["surrogate_clean"] < 0.5:
+        found.append(
+            f"what was attacked is right on only {checks['surrogate_clean']:.0%} of clean images"
+        )
+    bounded = attack.eps if attack.fills_budget else None
+    if bounded is not None and checks[f"{attack.norm}_median"] < 0.5 * bounded:
+        found.append(
+            f"the attack used {checks[f'{attack.norm}_median'] / bounded:.0%} of its "
+            f"{attack.norm} budget (median)"
+        )
+    if checks["surrogate_adversarial"] > 0.9 * checks["surrogate_clean"]:
+        found.append(
+            "the attack hardly fooled what it was made on: "
+            f"{checks['surrogate_clean']:.0%} right before, "
+            f"{checks['surrogate_adversarial']:.0%} after"
+        )
+    return found
+
+
+def _share(hits: Tensor) -> float:
+    return hits.float().mean().item()

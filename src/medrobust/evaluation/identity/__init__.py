@@ -1,0 +1,1 @@
+"""What a row is told apart by."""

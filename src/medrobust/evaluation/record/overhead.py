@@ -1,0 +1,74 @@
+"""What a detector costs beyond the victim's own answer."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.detector import Detector
+from medrobust.evaluation.stream import defender_seeds
+from medrobust.model.core.victim import Victim
+
+IMAGES = 32
+"""Timed at once, at most."""
+
+_ROUNDS = 3
+
+
+def overhead(
+    detector: Detector,
+    victim: Victim,
+    images: ImageSet,
+    *,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, float]:
+    """Seconds per image of victim, Cushion and detector, timed in turn; the best of three rounds.
+
+    Args:
+        detector: deployed, on `device`.
+        victim: frozen, on `device`.
+        images: the first of them are timed.
+        seed: the run's seed.
+        batch_size: images at once.
+        device: where to compute.
+
+    Returns:
+        `victim_per_image`: a plain answer; `cushion_per_image`: the Cushion, 0 without one;
+        `detector_per_image`: score, threshold and answer, without the Cushion.
+    """
+    count = min(len(images), batch_size, IMAGES)
+    x = images.images[:count].to(device)
+    seeds = defender_seeds(seed, images.ids[:count]).to(device)
+    work: dict[str, Callable[[], object]] = {
+        "victim": lambda: victim(x),
+        "cushion": lambda: detector.view(x, seeds=seeds),
+        "both": lambda: detector(x, victim, seeds=seeds),
+    }
+    best = dict.fromkeys(work, float("inf"))
+    with torch.no_grad():
+        for _ in range(1 + _ROUNDS):  # the first warms up
+            for name, run in work.items():
+                best[name] = min(best[name], _seconds(run, x))
+    cushion = best["cushion"] if detector.cushion is not None else 0.0
+    return {
+        "victim_per_image": best["victim"] / count,
+        "cushion_per_image": cushion / count,
+        "detector_per_image": max(best["both"] - cushion, 0.0) / count,
+    }
+
+
+def _seconds(run: Callable[[], object], x: Tensor) -> float:
+    _wait(x)
+    start = time.perf_counter()
+    run()
+    _wait(x)
+    return time.perf_counter() - start
+
+
+def _wait(x: Tensor) -> None:
+    if x.device.type != "cpu":
+        torch.accelerator.synchronize(x.device)

@@ -1,0 +1,1 @@
+"""What networks share, and the victim that they become."""

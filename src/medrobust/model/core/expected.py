@@ -1,0 +1,180 @@
+"""Compare what is claimed of a victim where it is used with what its checkpoint says."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from medrobust.checkpoint import TrainingMeta
+from medrobust.model.core.builder import family
+from medrobust.model.core.error import VictimError
+from medrobust.target import differences
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Requirements on a victim; None accepts anything.
+
+    What a row would claim is compared with what the file says, wherever the file lies: one that a
+    user names is refused just as one that was copied to the path of another victim.
+
+    Attributes:
+        task: task of the data at hand.
+        classes: its class names, in the order of the logits.
+        phantom: whether the data are a procedural stand-in.
+        data_digest: digest of their manifest.
+        seed: seed of the victim's training.
+        model: config of its model; arguments that are null there are left open.
+        objective: config of its training objective.
+        keys: config keys that choose model, objective and seed, for the error.
+    """
+
+    task: str | None = None
+    classes: Sequence[str] | None = None
+    phantom: bool | None = None
+    data_digest: str | None = None
+    seed: int | None = None
+    model: Mapping[str, Any] | None = None
+    objective: Mapping[str, Any] | None = None
+    keys: Mapping[str, str] | None = None
+
+    @classmethod
+    def on(cls, data: Any, **claims: Any) -> Self:
+        """Return what a victim must be that was trained on the data of a datamodule.
+
+        Args:
+            data: datamodule at hand.
+            claims: `seed`, `model`, `objective`, `keys`.
+        """
+        return cls(
+            task=data.task,
+            classes=tuple(data.classes),
+            phantom=data.phantom,
+            data_digest=data.manifest.digest,
+            **claims,
+        )
+
+    def check(
+        self,
+        path: str | Path,
+        meta: TrainingMeta,
+        architecture: Mapping[str, Any],
+        train_command: str,
+    ) -> None:
+        """Compare a checkpoint with this.
+
+        Args:
+            path: where it lies, for the error.
+            meta: where the victim comes from, as the file says.
+            architecture: of the victim, as the file says.
+            train_command: what trains the victim that is expected.
+
+        Raises:
+            VictimError: the checkpoint says something else; names what, and what fixes it.
+        """
+        mend = f"train it again with\n  {train_command} overwrite=true"
+        check_data(self, path, meta, mend=mend, error=VictimError)
+        found = [*self._choices(meta, architecture, str(path))]
+        if not found:
+            return
+        says = ", ".join(f"{key}={theirs}" for key, theirs, _ in found)
+        asked = ", ".join(f"{key}={ours}" for key, _, ours in found)
+        words = self._words(found)
+        use = f"set {words} to use this file, or " if words else ""
+        raise VictimError(f"{path} was trained with {says}, expected {asked}; {use}{mend}")
+
+    def _choices(
+        self, meta: TrainingMeta, architecture: Mapping[str, Any], source: str
+    ) -> list[tuple[str, Any, Any]]:
+        """Return (key, what the file says, what is expected) where they differ."""
+        found: list[tuple[str, Any, Any]] = []
+        if self.model is not None:
+            built = {**architecture, "builder": family(architecture, source)}
+            built.pop("_target_", None)
+            wanted = {key: value for key, value in self.model.items() if value is not None}
+            if "_target_" in wanted:
+                wanted["builder"] = family({"_target_": _old_form(wanted["_target_"])}, "model")
+            found += _by_name("model", built, wanted)
+        if self.objective is not None:
+            said = meta.recipe.get("objective")
+            said = said if isinstance(said, Mapping) else {}
+            found += _by_name("objective", said, self.objective)
+        if self.seed is not None and meta.seed != self.seed:
+            found.append(("seed", meta.seed, self.seed))
+        return found
+
+    def _words(self, found: Sequence[tuple[str, Any, Any]]) -> str:
+        """Return the overrides that ask for what the file says, quoted for a shell."""
+        keys = self.keys or {}
+        words = []
+        for key, theirs, _ in found:
+            group, dot, rest = key.partition(".")
+            if group not in keys or rest == "builder" or theirs is None:
+                continue
+            # A group is chosen by its option, an argument below it by its path in the config.
+            place = keys[group].split("@")[-1] if dot else keys[group]
+            words.append(f"{place}{dot}{rest}={theirs}")
+        return shlex.join(words)
+
+
+def check_data(
+    expected: Expected, path: str | Path, meta: TrainingMeta, *, mend: str, error: type[Exception]
+) -> None:
+    """Compare the data that a checkpoint was trained on with the data at hand.
+
+    Args:
+        expected: its `task`, `classes`, `phantom` and `data_digest` are compared.
+        path: where the checkpoint lies, for the error.
+        meta: where its weights come from.
+        mend: what fixes a difference, for the error.
+        error: what to raise.
+
+    Raises:
+        Exception: `error`: the checkpoint was trained on other data.
+    """
+    kinds = {True: "procedural phantoms", False: "real images"}
+    if expected.task is not None and meta.task != expected.task:
+        raise error(
+            f"{path} was trained for {meta.task}, the data at hand are for {expected.task}; {mend}"
+        )
+    if expected.phantom is not None and meta.phantom != expected.phantom:
+        raise error(
+            f"{path} was trained on {kinds[meta.phantom]}, the data at hand are "
+            f"{kinds[expected.phantom]}; {mend}"
+        )
+    if expected.classes is not None and list(meta.classes) != list(expected.classes):
+        raise error(
+            f"{path} knows the {len(meta.classes)} classes {_listed(meta.classes)} "
+            f"({meta.data_key}), the data at hand have {len(expected.classes)}: "
+            f"{_listed(expected.classes)}; {mend}"
+        )
+    if expected.data_digest is not None and meta.data_digest != expected.data_digest:
+        raise error(
+            f"{path} was trained on {meta.data_key} with manifest {meta.data_digest[:12]}, "
+            f"the data at hand have {expected.data_digest[:12]}; {mend}"
+        )
+
+
+def _by_name(
+    group: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """Return differences of two configs: of their names, or else of what both of them hold."""
+    if theirs.get("name") != ours.get("name"):
+        return [(group, theirs.get("name"), ours.get("name"))]
+    both = set(theirs) & set(ours)
+    return [
+        (f"{group}.{key}", left, right)
+        for key, left, right in differences(
+            {key: theirs[key] for key in both}, {key: ours[key] for key in both}
+        )
+    ]
+
+
+def _old_form(target: str) -> str:
+    """Return the name that a builder had in the first checkpoints, wherever it lies now."""
+    return ".".join(["medrobust.model", *target.split(".")[-2:]])
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

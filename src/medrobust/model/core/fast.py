@@ -1,0 +1,72 @@
+"""The same frozen network, faster: batch norms folded, channels-last, convolutions rewritten."""
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from medrobust.model.core.conv import SteadyLinear, rewritten
+
+_log = logging.getLogger(__name__)
+
+
+class Folded(nn.Identity):
+    """Where a convolution stood that is now one with the batch norm behind it, in its place."""
+
+
+def accelerated(network: nn.Module) -> nn.Module:
+    """A copy of a frozen network in evaluation mode that computes the same up to rounding.
+
+    Every module keeps its name and its output, `Folded` ones apart. A network that cannot be
+    traced keeps its batch norms.
+
+    Args:
+        network: in evaluation mode, without gradients on its weights.
+
+    Raises:
+        ValueError: the network is in training mode or its weights take gradients.
+    """
+    if network.training or any(weight.requires_grad for weight in network.parameters()):
+        raise ValueError("only a frozen network can be accelerated; call victim.freeze() first")
+    fast = copy.deepcopy(network)
+    for conv, norm in list(_pairs(fast)):
+        first, second = fast.get_submodule(conv), fast.get_submodule(norm)
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(second, nn.BatchNorm2d)
+        fast.set_submodule(norm, fuse_conv_bn_eval(first, second))
+        fast.set_submodule(conv, Folded())
+    fast.eval().requires_grad_(False)
+    fast = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, module in list(fast.named_modules()):
+        if type(module) is nn.Conv2d:
+            fast.set_submodule(name, rewritten(module))
+        elif type(module) is nn.Linear:
+            fast.set_submodule(name, SteadyLinear(module))
+    return fast
+
+
+def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of convolutions and of the batch norms, beside them, that alone see their outputs."""
+    try:
+        graph = fx.Tracer().trace(network)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
+        _log.debug("%s is not fused: %s", type(network).__name__, error)
+        return
+    modules = dict(network.named_modules())
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:
+        if node.op != "call_module" or type(modules[node.target]) is not nn.BatchNorm2d:
+            continue
+        before = node.args[0]
+        if before.op != "call_module" or type(modules[before.target]) is not nn.Conv2d:
+            continue
+        conv, norm = before.target, node.target
+        # Of another parent, the convolution's output could be that of a module around it.
+        beside = conv.rpartition(".")[0] == norm.rpartition(".")[0]
+        alone = len(before.users) == 1 and calls[conv] == calls[norm] == 1
+        if beside and alone and modules[norm].track_running_stats:
+            yield conv, norm

@@ -1,0 +1,317 @@
+"""The trained network under attack, with its normalisation inside."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torchvision.ops import StochasticDepth
+
+from medrobust.code.module import owner
+from medrobust.configured import Code, digests
+from medrobust.fingerprint import digest, digest_tensors
+from medrobust.model.core.anchors import Anchors
+from medrobust.model.core.builder import built_by, identity
+from medrobust.model.core.conv import SMALLEST_BATCH
+from medrobust.model.core.fast import Folded, accelerated
+from medrobust.prediction import Prediction
+
+SMALL_IMAGE = 64 * 64
+"""Up to this many pixels the deepest maps are so small that every layer is a product of few rows;
+the whole batch is then filled up to `SMALLEST_BATCH`."""
+
+
+_BY_MODE = (_BatchNorm, _InstanceNorm, _DropoutNd, StochasticDepth)
+
+
+class _Caught(NamedTuple):
+    """What an open `tapped` has seen of the last forward pass, and whether a fast one will do."""
+
+    seen: dict[str, Tensor]
+    fast: bool
+
+
+class Victim(nn.Module):
+    """A classifier, segmenter or detector that takes images in [0, 1].
+
+    Normalisation lives inside, so that every attack and every ε is in pixel units. A grey image
+    (one channel) is repeated to the channels that the network wants here too, so that an attack
+    on it stays a grey image.
+
+    Args:
+        network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W). A single logit
+            is read as the second of two classes, the first at zero. Of a detector (N, K + 4, A):
+            for each anchor the logits of the classes, then the four offsets.
+        mean: per-channel mean in [0, 1] units.
+        std: per-channel standard deviation.
+        architecture: how the network was built, as plain data; enters the fingerprint.
+        anchors: of a detector, where its answers lie; None for the others.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        architecture: Mapping[str, Any],
+        anchors: Anchors | None = None,
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f"mean={mean} and std={std} need equal lengths and std > 0")
+        self.network = network
+        self.anchors = anchors
+        self.architecture = dict(architecture)
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
+        self._convolutional = convolutional(network)
+        self._known: tuple[Any, str] | None = None
+        self._fast: list[nn.Module] = []  # in a list: no part of the weights; then in bfloat16
+        self._caught: list[_Caught] = []  # of every `tapped` that is open
+        self._reduced = False
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network takes."""
+        return self.mean.shape[1]
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images in [0, 1], (N, 1 or C, H, W) -> what the network was trained on."""
+        if x.ndim != 4 or x.shape[1] not in (1, self.channels):
+            raise ValueError(
+                f"victim got images of shape {tuple(x.shape)}, expected (N, {self.channels}, H, W)"
+                f" or (N, 1, H, W); set data.channels={self.channels}"
+            )
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts a grey channel
+
+    def predict(self, x: Tensor) -> Prediction:
+        """Images (N, C, H, W) in [0, 1] -> what the clinic sees of the bare victim."""
+        return self.read(self(x), x)
+
+    def read(self, output: Tensor, x: Tensor) -> Prediction:
+        """What `forward` gave for images `x`, in the terms of the task."""
+        return Prediction(output) if self.anchors is None else self.anchors.read(output, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] -> what the network gives, see above."""
+        normal = self.normalise(x)
+        if self.training:
+            return two_classes(self.network(normal))
+        fast = bool(self._fast) and all(caught.fast for caught in self._caught)
+        # On a large image only linear layers see few rows; the faster copy fills those itself, and
+        # a segmenter has none. There a batch of two already rounds as a large one does.
+        small = x.shape[2] * x.shape[3] <= SMALL_IMAGE
+        least = SMALLEST_BATCH if small or not (fast or self._convolutional) else 2
+        missing = max(0, least - len(x)) if len(x) else 0
+        if missing:
+            normal = torch.cat([normal, normal[:1].detach().expand(missing, -1, -1, -1)])
+        if not fast:
+            logits = self.network(normal)
+        elif self._reduced and not self._caught:
+            half = normal.to(torch.bfloat16, memory_format=torch.channels_last)
+            logits = self._fast[1](half).to(x.dtype)
+        else:
+            logits = self._fast[0](normal.contiguous(memory_format=torch.channels_last))
+        for caught in self._caught:
+            for tap, seen in caught.seen.items():
+                caught.seen[tap] = seen[: len(x)]
+        return two_classes(logits)[: len(x)]
+
+    def accelerate(self) -> "Victim":
+        """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
+
+        Moving the victim drops the copy; one that is there is kept.
+
+        Raises:
+            RuntimeError: inside `tapped`, whose modules are chosen already.
+        """
+        if self._caught and not self._fast:
+            raise RuntimeError("accelerate() the victim before its features are tapped, not inside")
+        self._fast = self._fast or [accelerated(self.network)]
+        return self
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "Victim":
+        self._fast = []
+        return super()._apply(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As any module; drops the faster copy of the old weights."""
+        self._fast = []
+        return super().load_state_dict(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> "Victim":
+        """As any module; training drops the faster copy."""
+        if mode:
+            self._fast = []
+        return super().train(mode)
+
+    @property
+    def taps(self) -> list[str]:
+        """Names that `features` accepts: every module of the network."""
+        return [name for name, _ in self.network.named_modules() if name]
+
+    @contextmanager
+    def tapped(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        """Inside, every forward pass leaves the outputs of the named modules in what is yielded.
+
+        An accelerated victim answers in float32 then; from the plain network if one of them is a
+        convolution that its faster copy has folded into the batch norm behind it.
+
+        Args:
+            taps: names from `taps`.
+
+        Raises:
+            KeyError: the network has no module of that name.
+            TypeError: the module's output is not one tensor.
+        """
+        modules = dict(self.network.named_modules())
+        unknown = [tap for tap in taps if tap not in modules]
+        if unknown:
+            raise KeyError(f"victim has no tap {unknown}; it has {self.taps}")
+        fast = [dict(copy.named_modules()) for copy in self._fast[:1]]
+        caught: dict[str, Tensor] = {}
+        open_now = _Caught(caught, not any(isinstance(f[t], Folded) for f in fast for t in taps))
+
+        def catch(tap: str, _module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise TypeError(f"tap {tap!r} gives a {type(output).__name__}; tap a part of it")
+            caught[tap] = output.clone()  # a later layer may work in place (ReLU, residual sums)
+
+        handles = [
+            named[tap].register_forward_hook(partial(catch, tap))
+            for named in (modules, *fast)
+            for tap in taps
+        ]
+        self._caught.append(open_now)
+        try:
+            yield caught
+        finally:
+            self._caught = [other for other in self._caught if other is not open_now]
+            for handle in handles:
+                handle.remove()
+
+    def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits and the outputs of the named modules, from one forward pass; see `tapped`.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            taps: names from `taps`.
+
+        Returns:
+            logits, and {tap: activation (N, ...)}.
+        """
+        with self.tapped(taps) as caught:
+            logits = self(x)
+        return logits, caught
+
+    @contextmanager
+    def reduced_precision(self) -> Iterator[None]:
+        """Inside, an accelerated victim computes in bfloat16; its logits keep the image's dtype.
+
+        Raises:
+            RuntimeError: the victim is not accelerated, or its features are being tapped.
+        """
+        if not self._fast:
+            raise RuntimeError("only an accelerated victim has reduced precision: accelerate()")
+        if self._caught:
+            raise RuntimeError("reduced_precision() goes around tapped(), not inside it")
+        if len(self._fast) == 1:
+            with torch.inference_mode(False):  # it stays when the caller's mode has ended
+                self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))
+        before, self._reduced = self._reduced, True
+        try:
+            yield
+        finally:
+            self._reduced = before
+
+    def freeze(self) -> "Victim":
+        """Evaluation mode, and no gradients on any weight; returns itself."""
+        self.eval()
+        self.requires_grad_(False)
+        return self
+
+    @property
+    def computed_by(self) -> tuple[Code, ...]:
+        """The code that it computes with: this class, and the network's builder.
+
+        Of a network that no builder of this package made, the classes of its layers that no
+        library brought.
+        """
+        made = built_by(self.architecture)
+        if made is not None:
+            return (type(self), made)
+        kinds = dict.fromkeys(type(part) for part in self.network.modules())
+        return (type(self), *(kind for kind in kinds if owner(kind.__module__) != "library"))
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the fingerprint and of the code: what an answer depends on."""
+        return digest([self.fingerprint, digests(self.computed_by)])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the architecture and every weight; recomputed when a weight changes."""
+        state = self.state_dict()
+        version = tuple((t.data_ptr(), t._version) for t in state.values())
+        if self._known is None or self._known[0] != version:
+            self._known = (version, digest([identity(self.architecture), digest_tensors(state)]))
+        return self._known[1]
+
+
+def convolutional(network: nn.Module) -> bool:
+    """Whether only convolutions and batch norms have weights, and some convolution has."""
+    owners = {type(part) for part in network.modules() if [*part.parameters(recurse=False)]}
+    return nn.Conv2d in owners and owners <= {nn.Conv2d, nn.BatchNorm2d}
+
+
+class UnfrozenError(RuntimeError):
+    """Something that should answer as deployed is in training mode."""
+
+
+def check_frozen(module: nn.Module, caller: str) -> None:
+    """Refuse what answers as in training.
+
+    Of a victim every part counts, since training changes how it answers. Of what stands around it
+    those count whose answer the mode decides: batch norm, which takes its statistics from the
+    batch and moves its running ones, and dropout, which draws from torch's own generator.
+
+    Args:
+        module: such as a victim, a surrogate, or a defense.
+        caller: who wants its answers, for the error.
+
+    Raises:
+        UnfrozenError: a part is in training mode; names it.
+    """
+    part = _in_training(module)
+    if part is not None:
+        raise UnfrozenError(
+            f"{caller}: {part} is in training mode, where batch norm moves and dropout draws, "
+            "expected evaluation mode: call victim.freeze(), or eval() on what is no victim"
+        )
+
+
+def _in_training(module: nn.Module) -> str | None:
+    """Return the name of a part that answers as in training, or None."""
+    for name, part in module.named_modules():
+        if isinstance(part, Victim):
+            inside = next((inner for inner, one in part.named_modules() if one.training), None)
+            if inside is not None:
+                return ".".join(filter(None, (name, inside))) or type(part).__name__
+        elif part.training and isinstance(part, _BY_MODE):
+            return name or type(part).__name__
+    return None
+
+
+def two_classes(logits: Tensor) -> Tensor:
+    """A single logit z (N, 1[, H, W]) as two, (0, z): softmax then gives sigmoid(z)."""
+    return logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], dim=1)

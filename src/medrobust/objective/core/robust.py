@@ -1,0 +1,91 @@
+"""What objectives of robust training share: craft, then minimise on what was crafted."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from medrobust.attack.core.base import Attack
+from medrobust.attack.pgd import PGD
+from medrobust.model.core.victim import Victim
+from medrobust.number import fraction, whole
+from medrobust.objective.core.balance import class_weights
+from medrobust.objective.core.base import Objective
+from medrobust.objective.core.inner import standing_still
+from medrobust.threat.surrogate import VictimSurrogate
+
+if TYPE_CHECKING:
+    from medrobust.data.core.base import MedicalDataModule
+
+Network = Callable[[Tensor], Tensor]
+
+
+class RobustObjective(Objective):
+    """A min-max objective: an inner attack makes x', an outer loss of x and x' is minimised.
+
+    The inner attack is that of the benchmark, on the bare victim in evaluation mode. It returns,
+    per image, the point of the highest loss of those that it stepped to; the papers take the last.
+
+    Args:
+        name: name in paths and tables.
+        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
+        step_size: of the inner attack, in pixel units.
+        steps: of the inner attack, >= 1.
+        val_steps: steps of the PGD that validation images must stand, in the same ball.
+        val_metric: metric under that PGD that chooses the epoch; None: accuracy, or Dice.
+        class_balanced: weigh the cross-entropy's classes by inverse frequency in the training
+            split; the inner attack and a divergence, which knows no class, are not weighed.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        eps: float | str,
+        step_size: float | str,
+        steps: int,
+        val_steps: int,
+        val_metric: str | None,
+        class_balanced: bool,
+    ) -> None:
+        super().__init__(name)
+        self.class_balanced = class_balanced
+        self.register_buffer("weight", None, persistent=False)
+        eps = fraction(eps, "objective.eps", above=True)
+        step_size = fraction(step_size, "objective.step_size", above=True)
+        steps = whole(steps, "objective.steps", low=1)
+        self.inner = self.inner_attack(eps, step_size, steps)
+        self.val_metric = val_metric
+        self.validation = PGD(eps, steps=whole(val_steps, "objective.val_steps", low=1))
+
+    def prepare(self, data: "MedicalDataModule") -> None:
+        """Count the classes of the training split, if they are to be balanced."""
+        if self.class_balanced:
+            self.weight = class_weights(data)
+
+    @abstractmethod
+    def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
+        """What makes x' from x."""
+
+    @abstractmethod
+    def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        """The loss to minimise, a scalar.
+
+        Args:
+            network: the victim in training mode, or the same with other weights.
+            x: clean images (N, C, H, W) in [0, 1].
+            adversarial: what the inner attack made of them.
+            y: classes (N,), or (N, H, W) per pixel, int64.
+        """
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
+        """Adversarial images of a batch, without gradient; the victim is left as it was."""
+        with standing_still(victim):
+            return self.inner(VictimSurrogate(victim), x, y, seeds=seeds)
+
+    def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
+        """The outer loss on freshly crafted images."""
+        return self.outer(victim, x, self.craft(victim, x, y, seeds=seeds), y)

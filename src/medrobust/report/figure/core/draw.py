@@ -1,0 +1,82 @@
+"""From the `figure` node of a config to files."""
+
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medrobust.report.figure.core.base import FigureError, Source, literal_text
+from medrobust.report.sweep import Sweep
+from medrobust.result.store import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+FOLDER = "figures"
+"""Where they lie in a sweep's folder."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was drawn.
+
+    Attributes:
+        name: file name without ending.
+        caption: what it shows.
+        png: the picture.
+        pdf: the same as vectors.
+    """
+
+    name: str
+    caption: str
+    png: bytes
+    pdf: bytes
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write `<name>.png` and `<name>.pdf`, each whole or not at all."""
+        paths = []
+        for ending, content in (("png", self.png), ("pdf", self.pdf)):
+            paths.append(folder / f"{self.name}.{ending}")
+            write_atomically(paths[-1], content)
+        return paths
+
+
+def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
+    """Draw a sweep's figures.
+
+    Args:
+        sweep: what was collected; only finished rows are drawn.
+
+    Returns:
+        What was drawn, and one line per figure that its rows could not fill.
+    """
+    rows = tuple(row for row in sweep.rows if row.status == "done")
+    source = Source(rows, sweep.pictures)
+    drawn: dict[str, Drawn] = {}
+    problems = []
+    for figure in sweep.figures:
+        try:
+            with literal_text():
+                drawings = [(one, *_saved(one.canvas)) for one in figure.draw(source)]
+        except FigureError as error:
+            problems.append(f"figure {figure.name}: {error}")
+            continue
+        for drawing, png, pdf in drawings:
+            # Rows and configs of others name no folder.
+            first = name = re.sub(r"[^\w.-]", "_", drawing.name).lstrip(".") or "figure"
+            number = 2
+            while name in drawn:
+                name, number = f"{first}_{number}", number + 1
+            drawn[name] = Drawn(name, drawing.caption, png, pdf)
+    return list(drawn.values()), problems
+
+
+def _saved(made: "Canvas") -> tuple[bytes, bytes]:
+    """PNG and PDF; the same figure gives the same bytes."""
+    files = []
+    for ending, key in (("png", "Software"), ("pdf", "CreationDate")):
+        file = io.BytesIO()
+        made.savefig(file, format=ending, metadata={key: None})
+        files.append(file.getvalue())
+    return files[0], files[1]

@@ -1,0 +1,174 @@
+"""Cells, headings and legend as text; every renderer prints these."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrobust.metric.definition import Unit
+from medrobust.report.table.block import blocks
+from medrobust.report.table.label import Level
+from medrobust.report.table.measure import printed
+from medrobust.report.table.table import Cell, Heading, Table
+
+FAILED, MISSING, UNMEASURED, OUTSIDE = "✗", "—", "·", "*"
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A cell's text.
+
+    Attributes:
+        ours: number, or the sign for failed, missing or not measured.
+        paper: the paper's number, or empty.
+        difference: ours minus the paper's, signed, or empty.
+        outside: the paper's number lies outside our interval.
+        marks: numbers of the flags.
+    """
+
+    ours: str
+    paper: str
+    difference: str
+    outside: bool
+    marks: tuple[int, ...]
+
+    def lines(self, count: int = 1) -> str:
+        """The cell on one line, `64.2¹ / 67.3 (−3.1)*`, or broken into two or three."""
+        ours = self.ours + superscript(self.marks)
+        if not self.paper:
+            return ours
+        first, second = {1: (" / ", " "), 2: ("\n", " "), 3: ("\n", "\n")}[count]
+        difference = self.difference if count == 3 else f"({self.difference})"
+        return f"{ours}{first}{self.paper}{second}{difference}" + OUTSIDE * self.outside
+
+
+def parts(table: Table, cell: Cell) -> Parts:
+    """The text of a cell; minus signs are real ones."""
+    if cell.status == "failed":
+        return Parts(FAILED, "", "", False, ())
+    if cell.status == "missing":
+        return Parts(MISSING, "", "", False, ())
+    if cell.value is None:
+        return Parts(UNMEASURED, "", "", False, table.marks(cell))
+    ours = number(table, cell.value, unit=cell.unit)
+    if cell.paper is None or cell.difference is None:
+        return Parts(ours, "", "", False, table.marks(cell))
+    return Parts(
+        ours,
+        number(table, cell.paper.value, unit=cell.unit),
+        number(table, cell.difference, unit=cell.unit, sign=True),
+        cell.paper_in_interval is False,
+        table.marks(cell),
+    )
+
+
+def number(table: Table, value: float, *, unit: Unit, sign: bool = False) -> str:
+    """A value as the table prints it, with a real minus; see `measure.printed`."""
+    shown = printed(value, unit, percent=table.percent)
+    if not shown.strip("-0."):
+        shown = shown.lstrip("-")
+        return f"±{shown}" if sign else shown
+    plus = "+" if sign and value > 0 else ""
+    return plus + shown.replace("-", "−")
+
+
+def superscript(marks: tuple[int, ...]) -> str:
+    """Marks such as ¹ or ¹,²."""
+    return ",".join(str(mark) for mark in marks).translate(_SUPERSCRIPT)
+
+
+def shown(heading: Heading, axes: tuple[str, ...]) -> list[Level]:
+    """The levels of a heading that the table prints."""
+    return [level for level in heading if level.axis in axes]
+
+
+def opened(headings: Sequence[Heading], axes: tuple[str, ...]) -> list[int]:
+    """For each heading the outermost level where it leaves the one before; 0 for the first.
+
+    Levels further out than that repeat, and a table need not print them again.
+    """
+    places = [shown(heading, axes) for heading in headings]
+    starts = [0]
+    for before, place in itertools.pairwise(places):
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, place, strict=True))
+        starts.append(sum(1 for _ in same))
+    return starts
+
+
+def side_labels(table: Table) -> list[list[str]]:
+    """Labels of each row; one that repeats the row above is empty."""
+    starts = opened(table.row_headings, table.row_axes)
+    return [
+        [
+            level.label if depth >= start else ""
+            for depth, level in enumerate(shown(heading, table.row_axes))
+        ]
+        for heading, start in zip(table.row_headings, starts, strict=True)
+    ]
+
+
+def spans(table: Table) -> list[list[tuple[str, int]]]:
+    """Per column axis, outermost first: labels, and how many columns each spans."""
+    starts = opened(table.column_headings, table.column_axes)
+    rows: list[list[tuple[str, int]]] = [[] for _ in table.column_axes]
+    for heading, start in zip(table.column_headings, starts, strict=True):
+        for depth, level in enumerate(shown(heading, table.column_axes)):
+            if depth >= start:
+                rows[depth].append((level.label, 1))
+            else:
+                label, width = rows[depth][-1]
+                rows[depth][-1] = (label, width + 1)
+    return rows
+
+
+def legend(table: Table) -> list[str]:
+    """What signs and marks mean, only those that occur."""
+    cells = [
+        (cell, parts(table, cell))
+        for block in blocks(table)
+        for line in block.cells
+        for cell in line
+    ]
+    several = len({cell.metric for cell, _ in cells if cell.metric and not cell.derived}) > 1
+    metric = "Metrics" if several else table.metric.replace("_", " ")
+    metric += ", %" if any(table.in_percent(cell.unit) for cell, _ in cells) else ""
+    lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
+    if any(text.outside for _, text in cells):
+        lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
+    means = [cell for cell, _ in cells if _is_mean(cell)]
+    if any(cell.interval for cell in means):
+        lines.append("A mean's interval is the mean of its cells'.")
+    if any(cell.status == "missing" for cell in means):
+        lines.append(f"{MISSING} for a mean: not all its cells are there.")
+    said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
+    seen = {text.ours for cell, text in cells if not _is_mean(cell)}
+    signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
+    return lines + ([f"{'; '.join(signs)}."] if signs else [])
+
+
+def _is_mean(cell: Cell) -> bool:
+    return cell.derived and cell.metric.endswith("_mean")
+
+
+def best(table: Table) -> set[tuple[int, int]]:
+    """Places (row, column) of each column's best value; none where nothing is worse."""
+    if table.best == "none" or len(table.cells) < 2:
+        return set()
+    pick = max if table.best == "high" else min
+    groups: dict[tuple[Level, ...], list[int]] = {}
+    for down, heading in enumerate(table.row_headings):
+        own = tuple(level for level in heading if level.axis in table.apart)
+        groups.setdefault(own, []).append(down)
+    places = set()
+    for group, across in itertools.product(groups.values(), range(len(table.column_headings))):
+        cells = {down: table.cells[down][across] for down in group}
+        values = {
+            down: number(table, cell.value, unit=cell.unit)
+            for down, cell in cells.items()
+            if cell.value is not None and cell.metric in (table.metric, f"{table.metric}_mean")
+        }
+        if len(set(values.values())) > 1:
+            top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))
+            places |= {(down, across) for down, text in values.items() if text == top}
+    return places

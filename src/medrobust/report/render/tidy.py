@@ -1,0 +1,74 @@
+"""A table as data: one line per cell."""
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from medrobust.report.failure import reason
+from medrobust.report.render.text import shown
+from medrobust.report.table.table import Cell, Heading, Table
+from medrobust.result.row import CELL
+from medrobust.spreadsheet import inert
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def records(table: Table) -> list[dict[str, Any]]:
+    """One flat record per cell, row by row, all with the same keys.
+
+    Values, intervals and the paper's numbers are as stored (proportions in [0, 1]), whatever
+    `table.percent` says. What does not apply is None. A cell that was not run has the names that
+    its place in the table tells.
+    """
+    return [
+        _record(table, down, across, cell)
+        for down, line in zip(table.row_headings, table.cells, strict=True)
+        for across, cell in zip(table.column_headings, line, strict=True)
+    ]
+
+
+def frame(table: Table) -> "DataFrame":
+    """Return the records as a data frame."""
+    from pandas import DataFrame
+
+    return DataFrame(records(table))
+
+
+def render(table: Table) -> str:
+    """The records as CSV text; text that a spreadsheet would take for a formula is marked."""
+    lines = records(table)
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: inert(value) for key, value in line.items()} for line in lines)
+    return file.getvalue()
+
+
+def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[str, Any]:
+    row, paper = cell.row, cell.paper
+    known = {level.axis: level.choice for level in (*down, *across)} if row is None else row.cell
+    low, high = cell.interval or (None, None)
+    return {
+        "row": " | ".join(level.label for level in shown(down, table.row_axes)),
+        "column": " | ".join(level.label for level in shown(across, table.column_axes)),
+        **{axis: known.get(axis) for axis in CELL},
+        "metric": cell.metric or table.metric,
+        "status": cell.status,
+        "value": cell.value,
+        "low": low,
+        "high": high,
+        "n": cell.n,
+        "seed": row.seed if row else None,
+        "paper": paper.paper if paper else None,
+        "paper_table": paper.table if paper else None,
+        "paper_value": paper.value if paper else None,
+        "difference": cell.difference,
+        "paper_in_interval": cell.paper_in_interval,
+        "paper_note": (paper.note or None) if paper else None,
+        "flags": "; ".join(cell.flags) or None,
+        "phantom": table.phantom,
+        "row_id": row.id if row else None,
+        "revision": row.revision if row else None,
+        "error": reason(row.error) if row and row.error else None,
+    }

@@ -1,0 +1,1 @@
+"""Rows pivoted into a table."""

@@ -1,0 +1,71 @@
+"""A table in blocks, one per threat: what a paper measured, and what a knowing attacker leaves."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from medrobust.report.table.label import Level
+from medrobust.report.table.setting import ABSENT
+from medrobust.report.table.table import Cell, Table
+
+THREATS = {
+    "oblivious": "Oblivious: the attacker knows the classifier, not the defense",
+    "transfer": "Transfer: the attack is made on another classifier",
+    "adaptive": "Adaptive: the attacker knows classifier and defense",
+    "blackbox": "Black box: the attacker asks the defended classifier, without gradients",
+}
+
+
+def blocks(table: Table) -> list[Table]:
+    """The table in one piece; or in several, where threats vary and have lines of their own.
+
+    A block has the columns that hold anything there, the first the derived ones all the same.
+    Flags, their numbers and notes are those of the whole table.
+
+    Args:
+        table: whole.
+    """
+    if "threat" not in table.row_axes[:-1]:  # innermost, they stand side by side to be compared
+        return [table]
+    axes = [level.axis for level in table.row_headings[0]]
+    at = axes.index("threat")
+    groups: dict[Level, list[int]] = {}
+    for line, heading in enumerate(table.row_headings):
+        groups.setdefault(heading[at], []).append(line)
+    inside = [axis for axis in table.row_axes if axis != "threat"]
+    # An axis that only tells one block from another (the surrogate) goes into the headings.
+    varying = [axis for axis in inside if _varies(table, axes.index(axis), groups.values())]
+    kept = tuple(varying or inside[-1:])
+    made: list[Table] = []
+    for threat, lines in groups.items():
+        columns = [
+            column
+            for column in range(len(table.column_headings))
+            if any(_there(table.cells[line][column], first=not made) for line in lines)
+        ]
+        first = table.row_headings[lines[0]]
+        said = [
+            f"{level.axis} {level.label}"
+            for level in first
+            if level.axis in inside and level.axis not in kept and level.label != ABSENT
+        ]
+        made.append(
+            replace(
+                table,
+                heading=" · ".join([THREATS.get(threat.choice, threat.label), *said]),
+                row_headings=tuple(table.row_headings[line] for line in lines),
+                column_headings=tuple(table.column_headings[column] for column in columns),
+                row_axes=kept,
+                cells=tuple(
+                    tuple(table.cells[line][column] for column in columns) for line in lines
+                ),
+            )
+        )
+    return made
+
+
+def _varies(table: Table, at: int, groups: Iterable[Sequence[int]]) -> bool:
+    return any(len({table.row_headings[line][at] for line in group}) > 1 for group in groups)
+
+
+def _there(cell: Cell, *, first: bool) -> bool:
+    return cell.status != "missing" or (cell.derived and first)

@@ -1,0 +1,241 @@
+"""What a table shows: the `table` node of an experiment, checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from medrobust.metric.definition import Unit, definition, unit_of, unknown
+from medrobust.report.table import reference as papers
+from medrobust.result.row import CELL
+from medrobust.schema import SchemaError, check_fields
+
+AXES = (*CELL, "seed")
+"""What a table can be laid out by: the names in `Row.cell`, and the run's seed."""
+
+QUERY = (
+    *("dataset", "model", "threat", "surrogate", "attack", "attack_tokens"),
+    *("norm", "eps", "steps", "defense", "tokens"),
+)
+"""Columns of a paper's CSV that a mapping may set; `tokens` are those of `defense_variant`."""
+
+Mapped = dict[str, dict[str, Any]]
+
+
+class TableError(ValueError):
+    """A table that cannot be built as asked."""
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """Where a paper printed the numbers of a table.
+
+    Each mapping goes from a choice of ours (`medrdf/pgd_20`) to what the paper's CSV calls it
+    (`{attack: pgd, steps: 20}`). Any column in `QUERY` may be set by any mapping; later axes win.
+    A token may take a value from our settings: `N={steps}`, `sigma={noise.sigma}`.
+
+    Attributes:
+        paper: one of `reference.papers()`.
+        table: the paper's table, such as `table3`.
+        metric: the paper's metric.
+        mappings: axis -> choice -> columns.
+        notes: footnotes: open choices, and how ours were made.
+        metrics: names of ours -> those of the paper, for columns of several metrics.
+    """
+
+    paper: str
+    table: str
+    metric: str
+    mappings: dict[str, Mapped] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    metrics: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeanConfig:
+    """A column with the mean of a line's cells; shown only where all of them are there.
+
+    Attributes:
+        over: choices of the innermost column axis.
+        label: heading of the column.
+        attack: what the paper's CSV calls the attack of its own mean.
+        metric: the metric of that; default the table's with `_mean`.
+    """
+
+    over: tuple[str, ...]
+    label: str = "mean"
+    attack: str = "average"
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """Layout of a table.
+
+    Attributes:
+        title: heading.
+        rows: axes down the side, outermost first; see `AXES`. Settings of attacks and defenses
+            (`attack.eps`, `defense.noise`) are axes too.
+        columns: axes across the top.
+        metric: key of `Row.metrics`.
+        percent: print proportions times 100; other metrics have units of their own.
+        best: which value of a column is printed bold: `high`, `low` or `none`.
+        merge: settings (`defense.steps`) that differ but do not make a line of their own.
+        spread: row axes that are settings (`attack.eps`); a row without the setting (clean images)
+            stands in each line that is the same but for it.
+        metrics: several metrics, which become the innermost column axis; empty = `metric` alone.
+        mean: a column of means, or None.
+        extra: columns from the line's cell of clean images: `seconds_per_image`,
+            `training_hours`, or a metric.
+        reference: the paper's table, or None.
+        units: units of metrics that this package does not define, such as what a defense of one's
+            own tells of each image; from `metric.definition.UNITS`.
+    """
+
+    title: str = ""
+    rows: tuple[str, ...] = ("model", "threat", "defense")
+    columns: tuple[str, ...] = ("attack",)
+    metric: str = "accuracy"
+    percent: bool = True
+    best: str = "high"
+    merge: tuple[str, ...] = ()
+    spread: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    mean: MeanConfig | None = None
+    extra: tuple[str, ...] = ()
+    reference: ReferenceConfig | None = None
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, node: Mapping[str, Any]) -> "TableConfig":
+        """Read the plain data of a `table` node.
+
+        Raises:
+            TableError: an unknown key, axis, paper, table, metric or name of the paper.
+        """
+        _known("table", node, [item.name for item in fields(cls)])
+        given = {key: value for key, value in node.items() if value is not None}
+        try:
+            check_fields(cls, given, "table")
+        except SchemaError as error:
+            raise TableError(str(error)) from None
+        for key in ("rows", "columns", "merge", "spread", "metrics", "extra"):
+            if key in given:
+                given[key] = _texts(f"table.{key}", given[key])
+        if "mean" in given:
+            given["mean"] = _mean(given["mean"])
+        reference = given.pop("reference", None)
+        config = cls(**given)
+        config.check()
+        if reference is None:
+            return config
+        metric = config.metrics[0] if config.metrics else config.metric
+        return cls(**given, reference=_reference(reference, metric))
+
+    def unit_of(self, metric: str) -> Unit:
+        """Unit of a metric, this package's or one of `units`."""
+        return self.units.get(metric) or unit_of(metric)
+
+    def check_metrics(self) -> None:
+        """Raise `TableError` when a metric is none of this package and has no unit in `units`."""
+        for metric in (*(self.metrics or (self.metric,)), *self.extra):
+            if metric not in self.units and definition(metric) is None:
+                raise TableError(
+                    f"table.metric={metric!r} is no metric of this package; {unknown(metric)}; for "
+                    f"a defense's own number give its unit, +table.units.{metric}=number"
+                )
+
+    def check(self) -> None:
+        """Raise `TableError` when an axis or another value is none of those known."""
+        axes = (*self.rows, *self.columns)
+        for axis in axes:
+            parent, _, name = axis.partition(".")
+            if axis not in AXES and not (parent in ("attack", "defense") and name):
+                raise TableError(
+                    f"table axis {axis!r} is unknown; choose from {', '.join(AXES)}, or a setting "
+                    "such as attack.eps or defense.noise"
+                )
+        top = self.columns or self.metrics
+        if not self.rows or not top or len(set(axes)) != len(axes):
+            raise TableError(
+                f"table.rows={list(self.rows)} and table.columns={list(self.columns)}: each needs "
+                "an axis, and no axis may stand twice"
+            )
+        if self.best not in ("high", "low", "none"):
+            raise TableError(f"table.best={self.best!r}; expected high, low or none")
+        if self.mean and (self.metrics or not self.columns):
+            raise TableError("table.mean averages over a column axis; it needs one, and one metric")
+        for key in self.spread:
+            if key not in self.rows or "." not in key:
+                raise TableError(
+                    f"table.spread: {key!r} is no setting such as attack.eps among table.rows"
+                )
+        for key in self.merge:
+            if key.split(".")[0] not in ("attack", "defense") or "." not in key:
+                raise TableError(f"table.merge: {key!r} is no setting such as defense.steps")
+
+
+_MAPPINGS = {
+    "data": "data",
+    "models": "model",
+    "objectives": "objective",
+    "threats": "threat",
+    "surrogates": "surrogate",
+    "attacks": "attack",
+    "defenses": "defense",
+}
+
+
+def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
+    _known("table.reference", node, ["paper", "table", "metric", "metrics", "notes", *_MAPPINGS])
+    paper, table = str(node.get("paper")), str(node.get("table"))
+    metric = node.get("metric") or metric
+    values = [value for value in papers.load(paper) if value.table == table]
+    if not values:
+        tables = dict.fromkeys(value.table for value in papers.load(paper))
+        raise TableError(f"{paper} has no {table!r}; table.reference.table is one of {[*tables]}")
+    renamed = {str(ours): str(theirs) for ours, theirs in (node.get("metrics") or {}).items()}
+    for name in (metric, *renamed.values()):
+        if name not in {value.metric for value in values}:
+            names = sorted({value.metric for value in values})
+            raise TableError(
+                f"{paper} {table} prints no {name!r}; table.reference.metric is one of {names}"
+            )
+    mappings: dict[str, Mapped] = {}
+    for key, axis in _MAPPINGS.items():
+        for choice, columns in (node.get(key) or {}).items():
+            where = f"table.reference.{key}.{choice}"
+            _known(where, columns, QUERY)
+            for name in ("dataset", "model", "threat", "surrogate", "attack", "defense"):
+                names = sorted({getattr(value, name) for value in values})
+                if columns.get(name) is not None and str(columns[name]) not in names:
+                    raise TableError(
+                        f"{where}: {paper} {table} has no {name} {columns[name]!r}, only {names}"
+                    )
+            mappings.setdefault(axis, {})[str(choice)] = dict(columns)
+    notes = node.get("notes") or ()
+    if isinstance(notes, Mapping):  # its keys let composed configs add notes to each other's
+        notes = [note for note in notes.values() if note is not None]
+    notes = _texts("table.reference.notes", notes)
+    return ReferenceConfig(paper, table, metric, mappings, notes, renamed)
+
+
+def _mean(node: Any) -> MeanConfig:
+    _known("table.mean", node, [item.name for item in fields(MeanConfig)])
+    over = _texts("table.mean.over", node.get("over") or ())
+    if not over or len(set(over)) != len(over):
+        raise TableError(f"table.mean.over={list(over)}; expected choices of the column axis")
+    return MeanConfig(**{**node, "over": over})
+
+
+def _known(where: str, node: Any, names: Sequence[str]) -> None:
+    if not isinstance(node, Mapping):
+        raise TableError(f"{where} is {node!r}, expected a mapping with keys from {list(names)}")
+    odd = [key for key in node if key not in names]
+    if odd:
+        raise TableError(f"{where} has unknown keys {odd}; known are {list(names)}")
+
+
+def _texts(where: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TableError(f"{where} is {value!r}, expected a list")
+    return tuple(str(item) for item in value)

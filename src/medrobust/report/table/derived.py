@@ -1,0 +1,107 @@
+"""Columns that are made of others: the mean of a line, and what its clean cell took."""
+
+from collections.abc import Mapping, Sequence
+
+from medrobust.metric.definition import Unit, heading_of
+from medrobust.report.table.config import ReferenceConfig, TableConfig
+from medrobust.report.table.label import Level, flatten
+from medrobust.report.table.match import paper_value
+from medrobust.report.table.measure import measure
+from medrobust.report.table.table import Cell, Heading
+
+Cells = tuple[tuple[Cell, ...], ...]
+
+
+def with_derived(
+    down: Sequence[Heading],
+    across: Sequence[Heading],
+    made: Mapping[tuple[Heading, Heading], Cell],
+    config: TableConfig,
+    reference: ReferenceConfig | None,
+) -> tuple[tuple[Heading, ...], Cells]:
+    """All cells of a table, `config.mean` and `config.extra` behind those of the rows.
+
+    Columns that agree but for the innermost axis (one data set's attacks) have a mean and extra
+    columns of their own, behind them.
+
+    Args:
+        down: headings of the lines.
+        across: headings of the columns.
+        made: line, column -> cell; absent = missing.
+        config: layout.
+        reference: the paper's table; None = no paper's numbers.
+
+    Returns:
+        Headings of all columns, and the cells by line.
+    """
+    groups: dict[Heading, list[Heading]] = {}
+    for heading in across:
+        groups.setdefault(heading[:-1], []).append(heading)
+    headings: list[Heading] = []
+    lines: list[list[Cell]] = [[] for _ in down]
+    for outer, members in groups.items():
+        axis = members[0][-1].axis
+        added = [config.mean.label] if config.mean else []
+        added += [heading_of(name) for name in config.extra]
+        headings += [*members, *((*outer, Level(axis, label, label)) for label in added)]
+        for line, place in zip(lines, down, strict=True):
+            cells = [made.get((place, heading), Cell()) for heading in members]
+            line += cells
+            if config.mean:
+                choices = [heading[-1].choice for heading in members]
+                line.append(_mean(choices, cells, config, reference))
+            line += [_extra(cells, name, config.unit_of(name), reference) for name in config.extra]
+    return tuple(headings), tuple(tuple(line) for line in lines)
+
+
+def _mean(
+    choices: Sequence[str],
+    cells: Sequence[Cell],
+    config: TableConfig,
+    reference: ReferenceConfig | None,
+) -> Cell:
+    """The mean over some columns, without a value unless all have one.
+
+    Its interval is the mean of their ends: the cells' errors are on the same images, so that
+    averaging need not narrow them.
+    """
+    mean = config.mean
+    assert mean is not None
+    parts = [cell for choice, cell in zip(choices, cells, strict=True) if choice in mean.over]
+    values = [cell.value for cell in parts if cell.value is not None]
+    name = f"{config.metric}_mean"
+    if not set(mean.over) <= set(choices) or len(values) < len(parts):
+        return Cell(metric=name, derived=True)
+    spans = [cell.interval for cell in parts if cell.interval]
+    ends = [sum(side) / len(parts) for side in zip(*spans, strict=True)]
+    rows = [cell.row for cell in parts if cell.row]
+    paper = None
+    if reference and rows:
+        # The paper prints it for a budget, which not every attack has.
+        attacked = [row for row in rows if flatten(row.attack_variant).get("eps") is not None]
+        theirs = mean.metric or f"{reference.metric}_mean"
+        paper = paper_value((attacked or rows)[0], reference, theirs, mean.attack)
+    return Cell(
+        value=sum(values) / len(values),
+        interval=(ends[0], ends[1]) if len(spans) == len(parts) else None,
+        paper=paper,
+        metric=name,
+        unit=config.unit_of(config.metric),
+        derived=True,
+    )
+
+
+def _extra(cells: Sequence[Cell], name: str, unit: Unit, reference: ReferenceConfig | None) -> Cell:
+    rows = [cell.row for cell in cells if cell.row and cell.row.cell.get("attack") == "none"]
+    value = measure(rows[0], name) if rows else None
+    paper = None
+    if reference and value is not None:
+        paper = paper_value(rows[0], reference, reference.metrics.get(name, name))
+    return Cell(
+        value=value,
+        paper=paper,
+        metric=name,
+        unit=unit,
+        derived=True,
+        unmeasured=value is None and bool(rows) and rows[0].status == "done",
+    )

@@ -1,0 +1,104 @@
+"""What stands above and below a table."""
+
+from collections.abc import Mapping, Sequence
+
+from medrobust.report.table.config import ReferenceConfig, TableConfig
+from medrobust.report.table.label import flatten, readable, varying
+from medrobust.report.table.match import unlike
+from medrobust.report.table.reference import PaperValue
+from medrobust.result.row import CELL, Row
+
+_SHOWN = 6
+"""Changed files that a footnote names."""
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """What all cells share: `data dermamnist · model resnet18 · eps 8/255`."""
+    spread = varying(rows)
+    cell = rows[0].cell
+    said = [f"{axis} {cell[axis]}" for axis in CELL if axis not in spread and cell.get(axis)]
+    budgets = [flatten(row.attack_variant).get("eps") for row in rows]
+    shown = {readable(value) for value in budgets if value is not None}
+    return " · ".join([*said, *(f"eps {value}" for value in shown if len(shown) == 1)])
+
+
+def notes(
+    rows: Sequence[Row],
+    config: TableConfig,
+    reference: ReferenceConfig | None,
+    papers: Mapping[str, PaperValue],
+) -> list[str]:
+    """Footnotes.
+
+    Args:
+        rows: all rows of the table.
+        config: layout.
+        reference: the paper's table; None on phantoms.
+        papers: row id -> the paper's number beside it.
+
+    Returns:
+        Sentences: n and seeds, settings merged into one line, where ours is unlike the paper's,
+        the code's revision, and the code that it does not cover.
+    """
+    return [
+        *_size(rows),
+        *(text for key in config.merge for text in _merged(rows, key)),
+        *(_paper(rows, reference, papers) if reference else []),
+        *_revision(rows),
+    ]
+
+
+def _size(rows: Sequence[Row]) -> list[str]:
+    counts = sorted({row.n for row in rows if row.status == "done"})
+    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
+    if not counts:
+        return []
+    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return [f"n = {span} images; seed {seeds}."]
+
+
+def _merged(rows: Sequence[Row], key: str) -> list[str]:
+    axis, _, name = key.partition(".")
+    own = [flatten(row.attack_variant if axis == "attack" else row.defense_variant) for row in rows]
+    values = dict.fromkeys(readable(settings[name]) for settings in own if name in settings)
+    return [f"{key} differs between cells: {', '.join(values)}."] if len(values) > 1 else []
+
+
+def _paper(
+    rows: Sequence[Row], reference: ReferenceConfig, papers: Mapping[str, PaperValue]
+) -> list[str]:
+    if not papers:
+        where = f"{reference.paper} {reference.table} ({reference.metric})"
+        return [f"No number of {where} fits a cell: see table.reference.", *reference.notes]
+    odd = [text for row in rows if row.id in papers for text in unlike(row, papers[row.id])]
+    source = f"Paper: {reference.paper} {reference.table}, {reference.metric}."
+    return [source, *reference.notes, *(f"Defense setting {text}." for text in dict.fromkeys(odd))]
+
+
+def _revision(rows: Sequence[Row]) -> list[str]:
+    """Return the code's revision, and which code no revision covers."""
+    revisions = ", ".join(sorted({row.revision for row in rows if row.revision}))
+    said = [f"Code revision {revisions}."] if revisions else []
+    return said + [f"{name[0].upper()}{name[1:]}: {text}." for name, text in uncovered(rows)]
+
+
+def uncovered(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return what of the code that made the rows no revision covers: heading and text."""
+    changed = sorted({name for row in rows for name in row.code.get("changed", ())})
+    outside = sorted(
+        {_outside(*item) for row in rows for item in row.code.get("outside", {}).items()}
+    )
+    found = [
+        ("changed since that revision", _few(changed)),
+        ("code from outside the package", ", ".join(outside)),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _outside(name: str, digest: str | None) -> str:
+    return f"{name} ({digest[:12]})" if digest else f"{name} (no source)"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,128 @@
+"""What a table calls its lines: the choice, and the settings that tell it from its neighbours."""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medrobust.number import NumberError, fraction
+from medrobust.report.table.config import AXES
+from medrobust.result.row import Row
+
+
+@dataclass(frozen=True)
+class Level:
+    """One place on an axis.
+
+    Attributes:
+        axis: one of `AXES`, a setting such as `attack.eps`, or `OTHER`.
+        choice: name of the config choice.
+        label: the choice, with the settings that differ among rows of this choice.
+    """
+
+    axis: str
+    choice: str
+    label: str
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, with dotted keys; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys whose values are not the same everywhere; `8/255` and 0.0313725490 are the same."""
+    keys = dict.fromkeys(key for item in settings for key in item)
+    absent = object()
+    return [
+        key for key in keys if len({comparable(item.get(key, absent)) for item in settings}) > 1
+    ]
+
+
+def comparable(value: Any) -> Any:
+    """A hashable stand-in that is equal for equal settings."""
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(f"{fraction(value, 'setting', low=-1e12, high=1e12):.9g}")
+        except NumberError:
+            return value
+    if isinstance(value, list | tuple):
+        return tuple(comparable(item) for item in value)
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, comparable(item)) for key, item in value.items()))
+    return value if isinstance(value, str) or value is None else repr(value)
+
+
+def readable(value: Any) -> str:
+    """A setting as people write it: `8/255` for 0.03137…, a class without its module."""
+    if isinstance(value, float):
+        grey = value * 255
+        odd = len(f"{value:.9g}") > 6  # 0.2 stays 0.2
+        if odd and 0 < value < 1 and abs(grey - round(grey)) < 1e-6:
+            return f"{round(grey)}/255"
+        return f"{value:g}"
+    if value is None:
+        return "none"
+    if isinstance(value, list | tuple):
+        return "+".join(readable(item) for item in value)
+    return str(value)
+
+
+def variant(row: Row, axis: str) -> Mapping[str, Any]:
+    """Settings of the attack or defense; a failed row may know no more than their config."""
+    settings = row.attack_variant if axis == "attack" else row.defense_variant
+    return {
+        key.removesuffix("_target_") + "class" if key.endswith("_target_") else key: value
+        for key, value in flatten(settings).items()
+    }
+
+
+def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list[Level]:
+    """The place of each row on one of `AXES`.
+
+    Args:
+        rows: of one table.
+        axis: from `AXES`.
+        merge: settings such as `defense.steps` that make no label.
+    """
+    if axis == "seed":
+        return [Level(axis, str(row.seed), f"seed {row.seed}") for row in rows]
+    choices = [row.cell.get(axis, "") for row in rows]
+    labels = [choice or "–" for choice in choices]
+    if axis in ("attack", "defense"):
+        settings = [variant(row, axis) for row in rows]
+        for choice in dict.fromkeys(choices):
+            members = [number for number, name in enumerate(choices) if name == choice]
+            # A failed row knows its config only, which need not say what the object does.
+            known = [number for number in members if rows[number].status == "done"] or members
+            keys = [
+                key
+                for key in differing([settings[number] for number in known])
+                if f"{axis}.{key}" not in merge
+            ]
+            for number in members:
+                own = settings[number]
+                said = [setting(key, own[key]) for key in keys if key in own]
+                labels[number] = " ".join([labels[number], *said])
+    return [Level(axis, *pair) for pair in zip(choices, labels, strict=True)]
+
+
+def setting(key: str, value: Any) -> str:
+    """A setting with its name: `eps=8/255`; of an object its class."""
+    if key.rpartition(".")[2] == "class":
+        name = str(value).rpartition(".")[2]
+        owner = key.rpartition(".")[0].rpartition(".")[2]
+        return f"{owner}={name}" if owner else name
+    return f"{key.rpartition('.')[2]}={readable(value)}"
+
+
+def varying(rows: Sequence[Row]) -> list[str]:
+    """Axes on which the rows do not all stand at one place."""
+    return [
+        axis
+        for axis in AXES
+        if len({row.seed if axis == "seed" else row.cell.get(axis, "") for row in rows}) > 1
+    ]

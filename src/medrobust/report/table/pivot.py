@@ -1,0 +1,163 @@
+"""Rows pivoted into a table: ours, the paper's, and what is missing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medrobust.code.package import package_digest
+from medrobust.metric.definition import definition, heading_of
+from medrobust.report.table.config import ReferenceConfig, TableConfig, TableError
+from medrobust.report.table.crosscheck import crosschecks
+from medrobust.report.table.footnote import caption, notes
+from medrobust.report.table.label import Level, varying
+from medrobust.report.table.match import paper_value
+from medrobust.report.table.measure import OF_TIME, measure
+from medrobust.report.table.place import places, spread
+from medrobust.report.table.setting import absent, hidden
+from medrobust.report.table.table import METRIC, Cell, Heading, Table
+from medrobust.result.row import Row
+from medrobust.result.stale import code_flags
+
+
+def build(rows: Sequence[Row], config: TableConfig) -> Table:
+    """Pivot rows.
+
+    An axis that varies and is in neither `config.rows` nor `config.columns` goes before the rows'
+    axes, so that no row hides another. An attack or a defense that settings on the axes tell from
+    the others (`defense.noise`, `defense.denoiser`) needs no axis of its own.
+
+    Args:
+        rows: in the order of the sweep, which is the order of the table.
+        config: layout.
+
+    Raises:
+        TableError: no rows, phantom and real data mixed, no row with the metric, or two rows of
+            one config.
+        PaperError: the paper prints several different numbers for a cell.
+    """
+    rows = list({row.id: row for row in rows}.values())
+    from medrobust.report.table.derived import with_derived
+
+    names = config.metrics or (config.metric,)
+    phantom = _checked(rows, names, config)
+    # Tasks have metrics of their own: those of a task that has no row here make no column.
+    names = tuple(n for n in names if any(measure(row, n) is not None for row in rows)) or names
+    placed = (*config.rows, *config.columns)
+    spare = [axis for axis in varying(rows) if axis not in placed]
+    row_axes = [*hidden(rows, placed, spare), *config.rows]
+    axes = [*row_axes, *config.columns]
+    side, top = [], []
+    for place in places(rows, axes, config.merge, named=config.columns):
+        side.append((*place[: len(row_axes)], *place[len(axes) :]))
+        top.append(tuple(place[len(row_axes) : len(axes)]))
+    checked, today, several = crosschecks(rows), package_digest(), len(names) > 1
+    reference = None if phantom else config.reference
+    made: dict[tuple[Heading, Heading], Cell] = {}
+    for row, line, column in spread(rows, side, top, config.spread):
+        for name in names:
+            level = (Level(METRIC, name, heading_of(name)),) if config.metrics else ()
+            checks = [*checked.get(row.id, []), *code_flags(row, today)]
+            made[line, (*column, *level)] = _cell(row, name, checks, reference, config, several)
+    papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
+    down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
+    across, cells = with_derived(down, across, made, config, reference)
+    flags = tuple(dict.fromkeys(flag for line in cells for cell in line for flag in cell.flags))
+    title = config.title or names[0].replace("_", " ")
+    return Table(
+        title=f"PHANTOM DATA, no result: {title}" if phantom else title,
+        caption=caption(rows),
+        metric=names[0],
+        percent=config.percent,
+        best="none" if phantom else config.best,
+        row_headings=down,
+        column_headings=across,
+        row_axes=_shown(down),
+        column_axes=_shown(across),
+        cells=cells,
+        flags=flags,
+        notes=(*notes(rows, config, reference, papers), *absent(rows, placed)),
+        phantom=phantom,
+        apart=config.spread,
+        units=config.units,
+    )
+
+
+def remeasured(config: TableConfig, metric: str) -> TableConfig:
+    """The same table of another metric; a paper's numbers stay only when it prints that one."""
+    reference = config.reference
+    if reference is not None:
+        reference = replace(reference, metric=metric)
+    return replace(config, metric=metric, metrics=(), reference=reference)
+
+
+def _checked(rows: Sequence[Row], metrics: Sequence[str], config: TableConfig) -> bool:
+    if not rows:
+        raise TableError("there are no rows to make a table of")
+    real = [row for row in rows if not row.phantom]
+    stand_in = [row for row in rows if row.phantom]
+    if real and stand_in:
+        raise TableError(
+            f"phantom rows ({stand_in[0].cell.get('data')}: {stand_in[0].id}, …) and real rows "
+            f"({real[0].cell.get('data')}: {real[0].id}, …) cannot stand in one table"
+        )
+    done = [row for row in rows if row.status == "done" and row.metrics]
+    names = sorted({name for row in done for name in row.metrics})
+    for metric in (*metrics, *config.extra):
+        # Of several metrics some may be of another task than these rows'.
+        spare = metric != metrics[0] or len(metrics) > 1 or metric in OF_TIME
+        if done and not (spare and definition(metric)) and not _measured(done, metric):
+            raise TableError(f"no row has the metric {metric!r}; table.metric is one of {names}")
+    return bool(stand_in)
+
+
+def _measured(rows: Sequence[Row], metric: str) -> bool:
+    return any(measure(row, metric) is not None for row in rows)
+
+
+def _cell(
+    row: Row,
+    metric: str,
+    checks: list[str],
+    reference: ReferenceConfig | None,
+    config: TableConfig,
+    several: bool,
+) -> Cell:
+    done = row.status == "done"
+    span = row.intervals.get(metric) if done else None
+    value, paper = measure(row, metric), None
+    # Of several metrics a row may lack some: no paper's number stands beside what it cannot have.
+    if reference and done and (value is not None or not several):
+        theirs = reference.metrics.get(metric, metric) if several else reference.metric
+        paper = paper_value(row, reference, theirs)
+    return Cell(
+        row=row,
+        value=value,
+        interval=(span[0], span[1]) if span else None,
+        flags=tuple(dict.fromkeys((*row.flags, *checks))) if done else (),
+        paper=paper,
+        metric=metric,
+        unit=config.unit_of(metric),
+    )
+
+
+def _ordered(headings: list[Heading]) -> tuple[Heading, ...]:
+    """Each heading once, sorted by the first appearance of its levels, outermost axis first."""
+    ranks = [
+        {level: rank for rank, level in enumerate(dict.fromkeys(axis))}
+        for axis in zip(*headings, strict=True)
+    ]
+    return tuple(
+        sorted(
+            dict.fromkeys(headings),
+            key=lambda place: [rank[level] for rank, level in zip(ranks, place, strict=True)],
+        )
+    )
+
+
+def _shown(headings: tuple[Heading, ...]) -> tuple[str, ...]:
+    axes = [level.axis for level in headings[0]]
+    vary = [
+        axis
+        for axis, place in zip(axes, zip(*headings, strict=True), strict=True)
+        if len(set(place)) > 1
+    ]
+    return tuple(vary or axes[-1:])

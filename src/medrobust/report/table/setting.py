@@ -1,0 +1,95 @@
+"""Settings as axes of a table: `attack.eps`, `defense.noise`."""
+
+from collections.abc import Sequence
+
+from medrobust.report.table.label import Level, comparable, readable, variant
+from medrobust.result.row import Row
+
+ABSENT = "–"
+
+
+def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str]) -> list[Level]:
+    """The place of each row on the last of some axes.
+
+    A row whose attack or defense has no such setting (`none` has no eps) stands at `–`; or, when
+    neither the choices themselves nor another of their settings are an axis, at its choice.
+
+    Args:
+        rows: of one table, in order.
+        axes: all axes up to this one, which is `attack.` or `defense.` and a setting.
+        named: axes whose labels say their name (`eps=8/255`), such as columns.
+    """
+    axis = axes[-1]
+    parent, _, name = axis.partition(".")
+    first = not any(other.partition(".")[0] == parent for other in axes[:-1])
+    choices = [row.cell.get(parent, "") for row in rows]
+    values = [setting_value(row, parent, name) for row in rows]
+    made = []
+    for number, (choice, value) in enumerate(zip(choices, values, strict=True)):
+        if not value and rows[number].status != "done":
+            # A failed row knows its config only: take what its like say, if they agree.
+            alike = {
+                other
+                for row, other in zip(rows, values, strict=True)
+                if row.status == "done" and row.cell.get(parent, "") == choice
+            }
+            value = alike.pop() if len(alike) == 1 else value
+        if value:
+            label = f"{name.rpartition('.')[2]}={value}" if axis in named else value
+        else:
+            label = (choice if first else "") or ABSENT
+        made.append(Level(axis, value or label, label))
+    return made
+
+
+def hidden(rows: Sequence[Row], axes: Sequence[str], spare: Sequence[str]) -> list[str]:
+    """Those of some axes that the others, settings of theirs, do not replace.
+
+    Args:
+        rows: of one table.
+        axes: that the table is laid out by.
+        spare: axes that vary and are not among them, outermost first.
+
+    Returns:
+        Axes without which rows of different choices would stand at one place.
+    """
+    kept = []
+    for axis in spare:
+        own = [other for other in axes if other.startswith(f"{axis}.")]
+        if own:
+            columns = [setting_levels(rows, own[: at + 1], ()) for at in range(len(own))]
+            choices: dict[tuple[Level, ...], set[str]] = {}
+            for row, place in zip(rows, zip(*columns, strict=True), strict=True):
+                choices.setdefault(place, set()).add(row.cell.get(axis, ""))
+            if all(len(found) == 1 for found in choices.values()):
+                continue
+        kept.append(axis)
+    return kept
+
+
+def absent(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
+    """A footnote for each axis that is a setting of no row: misspelt, or rows are still to run."""
+    lines = []
+    for axis in axes:
+        parent, _, name = axis.partition(".")
+        if name and not any(setting_value(row, parent, name) for row in rows):
+            known = ", ".join(dict.fromkeys(key for row in rows for key in variant(row, parent)))
+            lines.append(f"No row has the setting {axis}; {parent} settings are {known}.")
+    return lines
+
+
+def has_setting(row: Row, axis: str) -> bool:
+    """Whether a row's attack or defense has a setting, and it is not null."""
+    parent, _, name = axis.partition(".")
+    settings = variant(row, parent)
+    return settings.get(name) is not None or f"{name}.class" in settings
+
+
+def setting_value(row: Row, parent: str, name: str) -> str:
+    """The setting, or the class of an object that is one; empty when there is none."""
+    settings = variant(row, parent)
+    for key in (name, f"{name}.class"):
+        if key in settings:
+            value = readable(comparable(settings[key]))
+            return value.rpartition(".")[2] if key.endswith(".class") else value
+    return ""

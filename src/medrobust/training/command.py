@@ -1,0 +1,66 @@
+"""The command that trains what a cell needs, and what its checkpoint must say."""
+
+import shlex
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.model.core.expected import Expected
+
+
+def expected_victim(config: DictConfig, data: MedicalDataModule) -> Expected:
+    """Return what a row, or a defense trained for it, claims of the victim of `victim_path`."""
+    return Expected.on(
+        data,
+        seed=config.victim_seed,
+        model=OmegaConf.to_container(config.model, resolve=True),
+        objective=OmegaConf.to_container(config.objective, resolve=True),
+        keys={"model": "model", "objective": "objective", "seed": "victim_seed"},
+    )
+
+
+def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:
+    """The command that trains the victim of a cell.
+
+    Args:
+        choices: Hydra's choice of each group.
+        overrides: the cell's own overrides; those of data, model and objective are repeated.
+        seed: seed of the training.
+    """
+    return _command(("data", "model", "objective"), choices, overrides, [f"seed={seed}"])
+
+
+def defense_command(
+    choices: dict[str, str], overrides: list[str], seed: int, victim_seed: int | None
+) -> str:
+    """The command that trains the defense of a cell.
+
+    Args:
+        choices: Hydra's choice of each group.
+        overrides: the cell's own overrides; those of defense and data are repeated.
+        seed: seed of the training.
+        victim_seed: of the victim that it is trained for; None for a defense that needs none.
+    """
+    groups, seeds = ["defense", "data"], [f"seed={seed}"]
+    if victim_seed is not None:
+        groups += ["model", "objective"]
+        seeds.append(f"victim_seed={victim_seed}")
+    return _command(groups, choices, overrides, seeds)
+
+
+def _command(
+    groups: Sequence[str], choices: dict[str, str], overrides: list[str], seeds: list[str]
+) -> str:
+    """train.py with these groups' choices and overrides, and where checkpoints go."""
+    inside = tuple(f"{group}{mark}" for group in groups for mark in "./")
+    words = [f"{group}={choices[group]}" for group in groups]
+    words += [
+        word
+        for word in overrides
+        if word.lstrip("+~").startswith(inside)
+        and not word.startswith(("data.limit_test", "data.workers", "data.batch_size"))
+    ]
+    words += seeds
+    words += [word for word in overrides if word.startswith(("paths.root=", "paths.checkpoints="))]
+    return shlex.join(["python", "train.py", *words])

@@ -1,0 +1,48 @@
+"""Training of the detector networks on feature maps."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medrobust.data.core.base import Sample
+from medrobust.defense.metzen import Metzen
+from medrobust.rng import fold_in
+from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from medrobust.training.defense.train import DefenseModule
+
+
+class MetzenModule(DefenseModule):
+    """Minimises every layer's binary cross-entropy, clean and attacked in balance."""
+
+    defense: Metzen
+
+    def loss(self, batch: Sample) -> Tensor:
+        """Mean over layers."""
+        seeds = fold_in(self.seeds(batch), self.current_epoch)
+        return _balanced(*self._logits(batch, seeds)).mean()
+
+    def measure(self, batch: Sample) -> dict[str, Tensor]:
+        """The loss, and the share that the sum of the logits puts on the right side of zero."""
+        clean, attacked = self._logits(batch, self.seeds(batch))
+        right = torch.cat([clean.sum(1) < 0, attacked.sum(1) > 0]).double().mean()
+        return {"loss": _balanced(clean, attacked).mean(), "accuracy": right}
+
+    def _logits(self, batch: Sample, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the clean and the attacked images, (N, layers) each."""
+        assert self.victim is not None
+        images, how = batch.image, self.defense
+        surrogate: Surrogate = VictimSurrogate(self.victim)
+        if how.cushion is not None:
+            surrogate = DefendedSurrogate(self.victim, how.cushion, samples=1, chunk=len(images))
+        attacked = how.attack(surrogate, images, batch.label, seeds=fold_in(seeds, 1))
+        with torch.no_grad():
+            both = torch.cat([images, attacked])
+            seen = how.look(both, self.victim, seeds=seeds.repeat(2))
+        clean, dirty = how.logits(seen).chunk(2)
+        return clean, dirty
+
+
+def _balanced(clean: Tensor, attacked: Tensor) -> Tensor:
+    """Binary cross-entropy of each layer, both kinds weighing the same: (layers,)."""
+    return 0.5 * (F.softplus(clean).mean(0) + F.softplus(-attacked).mean(0))
