@@ -1,6 +1,7 @@
 """Sweeps in processes of their own, with faults, and what they leave."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -34,6 +35,7 @@ class Zygote:
             stdout=subprocess.PIPE,
             stderr=(root / "zygote.log").open("w"),
             text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # the pool of more does not survive a fork
         )
         self.common: list[str] = self._answer()["common"]
 

@@ -159,11 +159,13 @@ def test_rare_classes(
     for objective_ in (full, objective):
         bound = objective_.bind(surrogate, images[:2], y[:2], seeds[:2], targeted=True)
         assert bound.likelihood(see(surrogate, bound, images[:2])).isfinite().all()
-    for tap in full._mixtures:
-        mine, theirs = (
-            some._mixtures[tap].at(index).mean @ some._axes[tap] for some in (objective, full)
-        )
-        torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.05)
+    for tap in full._mixtures:  # of a mixture EM's own optimum, but its mean is that of the images
+        means = []
+        for some in (objective, full):
+            mixture = some._mixtures[tap].at(index)
+            centre = (mixture.log_weight.exp()[..., None] * mixture.mean).sum(-2)
+            means.append(centre @ some._axes[tap])
+        torch.testing.assert_close(*means, rtol=0.01, atol=0.01)
     with pytest.raises(ValueError, match="no class has more than 2 training images"):
         HFC(components=3, per_class=2).fit(surrogate, data)
 
