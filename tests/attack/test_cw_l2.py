@@ -195,7 +195,7 @@ def test_who_makes_no_progress_stops(
     found = early(surrogate, x, y, seeds=s)
     handle.remove()
     assert sum(sizes) < 0.9 * full
-    assert len(set(sizes)) > 2
+    assert len(set(sizes)) > 1
     near, nearest = (float(distance(x, one, "l2").mean()) for one in (found, all_steps))
     assert near == pytest.approx(nearest, rel=0.02)
     one = early(surrogate, x[:1], y[:1], seeds=s[:1])

@@ -158,10 +158,10 @@ def test_the_gradient_is_that_of_the_softsign_and_never_vanishes() -> None:
 def test_knowing_the_defense_beats_passing_straight_through_it() -> None:
     """On a short training's weights, whose purified images have something to do with images."""
     x = pictures()
-    defense = comdefend(width=0.15, noise=4.0, patch_px=16)
+    defense = comdefend(width=0.25, noise=2.0, patch_px=16)
     module = module_of(defense)
-    optimizer = torch.optim.Adam(module.trained(), lr=1e-2)
-    for _ in range(80):
+    optimizer = torch.optim.Adam(module.trained(), lr=5e-3)
+    for _ in range(150):
         optimizer.zero_grad()
         module.loss(batch(x)).backward()
         optimizer.step()
