@@ -38,7 +38,7 @@ def said(config: DictConfig, keys: Any, key: str, value: Any) -> str:
     OmegaConf.set_struct(changed, False)
     OmegaConf.update(changed, key, value, force_add=True, merge=False)
     try:
-        check_config(changed, keys)
+        check_config(changed, keys, optional=("defense",))
     except ConfigError as error:
         return str(error)
     return ""
@@ -71,9 +71,11 @@ SEEDS = (*COUNTS, -1, 2**63)
         ("data.limit_test", ("no", 0.5)),
         ("data.workers", ("no", None)),
         ("data.name", (5, True)),
-        ("trainer.devices", ("no", 0, -2, None, [1], 0.5)),
+        ("trainer.devices", ("no", 0, -2, None, ["a"], 0.5)),
         ("trainer.accelerator", ("cpuu", None)),
         ("paths.rows", (None, 3)),
+        ("maps", ({"taps": ["layer1"], "imgs": 4}, {"taps": ["layer1"]}, 3)),
+        ("iterates", ({"at": [0], "images": 1}, [1])),
     ],
 )
 def test_values_of_another_type_are_refused_by_name(
@@ -97,6 +99,8 @@ def test_values_of_another_type_are_refused_by_name(
         ("early_stopping", ("no", 0, 0.5, True)),
         ("resume", (True, 3)),
         ("trainer.max_epochs", ("no", None, 0, -1, 0.5)),
+        ("trainer.enable_checkpointing", ("no", 3)),
+        ("trainer.limit_train_batches", ("abc",)),
         ("optimizer.lr", ("fast", True, None)),
         ("checkpoint", (None, 3)),
     ],
@@ -120,6 +124,8 @@ def test_so_are_those_of_a_training(training: DictConfig, key: str, values: Sequ
         ("trainer.device", "did you mean trainer.devices"),
         ("paths.row", "did you mean paths.rows"),
         ("sede", "did you mean seed"),
+        ("copie", "did you mean copies"),  # the beginning of a name that others refer to
+        ("attack._convert_", "attack._convert_ is 3, expected none"),
     ],
 )
 def test_a_misspelled_key_is_told_with_those_there_are(
@@ -138,6 +144,9 @@ def test_what_is_right_passes(evaluate: DictConfig, training: DictConfig) -> Non
         "data.limit_test": 3,
         "trainer.devices": "auto",
         "attack.target": {"_target_": "medrobust.attack.target.NextClass"},
+        "attack.steps": {"_target_": "operator.mul", "_args_": [2, 3]},
+        "maps": {"taps": ["layer1"], "images": 2},
+        "figure": {"kind": {"_target_": "torch.device", "device": "cpu"}},
     }
     for key, value in right.items():
         assert said(evaluate, EVALUATE, key, value) == "", key
@@ -151,8 +160,23 @@ def test_a_key_of_ones_own_serves_others(evaluate: DictConfig) -> None:
     changed.strength = 40
     with pytest.raises(ConfigError, match="strength is no key"):
         check_config(changed, EVALUATE)
-    changed.attack.steps = "${strength}"
+    for text in ("${strength}", "${ strength }"):
+        changed.attack.steps = text
+        check_config(changed, EVALUATE)
+    changed.paths.mine = "/x"
+    with pytest.raises(ConfigError, match=r"paths.mine is no key"):
+        check_config(changed, EVALUATE)
+    changed.paths.data = "${paths.mine}/data"
     check_config(changed, EVALUATE)
+
+
+def test_a_missing_key_is_named(evaluate: DictConfig) -> None:
+    for key in ("table", "logger", "seed", "defense"):
+        changed = evaluate.copy()
+        OmegaConf.set_struct(changed, False)
+        del changed[key]
+        with pytest.raises(ConfigError, match=f"{key} is missing"):
+            check_config(changed, EVALUATE, running=False)
 
 
 def test_what_has_no_value_or_cannot_be_imported(evaluate: DictConfig) -> None:

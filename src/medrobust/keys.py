@@ -3,12 +3,12 @@
 Groups such as `attack` have the parameters of their `_target_`; see `medrobust.typed`.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from medrobust.number import fraction, whole
+from medrobust.typed import parameters_of
 
 Number = float | str
 """A number, or a fraction such as 8/255."""
@@ -25,7 +25,7 @@ Seed = Annotated[int, _between(0, 2**63 - 1)]
 Count = Annotated[int, _between(1)]
 
 
-def _is_devices(value: int | str) -> None:
+def _is_devices(value: int | str | list[int]) -> None:
     if isinstance(value, str) and not re.fullmatch(r"auto|\d+(,\d+)*", value):
         raise ValueError(f"{value!r} is no number of devices; expected 1, 2, …, auto, or 0,1")
     if isinstance(value, int) and value < 1 and value != -1:
@@ -38,19 +38,34 @@ def _is_unit(value: Number) -> None:
 
 _TRAINER: dict[str, Any] = {
     "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
-    "devices": Annotated[int | str, _is_devices],
+    "devices": Annotated[int | str | list[int], _is_devices],
     "strategy": str,
     "precision": int | str,
 }
 _PATHS = dict.fromkeys(("root", "data", "manifests", "checkpoints", "outputs"), str)
 _BOTH: dict[str, Any] = {
-    **dict.fromkeys(("model", "objective", "data", "logger", "experiment", "debug"), Any),
+    **dict.fromkeys(("model", "objective", "data", "logger"), Any),
     "paths": {**_PATHS, "cache": str, "rows": str},
     "seed": Seed,
     "victim_seed": Seed,
     "defense_seed": Seed,
     "victim_path": str,
 }
+
+
+class Iterates(TypedDict):
+    """Which iterations of an attack are recorded, of how many images."""
+
+    at: list[Count]
+    images: Count
+
+
+class Maps(TypedDict):
+    """Which layers are recorded, of how many images."""
+
+    taps: list[str]
+    images: Count
+
 
 EVALUATE: Mapping[str, Any] = {
     **_BOTH,
@@ -66,8 +81,8 @@ EVALUATE: Mapping[str, Any] = {
     "eot_samples": Count,
     "rerun": bool | Literal["stale"],
     "perturbation": bool,
-    "iterates": Any,
-    "maps": Any,
+    "iterates": Iterates | None,
+    "maps": Maps | None,
     "table": Any,
     "figure": Any,
 }
@@ -77,11 +92,12 @@ def train() -> Mapping[str, Any]:
     """Return the keys of `conf/train.yaml`; `trainer` has those of Lightning's Trainer."""
     from pytorch_lightning import Trainer
 
-    known = dict.fromkeys(list(inspect.signature(Trainer.__init__).parameters)[1:], Any)
+    names, kinds, _ = parameters_of(Trainer)
+    known = {name: kinds.get(name, Any) for name in names}
     return {
         **_BOTH,
-        **dict.fromkeys(("defense", "recipe", "optimizer", "scheduler"), Any),
-        "trainer": {**known, **_TRAINER, "max_epochs": Count},
+        **dict.fromkeys(("defense", "optimizer", "scheduler"), Any),
+        "trainer": {**known, **_TRAINER, "strategy": Any, "max_epochs": Count},
         "checkpoint": str,
         "initial_checkpoint": str | None,
         "overwrite": bool,

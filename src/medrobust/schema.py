@@ -5,8 +5,18 @@ import types
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 _LARGEST = 2**63
 _PLAIN = (None, types.NoneType, bool, int, float, str)
@@ -30,10 +40,10 @@ class Made:
 
     def may_be(self, kind: Any) -> bool:
         """Tell whether it may be of a type."""
-        if kind in _PLAIN or self.kind is None or not isinstance(kind, type):
-            return kind not in _PLAIN
+        if self.kind is None or not isinstance(kind, type):
+            return self.kind is None or kind is not None
         try:
-            return issubclass(self.kind, kind)
+            return issubclass(self.kind, (int, float) if kind is float else kind)
         except TypeError:  # a protocol that cannot be asked
             return True
 
@@ -61,12 +71,12 @@ def check_type(value: Any, kind: Any, name: str) -> None:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         check_type(value, arguments[0], name)
-        for check in arguments[1:]:
+        for check in () if isinstance(value, Made) else arguments[1:]:
             try:
                 check(value)
             except ValueError as error:
                 raise SchemaError(f"{name}: {error}") from None
-    elif kind is Any:
+    elif kind in (Any, object):
         _check_plain(value, name)
     elif origin in (Union, types.UnionType):
         if not any(_is(value, option, name) for option in arguments):
@@ -87,6 +97,8 @@ def check_type(value: Any, kind: Any, name: str) -> None:
             raise _wrong(value, kind, name)
         for index, (item, part) in enumerate(zip(value, arguments, strict=True)):
             check_type(item, part, f"{name}[{index}]")
+    elif is_typeddict(kind):
+        _check_record(value, kind, name)
     elif origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise _wrong(value, kind, name)
@@ -95,6 +107,17 @@ def check_type(value: Any, kind: Any, name: str) -> None:
             check_type(item, arguments[1], f"{name}.{key}")
     elif (isinstance(kind, type) or kind is None) and not _is_scalar(value, kind):
         raise _wrong(value, kind, name)
+
+
+def _check_record(value: Any, kind: Any, name: str) -> None:
+    """Check a mapping against a TypedDict."""
+    hints = get_type_hints(kind, include_extras=True)
+    if not isinstance(value, dict) or not set(value) <= set(hints):
+        raise _wrong(value, kind, name)
+    if not set(value) >= kind.__required_keys__:
+        raise _wrong(value, kind, name)
+    for key, item in value.items():
+        check_type(item, hints[key], f"{name}.{key}")
 
 
 def check_fields(owner: type, node: Mapping[str, Any], where: str) -> None:
@@ -136,8 +159,12 @@ def _is_scalar(value: Any, kind: Any) -> bool:
         return _is_scalar(value, int) or (type(value) is float and math.isfinite(value))
     if kind is int:
         return type(value) is int and abs(value) <= _LARGEST  # a bool is no int
-    if kind in (str, Path):
+    if kind in (str, Path) or (isinstance(kind, type) and issubclass(kind, Enum)):
         return isinstance(value, str) and _printable(value)
+    if kind in (tuple, set, frozenset, Sequence, Iterable, Collection):
+        return isinstance(value, list)
+    if kind is complex:
+        return _is_scalar(value, float)
     return type(value) is kind
 
 
@@ -175,6 +202,9 @@ def _said(kind: Any) -> str:
         return " | ".join(_said(part) for part in arguments)
     if origin is Literal:
         return " | ".join(map(str, arguments))
+    if is_typeddict(kind):
+        fields = get_type_hints(kind, include_extras=True).items()
+        return "{" + ", ".join(f"{key}: {_said(part)}" for key, part in fields) + "}"
     if origin in (*_LISTS, tuple):
         return f"list of {_said(arguments[0])}"
     if type(kind) is type or isinstance(kind, type):

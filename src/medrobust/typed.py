@@ -1,9 +1,10 @@
 """Checks a composed config against the signatures of what it names, once, before anything runs."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +12,17 @@ from omegaconf.errors import InterpolationResolutionError, InterpolationToMissin
 
 from medrobust.schema import Made, SchemaError, check_type
 
-_HYDRA = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+_HYDRA: Mapping[str, Any] = {
+    "_target_": str,
+    "_partial_": bool,
+    "_args_": list[Any],
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+}
+"""Keys of a node that are Hydra's own."""
+
+_DEFAULTS = {"_partial_": False, "_args_": [], "_recursive_": True, "_convert_": "none"}
+_REFERENCE = re.compile(r"\$\{\s*(?:oc\.select:\s*)?([\w.]+)\s*(?=[}\[,])")
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -19,7 +30,13 @@ class ConfigError(ValueError):
     """A key that nothing has, or a value of another type than its key takes."""
 
 
-def check_config(config: DictConfig, keys: Mapping[str, Any], *, running: bool = True) -> None:
+def check_config(
+    config: DictConfig,
+    keys: Mapping[str, Any],
+    *,
+    optional: Collection[str] = (),
+    running: bool = True,
+) -> None:
     """Check every key and every value of a config.
 
     A node with `_target_` has the keys and the types of what it names: the parameters and the
@@ -29,19 +46,24 @@ def check_config(config: DictConfig, keys: Mapping[str, Any], *, running: bool =
         config: composed by Hydra; its node `hydra` is Hydra's own.
         keys: name -> type, see `schema.check_type`; a mapping of names and types stands for a
             node of them.
+        optional: those that need not be there.
         running: a job runs; before a sweep, what refers to its jobs is left to them.
 
     Raises:
         ConfigError: an unknown key, or a value of another type; names it and what is expected.
     """
     plain = {str(name): value for name, value in _resolved(config, running)}
-    used = OmegaConf.to_yaml(config)
-    # A key of one's own is no slip where other values refer to it.
-    own = [name for name in plain if f"${{{name}" in used or f"${{oc.select:{name}" in used]
-    _check_keys({name: plain[name] for name in plain if name not in own}, keys, "")
+    lacking = [name for name in keys if name not in config and name not in optional]
+    if lacking:
+        raise ConfigError(
+            f"{lacking[0]} is missing, which every config of this command has: leave out "
+            f"~{lacking[0]}"
+        )
+    referred = set(_REFERENCE.findall(OmegaConf.to_yaml(config)))
+    _check_keys(plain, keys, "", referred)
     # Groups refer to the other keys; a wrong value is told under the name that it was given.
     for name in sorted(plain, key=lambda name: keys.get(name, Any) is Any):
-        _check(plain[name], keys.get(name, Any), name)
+        _check(plain[name], keys.get(name, Any), name, referred)
 
 
 def check_node(value: Any, name: str) -> None:
@@ -50,7 +72,7 @@ def check_node(value: Any, name: str) -> None:
     Raises:
         ConfigError: see there.
     """
-    _check(value, Any, name)
+    _check(value, Any, name, ())
 
 
 def _resolved(config: DictConfig, running: bool) -> Iterator[tuple[Any, Any]]:
@@ -66,14 +88,13 @@ def _resolved(config: DictConfig, running: bool) -> Iterator[tuple[Any, Any]]:
                 raise
 
 
-def _check(value: Any, kind: Any, name: str) -> None:
+def _check(value: Any, kind: Any, name: str, referred: Collection[str]) -> None:
     if isinstance(kind, Mapping):
         if not isinstance(value, dict):
             raise ConfigError(f"{name}={value!r}, expected keys {', '.join(kind)}")
-        if "*" not in kind:
-            _check_keys(value, kind, f"{name}.")
+        _check_keys(value, kind, f"{name}.", referred)
         for key, item in value.items():
-            _check(item, kind.get(key, kind.get("*")), f"{name}.{key}")
+            _check(item, kind.get(key, Any), f"{name}.{key}", referred)
         return
     found = _made(value, name)
     try:
@@ -86,7 +107,7 @@ def _made(value: Any, name: str) -> Any:
     """Return plain data in which each node with `_target_` is checked and stands for its result."""
     if isinstance(value, dict):
         parts = {key: _made(item, f"{name}.{key}") for key, item in value.items()}
-        return _checked(parts, name) if isinstance(value.get("_target_"), str) else parts
+        return _checked(parts, name) if "_target_" in value else parts
     if isinstance(value, list):
         return [_made(item, f"{name}[{index}]") for index, item in enumerate(value)]
     if value == "???":
@@ -96,6 +117,11 @@ def _made(value: Any, name: str) -> Any:
 
 def _checked(node: Mapping[str, Any], name: str) -> Made:
     """Check the arguments of a `_target_`; return what stands for its result."""
+    try:
+        for key, kind in _HYDRA.items():
+            check_type(node.get(key, _DEFAULTS.get(key)), kind, f"{name}.{key}")
+    except SchemaError as error:
+        raise ConfigError(str(error)) from None
     target = node["_target_"]
     try:
         call = get_object(target)
@@ -106,7 +132,7 @@ def _checked(node: Mapping[str, Any], name: str) -> Made:
     given = {key: value for key, value in node.items() if key not in _HYDRA}
     known = parameters_of(call)
     if not known.open:
-        _check_keys(given, known.names, f"{name}.")
+        _check_keys(given, known.names, f"{name}.", ())
     for key, value in given.items():
         if key in known.kinds and not _equal(value, known.names[key].default):
             try:
@@ -141,6 +167,8 @@ def parameters_of(call: Callable[..., Any]) -> Parameters:
     owners = [call]
     if isinstance(call, type):
         owners = [base for base in call.__mro__ if "__init__" in vars(base) and base is not object]
+        if not owners:  # made by `__new__`, in C or not
+            return Parameters(names, kinds, open=call.__new__ is not object.__new__)
     foreign = False
     for owner in owners:
         function: Any = owner.__init__ if isinstance(owner, type) else owner  # type: ignore[misc]
@@ -166,9 +194,13 @@ def _equal(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def _check_keys(node: Mapping[str, Any], known: Mapping[str, Any] | Sequence[str], at: str) -> None:
+def _check_keys(
+    node: Mapping[str, Any], known: Collection[str], at: str, referred: Collection[str]
+) -> None:
+    """Refuse unknown keys; one of somebody's own is no slip where other values refer to it."""
     for key in node:
-        if key in known:
+        own = f"{at}{key}"
+        if key in known or any(name == own or name.startswith(f"{own}.") for name in referred):
             continue
         near = get_close_matches(str(key), [str(one) for one in known], n=1)
         hint = f"did you mean {at}{near[0]}? " if near else ""

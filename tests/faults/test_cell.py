@@ -47,6 +47,14 @@ def test_others_go_on_after_it(zygote: Zygote, outputs: Path) -> None:
     assert "nonsense" in errors
 
 
+def test_a_config_that_cannot_be_resolved_fails_its_own_cell(zygote: Zygote, outputs: Path) -> None:
+    words = ["-m", "attack=none", "batch_size=6", "defense=none,kd", "model.name=unheard_of"]
+    assert zygote.run(outputs, *words, "victim_path=nowhere.ckpt") == 1
+    rows = left(outputs).rows.values()
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert any("no layers are known for a detector" in row["error"] for row in rows)
+
+
 def test_a_value_of_another_type_stops_a_sweep_before_it_starts(
     zygote: Zygote, outputs: Path
 ) -> None:

@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from medrobust.attack.core.base import Attack
 from medrobust.cache.tensors import TensorCache
@@ -24,7 +25,7 @@ from medrobust.evaluation import build
 from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.identity.provenance import changed, revision, versions
-from medrobust.evaluation.identity.science import keys_of, science_of
+from medrobust.evaluation.identity.science import keys_of, science_of, unresolved
 from medrobust.evaluation.known import is_complete, known_row
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.record.maps import MapsRequest
@@ -63,8 +64,12 @@ def run_cell(config: DictConfig) -> float | None:
     store = RowStore(config.paths.rows)
     folder = Path(job.runtime.output_dir)
     overrides = list(job.overrides.task)
-    science = science_of(config)
-    cell = _cell(config, dict(job.runtime.choices))
+    choices = {name: str(choice) for name, choice in job.runtime.choices.items()}
+    try:
+        science, cell = science_of(config), _cell(config, choices)
+    except (OmegaConfBaseException, KeyError):  # `check_config` says what is wrong
+        science = unresolved(config)
+        cell = {name: choices.get(name, "") for name in CELL}
     # Names the failure of a cell that got no further than its config.
     failure_id = digest(["failed", cell, by_name(science)])
     try:
@@ -80,8 +85,8 @@ def run_cell(config: DictConfig) -> float | None:
             cell=cell,
             attack_variant=science["attack"],
             defense_variant=science["defense"],
-            seed=config.seed,
-            phantom=bool(config.data.phantom),
+            seed=seed if isinstance(seed := OmegaConf.select(config, "seed"), int) else 0,
+            phantom=OmegaConf.select(config, "data.phantom") is True,
             versions=versions(),
             revision=revision(),
             created=_now(),

@@ -7,7 +7,7 @@ from medrobust.code.package import package_digest
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.record.maps import MapsRequest
 from medrobust.result.beside import ALWAYS, paths, state
-from medrobust.result.row import Row
+from medrobust.result.row import Row, RowError
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 
@@ -25,10 +25,13 @@ def known_row(
         rerun: false, true (compute all again) or `stale` (those that other code made).
         unsourced: what of its code has no source, and so cannot be known to be the same.
 
-    Raises:
-        RowError: the row is damaged.
+    A damaged row is logged, and is to be computed.
     """
-    row = None if rerun is True or unsourced else store.get(row_id)
+    try:
+        row = None if rerun is True or unsourced else store.get(row_id)
+    except RowError as error:
+        _log.warning("computing again: %s", error)
+        row = None
     if row is None or row.status != "done" or (rerun == "stale" and stale(row, package_digest())):
         return None
     return row

@@ -33,7 +33,7 @@ def run_training(config: DictConfig) -> None:
         ConfigError: an unknown key, or a value of another type than its key takes.
         InitialCheckpointError: a victim's weights to start from, but a defense is to be trained.
     """
-    check_config(config, train_keys())
+    check_config(config, train_keys(), optional=("defense",))
     if config.get("defense") is not None and config.initial_checkpoint is not None:
         raise InitialCheckpointError(
             f"initial_checkpoint={config.initial_checkpoint} is what a victim starts from, but "

@@ -21,6 +21,13 @@ def science_of(config: DictConfig) -> dict[str, Any]:
     return kept | keys_of(config)
 
 
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    """Return the same groups as they were written, of a config that cannot be resolved."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    return {name: plain.get(name) or {} for name in _GROUPS}
+
+
 def keys_of(config: DictConfig) -> dict[str, Any]:
     """Those outside of the groups.
 
