@@ -15,7 +15,7 @@ from medrobust.result.store import RowStore
 ROOT = Path(__file__).parents[2]
 WORDS = ["data=dermamnist", "data.phantom=true", "data.phantom_n=140", "model=resnet18"]
 WORDS += ["trainer=cpu", "logger=none"]
-PGD, BASE = "attack/pgd.py", "attack/base.py"
+PGD, BASE = "attack/pgd.py", "attack/core/base.py"
 METRIC = "metric/classification.py"
 
 
