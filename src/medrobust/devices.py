@@ -1,4 +1,4 @@
-"""How many processes a machine bears."""
+"""Limit the number of processes to what the machine has."""
 
 import os
 

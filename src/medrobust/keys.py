@@ -54,14 +54,14 @@ _BOTH: dict[str, Any] = {
 
 
 class Iterates(TypedDict):
-    """Which iterations of an attack are recorded, of how many images."""
+    """Iterations of an attack to record, and the number of images."""
 
     at: list[Count]
     images: Count
 
 
 class Maps(TypedDict):
-    """Which layers are recorded, of how many images."""
+    """Layers to record, and the number of images."""
 
     taps: list[str]
     images: Count

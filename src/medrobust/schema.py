@@ -29,7 +29,7 @@ class SchemaError(ValueError):
 
 
 class Made:
-    """What a node of a config with `_target_` will be made into.
+    """Stand-in for the object that a `_target_` node will be made into.
 
     Args:
         kind: its class; None where only making it would tell.

@@ -12,7 +12,7 @@ _PARENT = "MEDROBUST_PARENT"
 
 
 def stop_on_sigterm() -> None:
-    """From now on SIGTERM ends this process like an exit: files are closed, locks are let go.
+    """Let SIGTERM end this process like an exit: files are closed, locks are let go.
 
     Nothing is marked as failed, since `SystemExit` is no `Exception`; the cell at hand leaves no
     row, and the same command does it. A second SIGTERM ends the process at once.
@@ -31,7 +31,7 @@ def stop_on_sigterm() -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """From now on this process ends when its parent does, however that ended.
+    """End this process when its parent ends, however that happens.
 
     Args:
         parent: its process id, taken while it surely lived.

@@ -143,7 +143,7 @@ def _checked(node: Mapping[str, Any], name: str) -> Made:
 
 
 class Parameters(NamedTuple):
-    """What a class or a function can be given by name.
+    """Keyword parameters of a class or a function.
 
     Attributes:
         names: name -> parameter.

@@ -15,7 +15,7 @@ from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.detector import Detector, Seen, UnfittedDetectorError
 from medrobust.defense.core.fitting import FitError, pass_mark
 from medrobust.defense.tv_minimization import TVMinimization
-from medrobust.model.core.victim import UnfrozenError
+from medrobust.model.core.frozen import UnfrozenError
 from medrobust.number import NumberError
 from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds

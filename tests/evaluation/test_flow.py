@@ -33,7 +33,7 @@ from medrobust.evaluation.predict import answers
 from medrobust.evaluation.quantize import quantize
 from medrobust.evaluation.record.strip import strips
 from medrobust.evaluation.stream import attacker_seeds, defender_seeds
-from medrobust.model.core.victim import UnfrozenError
+from medrobust.model.core.frozen import UnfrozenError
 from medrobust.task import LabelError
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious

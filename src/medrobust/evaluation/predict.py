@@ -19,7 +19,8 @@ from medrobust.evaluation.batches.blame import check_finite, naming
 from medrobust.evaluation.batches.shard import share_out
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
-from medrobust.model.core.victim import Victim, check_frozen
+from medrobust.model.core.frozen import check_frozen
+from medrobust.model.core.victim import Victim
 from medrobust.prediction import Answers, Prediction
 
 if TYPE_CHECKING:

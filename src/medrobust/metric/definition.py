@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 Unit = Literal["proportion", "ratio", "number", "count", "seconds", "hours"]
-"""What a value is.
+"""Unit of a metric.
 
 A proportion lies in [0, 1] (a change of one in [-1, 1]) and may be shown in percent; nothing else
 may. A ratio is small and has three decimals, a number has two, a count none; times have three

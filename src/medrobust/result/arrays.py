@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medrobust.result.sealed import read_sealed, write_sealed
 
 MEND = "run its cell again, which makes it anew"
-"""What fixes a damaged file beside a row."""
+"""The advice on a damaged file beside a row."""
 
 _END = b"PK\x05\x06"  # of a zip without a comment, 18 bytes before its end
 

@@ -20,7 +20,7 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "scores.npz": Scores.read,
     "images.npz": PerImage.read,
 }
-"""What reads each file beside a row, by the ending after its id."""
+"""Readers of the files beside a row, by the ending after its id."""
 
 ALWAYS = ("png", "scores.npz", "images.npz")
 """Endings of what a cell writes whenever it has it; the others only when asked to."""
@@ -28,7 +28,7 @@ ALWAYS = ("png", "scores.npz", "images.npz")
 
 @dataclass(frozen=True)
 class State:
-    """What was found of the files beside rows.
+    """Result of checking the files beside rows.
 
     Attributes:
         damage: what is wrong, one sentence for each damaged file.

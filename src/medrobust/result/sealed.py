@@ -23,7 +23,7 @@ class SealError(ValueError):
 
 
 class Sealed(NamedTuple):
-    """What a sealed file holds.
+    """Content of a sealed file.
 
     Attributes:
         content: as written.

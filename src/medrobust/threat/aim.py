@@ -1,4 +1,4 @@
-"""What a surrogate needs to know of an attacker's aim."""
+"""Protocol of an attacker's aim, as a surrogate needs it."""
 
 from typing import Any, Protocol, Self
 

@@ -1,1 +1,1 @@
-"""What attacks share."""
+"""Base classes and helpers of attacks."""

@@ -13,7 +13,7 @@ from medrobust.attack.objective.by_task import ByTask
 from medrobust.attack.success import BY_TASK, Success, Undetected
 from medrobust.attack.target import Target
 from medrobust.configured import Configured
-from medrobust.model.core.victim import UnfrozenError, check_frozen
+from medrobust.model.core.frozen import UnfrozenError, check_frozen
 from medrobust.number import fraction
 from medrobust.task import LabelError, Task, task_of
 from medrobust.threat.surrogate import Surrogate

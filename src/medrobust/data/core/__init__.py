@@ -1,1 +1,1 @@
-"""What datasets share."""
+"""Base classes and helpers of datasets."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medrobust.data.core.dataset import Augment, AugmentedDataset, ImageDataset, Sample
+from medrobust.data.core.entries import check_entries
 from medrobust.data.core.error import DataError, MissingDataError, Origin
 from medrobust.data.core.image import FileReader, Reader
 from medrobust.data.core.manifest import Entry, Manifest, Record, read_records, write_records
@@ -183,7 +184,7 @@ class MedicalDataModule(pl.LightningDataModule):
             return
         self.prepare_data()
         entries = self.entries()
-        self._check(entries)
+        check_entries(self.name, entries, self.num_classes)
         splits = self.assign(entries)
         reader = self.reader()
         # The manifest is read again while the files look unchanged: hashing a large set is slow.
@@ -280,23 +281,6 @@ class MedicalDataModule(pl.LightningDataModule):
             _log.warning("%s; it is made again", error)
             return None
 
-    def _check(self, entries: Sequence[Entry]) -> None:
-        seen: set[str] = set()
-        for entry in entries:
-            if entry.id in seen:
-                raise DataError(f"{self.name}: {entry.id} is there twice ({entry.files[0]})")
-            seen.add(entry.id)
-            if not _is_text(entry.id):
-                raise DataError(
-                    f"{self.name}: {str(entry.files[0])!a} has a name that is not UTF-8; "
-                    "rename the file"
-                )
-            if entry.label is not None and not 0 <= entry.label < self.num_classes:
-                raise DataError(
-                    f"{self.name}: label {entry.label} of {entry.id}, "
-                    f"expected 0 to {self.num_classes - 1}"
-                )
-
     def _listing(self, entries: Sequence[Entry], splits: Sequence[Split]) -> str:
         stats = {path: path.stat() for path in sorted({p for e in entries for p in e.files})}
         return digest(
@@ -310,12 +294,3 @@ class MedicalDataModule(pl.LightningDataModule):
                 ],
             }
         )
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name can be written: bytes of a file name that are not UTF-8 cannot."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

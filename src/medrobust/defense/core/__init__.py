@@ -1,1 +1,1 @@
-"""What defenses share."""
+"""Base classes and helpers of defenses."""

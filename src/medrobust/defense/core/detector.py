@@ -11,7 +11,8 @@ from medrobust.code.digest import reach_digest
 from medrobust.configured import all_code, unsourced
 from medrobust.defense.core.base import Defense, Purifier
 from medrobust.defense.core.fitting import Statistics, batches, names_of, pass_mark, remembered
-from medrobust.model.core.victim import Victim, check_frozen
+from medrobust.model.core.frozen import check_frozen
+from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
 

@@ -1,1 +1,1 @@
-"""What a row is told apart by."""
+"""Identity of rows: settings and provenance."""

@@ -1,1 +1,1 @@
-"""How far a sweep is."""
+"""Progress of cells and sweeps."""

@@ -1,1 +1,1 @@
-"""What is kept of a cell besides its numbers."""
+"""Records of a cell besides its metrics: pictures, maps, iterates."""

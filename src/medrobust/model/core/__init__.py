@@ -1,1 +1,1 @@
-"""What networks share, and the victim that they become."""
+"""The victim, and helpers of networks."""

@@ -1,1 +1,1 @@
-"""What training objectives share."""
+"""Base classes and helpers of training objectives."""

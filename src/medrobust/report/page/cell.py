@@ -85,7 +85,7 @@ class CellView:
 
     @property
     def value(self) -> float | None:
-        """What the cell measures."""
+        """Return the measured value."""
         return self.cell.value
 
     @property

@@ -1,4 +1,4 @@
-"""What a table's cell measures, and how it is printed."""
+"""Measure a row and print the value in its unit."""
 
 from medrobust.metric.definition import Unit
 from medrobust.result.row import Row

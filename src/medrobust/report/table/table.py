@@ -124,7 +124,7 @@ class Table:
         return self.units.get(metric) or unit_of(metric)
 
     def in_percent(self, unit: Unit) -> bool:
-        """Whether values of a unit are shown in percent."""
+        """Return whether values of a unit are shown in percent."""
         return self.percent and unit == "proportion"
 
     def count(self, status: Status) -> int:

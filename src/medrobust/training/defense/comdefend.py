@@ -21,7 +21,7 @@ class ComDefendModule(DefenseModule):
     scored = "mse"
 
     def loss(self, batch: Sample) -> Tensor:
-        """Of random crops, with noise on the code."""
+        """Return the loss of random crops, with noise on the code."""
         x = random_crop(batch.image, self.defense.patch_px)
         z = self.defense.code(x)
         code = (z + self.defense.noise * torch.randn_like(z)).sigmoid()

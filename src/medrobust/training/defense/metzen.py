@@ -29,7 +29,7 @@ class MetzenModule(DefenseModule):
         return {"loss": _balanced(clean, attacked).mean(), "accuracy": right}
 
     def _logits(self, batch: Sample, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the clean and the attacked images, (N, layers) each."""
+        """Return the logits of clean and attacked images, (N, layers) each."""
         assert self.victim is not None
         images, how = batch.image, self.defense
         surrogate: Surrogate = VictimSurrogate(self.victim)

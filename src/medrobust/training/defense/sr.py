@@ -17,7 +17,7 @@ class SRModule(DefenseModule):
     scored = "mse"
 
     def loss(self, batch: Sample) -> Tensor:
-        """Of random crops, turned over at random."""
+        """Return the loss of randomly flipped random crops."""
         x = random_crop(batch.image, self.defense.patch_px)
         for axis in (2, 3):
             if torch.rand(()) < 0.5:
@@ -38,7 +38,7 @@ class SRModule(DefenseModule):
         return [side // self.defense.scale for side in x.shape[2:]]
 
     def _pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network makes of shrunk images, and the images, cut to whole multiples."""
+        """Return upscaled shrunk images and the originals, cut to whole multiples."""
         height, width = (side * self.defense.scale for side in self._small(x))
         clean = x[:, :, :height, :width]
         return self.defense.network(resize(clean, self._small(x))), clean

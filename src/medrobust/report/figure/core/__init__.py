@@ -1,1 +1,1 @@
-"""What kinds of figures share."""
+"""Base classes and helpers of figures."""

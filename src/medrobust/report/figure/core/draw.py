@@ -1,4 +1,4 @@
-"""From the `figure` node of a config to files."""
+"""Draw the figures of a sweep and write them."""
 
 import io
 import re

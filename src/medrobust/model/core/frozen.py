@@ -1,0 +1,49 @@
+"""Refuse models in training mode, whose answers depend on the batch and on chance."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torchvision.ops import StochasticDepth
+
+from medrobust.model.core.victim import Victim
+
+_BY_MODE = (_BatchNorm, _InstanceNorm, _DropoutNd, StochasticDepth)
+
+
+class UnfrozenError(RuntimeError):
+    """Something that should answer as deployed is in training mode."""
+
+
+def check_frozen(module: nn.Module, caller: str) -> None:
+    """Refuse what answers as in training.
+
+    Of a victim every part counts, since training changes how it answers. Of what stands around it
+    those count whose answer the mode decides: batch norm, which takes its statistics from the
+    batch and moves its running ones, and dropout, which draws from torch's own generator.
+
+    Args:
+        module: such as a victim, a surrogate, or a defense.
+        caller: who wants its answers, for the error.
+
+    Raises:
+        UnfrozenError: a part is in training mode; names it.
+    """
+    part = _in_training(module)
+    if part is not None:
+        raise UnfrozenError(
+            f"{caller}: {part} is in training mode, where batch norm moves and dropout draws, "
+            "expected evaluation mode: call victim.freeze(), or eval() on what is no victim"
+        )
+
+
+def _in_training(module: nn.Module) -> str | None:
+    """Return the name of a part that answers as in training, or None."""
+    for name, part in module.named_modules():
+        if isinstance(part, Victim):
+            inside = next((inner for inner, one in part.named_modules() if one.training), None)
+            if inside is not None:
+                return ".".join(filter(None, (name, inside))) or type(part).__name__
+        elif part.training and isinstance(part, _BY_MODE):
+            return name or type(part).__name__
+    return None
