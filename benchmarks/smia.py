@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
-from medrobust.attack.objective.base import per_image
+from medrobust.attack.core.loss import per_image
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
 from medrobust.evaluation import build

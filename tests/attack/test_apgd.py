@@ -15,7 +15,7 @@ from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
 from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.rescaled import Rescaled
+from medrobust.attack.loss.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import Gradient, VictimSurrogate
@@ -183,8 +183,8 @@ def test_saturated_logits_need_another_loss() -> None:
         "pgd": PGD(EPS, steps=30),
         "dlr": APGDDLR(EPS, steps=30),
         "t": APGDT(EPS, steps=30),
-        "rescaled": APGD(EPS, steps=30, objective=Rescaled()),
-        "pgd_rescaled": PGD(EPS, steps=30, objective=Rescaled()),
+        "rescaled": APGD(EPS, steps=30, loss=Rescaled()),
+        "pgd_rescaled": PGD(EPS, steps=30, loss=Rescaled()),
     }
     left = {
         name: int(
@@ -205,9 +205,7 @@ def test_saturated_logits_need_another_loss() -> None:
 def test_config(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         attack = instantiate(compose(overrides=[f"+attack={name}", "attack.eps=2/255"]).attack)
-        rescaled = instantiate(
-            compose(overrides=["+attack=pgd", "attack/objective=rescaled"]).attack
-        )
+        rescaled = instantiate(compose(overrides=["+attack=pgd", "attack/loss=rescaled"]).attack)
     assert type(attack).__module__ == f"medrobust.attack.{name}"
     assert attack.fingerprint == type(attack)("2/255", steps=100).fingerprint
-    assert isinstance(rescaled.objective, Rescaled)
+    assert isinstance(rescaled.loss, Rescaled)

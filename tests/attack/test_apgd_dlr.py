@@ -7,8 +7,8 @@ from apgd_peer import fragile, loss_at, reference, standing
 from medrobust.attack.apgd import APGD, NORMS
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.cw_linf import CWLinf
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.target import NextClass
+from medrobust.attack.loss.margin import Margin
+from medrobust.attack.target.next_class import NextClass
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
 
@@ -45,7 +45,7 @@ def test_same_points_as_the_reference(eps: float, steps: int, classes: int) -> N
 def test_two_classes_use_the_margin() -> None:
     surrogate, x, y, seeds = fragile(2)
     found = APGDDLR(EPS, steps=20)(surrogate, x, y, seeds=seeds)
-    margin = APGD(EPS, steps=20, objective=Margin("1e9"))(surrogate, x, y, seeds=seeds)
+    margin = APGD(EPS, steps=20, loss=Margin("1e9"))(surrogate, x, y, seeds=seeds)
     assert torch.equal(found, margin)
     peer = pytest.importorskip("pyautoattack.autopgd_base")
     with pytest.raises(IndexError):

@@ -6,7 +6,7 @@ from medrobust.attack.apgd_t import APGDT, LeadOf, likeliest_wrong
 from medrobust.attack.core.base import AttackError
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.pgd import PGD
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import VictimSurrogate
 

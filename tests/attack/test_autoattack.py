@@ -14,11 +14,11 @@ from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.autoattack import AutoAttack
 from medrobust.attack.core.base import Attack, AttackError, distance
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.cw_linf import CWLinf
-from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Misclassified
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.defense.core.base import Purifier
 from medrobust.defense.none import NoDefense
 from medrobust.rng import fold_in, normal

@@ -9,12 +9,12 @@ from medrobust.attack.core.base import Attack, AttackError, distance
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.external import External
 from medrobust.attack.fgsm import FGSM
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.rescaled import Rescaled
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.rays import RayS
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.attack.uap import UAP
 from medrobust.defense.median import Median
 from medrobust.model.core.victim import Victim
@@ -183,7 +183,7 @@ def library_attack(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         (lambda: PGD(0.1, steps=1), True),  # expectation over noise, on one graph per chunk
         (lambda: PGD(0.1, steps=1, target=NextClass()), False),  # (y + 1) % K is always a class
         (lambda: External(library_attack), False),
-        (lambda: PGD(0.1, steps=1, objective=Rescaled(CrossEntropy())), False),
+        (lambda: PGD(0.1, steps=1, loss=Rescaled(CrossEntropy())), False),
         (lambda: RayS(0.1, queries=5), False),  # sees nothing but wrong or right
     ],
     ids=["eot", "target", "external", "bound", "hard_label"],

@@ -9,14 +9,17 @@ from hydra.utils import instantiate
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import Attack
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.dag import DAG
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.deepfool import DeepFool
-from medrobust.attack.objective.base import Objective
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
-from medrobust.attack.target import FixedClass, LeastLikely, NextClass, RandomClass
+from medrobust.attack.target.fixed_class import FixedClass
+from medrobust.attack.target.least_likely import LeastLikely
+from medrobust.attack.target.next_class import NextClass
+from medrobust.attack.target.random_class import RandomClass
 from medrobust.resolvers import register
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -24,12 +27,12 @@ ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
 VARIANTS = sorted(
     f"{path.parent.name}/{path.stem}"
     for path in (CONF / "attack").glob("*/*.yaml")
-    if path.parent.name not in ("target", "objective", "success")
+    if path.parent.name not in ("target", "loss", "criterion")
 )
-OBJECTIVES = sorted(path.stem for path in (CONF / "attack/objective").glob("*.yaml"))
+OBJECTIVES = sorted(path.stem for path in (CONF / "attack/loss").glob("*.yaml"))
 MEDRDF = ["cw_linf", *[f"ifgsm_{n}" for n in (1, 2, 5, 7)], *[f"pgd_{n}" for n in (7, 20, 100)]]
 ELSEWHERE = {"fea": "pgd"}
-"""Configs that are another attack with an objective of their own."""
+"""Configs that are another attack with a loss of their own."""
 
 
 def build(*overrides: str) -> Attack:
@@ -81,9 +84,9 @@ def test_target_options(name: str) -> None:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives(name: str) -> None:
-    objective = build("+attack=pgd", f"attack/objective={name}").objective
-    assert isinstance(objective, Objective)
-    assert type(objective).__module__ == f"medrobust.attack.objective.{name}"
+    loss = build("+attack=pgd", f"attack/loss={name}").loss
+    assert isinstance(loss, Loss)
+    assert type(loss).__module__ == f"medrobust.attack.loss.{name}"
 
 
 @pytest.mark.parametrize("name", MEDRDF)
@@ -123,7 +126,7 @@ def test_aegis_aims_at_the_other_class(name: str) -> None:
         grey = build(f"+attack=aegis/{name}", "+data=chest_xray", "data.size=64", "+paths=default")
         assert grey.eps == pytest.approx(8 / 256 * 64)
     adaptive = {"wb", "wb_d", "joint", "selective", "orthogonal"}
-    assert attack.objective.evades == (name in adaptive)
+    assert attack.loss.evades == (name in adaptive)
     if name in adaptive | {"fea", "hfc"}:
         assert isinstance(attack, PGD)  # random start
 

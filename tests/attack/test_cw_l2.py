@@ -24,8 +24,8 @@ from torch import Tensor
 
 from medrobust.attack.core.base import distance
 from medrobust.attack.cw_l2 import CWL2
-from medrobust.attack.objective.margin import lead
-from medrobust.attack.target import NextClass
+from medrobust.attack.loss.margin import lead
+from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.cw_linf import CWLinf
-from medrobust.attack.objective.margin import Margin
+from medrobust.attack.loss.margin import Margin
 from medrobust.threat.surrogate import VictimSurrogate
 
 
@@ -47,4 +47,4 @@ def test_kappa_zero_stops_at_the_boundary(
 def test_bad_kappa() -> None:
     with pytest.raises(ValueError, match=r"kappa=-1"):
         CWLinf(0.1, steps=1, kappa=-1)
-    assert isinstance(CWLinf(0.1, steps=1).objective, Margin)
+    assert isinstance(CWLinf(0.1, steps=1).loss, Margin)

@@ -9,10 +9,14 @@ from peers import adv_lib
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.target import Target
+from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.dag import DAG
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import JaccardBelow
-from medrobust.attack.target import LeastLikely, MostLikely, NextClass, RandomClass, Target
+from medrobust.attack.target.least_likely import LeastLikely
+from medrobust.attack.target.most_likely import MostLikely
+from medrobust.attack.target.next_class import NextClass
+from medrobust.attack.target.random_class import RandomClass
 from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Purifier
@@ -172,7 +176,7 @@ def test_another_success_ends_it_earlier(
 ) -> None:
     x, y, seeds = batch
     eps = 96 / 255
-    early = DAG(eps, steps=50, success=JaccardBelow(0.5))(pixel_surrogate, x, y, seeds=seeds)
+    early = DAG(eps, steps=50, criterion=JaccardBelow(0.5))(pixel_surrogate, x, y, seeds=seeds)
     late = DAG(eps, steps=50)(pixel_surrogate, x, y, seeds=seeds)
     done = JaccardBelow(0.5).away(Prediction(pixel_surrogate.victim(early)), y)
     assert done.all()
@@ -288,7 +292,7 @@ def test_config() -> None:
             )
         ]
     assert all(type(attack) is DAG for attack in made)
-    assert [type(attack.objective.labels) for attack in made] == [
+    assert [type(attack.loss.labels) for attack in made] == [
         RandomClass,
         MostLikely,
         RandomClass,

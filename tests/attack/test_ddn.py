@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.ddn import DDN
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.target import NextClass
+from medrobust.attack.loss.margin import Margin
+from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
@@ -104,11 +104,11 @@ def test_targeted(surrogate: VictimSurrogate, images: Tensor, labels: Tensor) ->
 
 def test_saturated_logits(victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor) -> None:
     """Cross-entropy has no gradient there; the margin finds what it finds on plain logits."""
-    plain = DDN(steps=40, objective=Margin())(VictimSurrogate(victim), images, labels, seeds=seeds)
+    plain = DDN(steps=40, loss=Margin())(VictimSurrogate(victim), images, labels, seeds=seeds)
     loud = copy.deepcopy(victim)
     loud.network = Changed(loud.network, 1e4).eval()
     surrogate = VictimSurrogate(loud)
-    attack = DDN(steps=40, objective=Margin(1e9))
+    attack = DDN(steps=40, loss=Margin(1e9))
     found = attack(surrogate, images, labels, seeds=seeds)
     assert fooled(victim, found, labels).all()
     assert median(images, found, "l2") == pytest.approx(median(images, plain, "l2"), rel=0.01)
@@ -170,7 +170,7 @@ def test_nan_is_not_a_success(images: Tensor, seeds: Tensor) -> None:
 def test_config() -> None:
     attack = configured("+attack=ddn")
     assert attack.fingerprint == DDN(steps=100).fingerprint
-    assert isinstance(configured("+attack=ddn", "attack/objective=margin").objective, Margin)
+    assert isinstance(configured("+attack=ddn", "attack/loss=margin").loss, Margin)
 
 
 @pytest.mark.parametrize(

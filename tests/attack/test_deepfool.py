@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.deepfool import DeepFool
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 

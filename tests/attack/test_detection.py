@@ -12,25 +12,27 @@ from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.criterion.boxes_lost import BoxesLost
+from medrobust.attack.criterion.every_anchor import EveryAnchor, right_anchors
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.dag import DAG
 from medrobust.attack.ddn import DDN
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.dim import DIM
 from medrobust.attack.fgsm import FGSM
+from medrobust.attack.loss.active_pixels import ActivePixels
+from medrobust.attack.loss.by_task import ByTask
+from medrobust.attack.loss.core.disagreement import disagreement
+from medrobust.attack.loss.margin import Margin
+from medrobust.attack.loss.retinanet import RetinaNetLoss
 from medrobust.attack.mim import MIM
-from medrobust.attack.objective.active_pixels import ActivePixels
-from medrobust.attack.objective.by_task import ByTask
-from medrobust.attack.objective.detection import DetectionLoss
-from medrobust.attack.objective.disagreement import disagreement
-from medrobust.attack.objective.margin import Margin
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.sini_fgsm import SINIFGSM
 from medrobust.attack.smia import SMIA
 from medrobust.attack.square import Square
-from medrobust.attack.success import BoxesLost, EveryAnchor, right_anchors
-from medrobust.attack.target import MostLikely, NextClass
+from medrobust.attack.target.most_likely import MostLikely
+from medrobust.attack.target.next_class import NextClass
 from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.box.loss import retinanet_loss
@@ -103,8 +105,8 @@ def test_more_steps_are_stronger(kind):
 def test_the_default_loss_is_retinanets():
     seen = detector().predict(X)
     assert torch.equal(ByTask().away(seen, Y), retinanet_loss(seen, Y))
-    assert torch.equal(DetectionLoss().toward(seen, Y), -retinanet_loss(seen, Y))
-    boxes_alone = DetectionLoss(class_weight=0.0).away(seen, Y)
+    assert torch.equal(RetinaNetLoss().toward(seen, Y), -retinanet_loss(seen, Y))
+    boxes_alone = RetinaNetLoss(class_weight=0.0).away(seen, Y)
     assert torch.equal(boxes_alone, retinanet_loss(seen, Y, class_weight=0.0))
 
 
@@ -179,8 +181,8 @@ def test_every_anchor_of_a_target():
 def test_what_is_not_defined_for_boxes_is_refused():
     for attack, what in (
         (DeepFool(1.0), "one label per image, this task is detection"),
-        (CWLinf(EPS, steps=2), "leave attack.objective at null or set attack/objective=detection"),
-        (PGD(EPS, steps=1, objective=Margin()), "PGD with Margin is defined for classification"),
+        (CWLinf(EPS, steps=2), "leave attack.loss at null or set attack/loss=retinanet"),
+        (PGD(EPS, steps=1, loss=Margin()), "PGD with Margin is defined for classification"),
         (PGD(EPS, steps=1, target=NextClass()), "set attack/target=null"),
     ):
         with pytest.raises(AttackError, match=what):
@@ -190,7 +192,7 @@ def test_what_is_not_defined_for_boxes_is_refused():
 
 
 def test_a_black_box_shows_scores_but_no_labels():
-    attack = Square(4 * EPS, queries=60, objective=DetectionLoss())
+    attack = Square(4 * EPS, queries=60, loss=RetinaNetLoss())
     made = attack(BlackBox()(detector(), NoDefense()), X, Y, seeds=SEEDS)
     with torch.no_grad():
         before, after = (detector().predict(images) for images in (X, made))

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.transform import Window, draw_window, shrink
+from medrobust.attack.criterion.jaccard_below import JaccardBelow
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.dim import DIM
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.mim import MIM
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import JaccardBelow, Misclassified
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
 

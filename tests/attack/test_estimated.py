@@ -12,10 +12,10 @@ from medrobust.attack.core.best import Best
 from medrobust.attack.core.estimated import Estimated
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.query import Oracle
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.margin import Margin
 from medrobust.attack.nes import NES
-from medrobust.attack.objective.margin import Margin
 from medrobust.attack.spsa import SPSA
-from medrobust.attack.success import Misclassified
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.core.evading import Evading
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.joint_pgd import JointPGD
-from medrobust.attack.objective.evade import EvasionError
-from medrobust.attack.objective.joint import Joint
-from medrobust.attack.objective.wb import WB
+from medrobust.attack.loss.evade import EvasionError
+from medrobust.attack.loss.joint import Joint
+from medrobust.attack.loss.wb import WB
 from medrobust.attack.orthogonal_pgd import OrthogonalPGD
 from medrobust.attack.pgd import PGD
 from medrobust.attack.selective_pgd import SelectivePGD
-from medrobust.attack.success import Misclassified
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.defense.core.detector import Detector, Seen
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
@@ -238,7 +238,7 @@ def test_joint_finds_the_optimum_of_a_linear_pair(horizon: float, share: float) 
     for name, attack in {
         "joint": JointPGD(eps, steps=100, horizon=horizon),
         "selective": SelectivePGD(eps, steps=100),
-        "wb": PGD(eps, steps=100, objective=WB(kappa=0)),
+        "wb": PGD(eps, steps=100, loss=WB(kappa=0)),
     }.items():
         z = attack(surrogate, x, y, seeds=seeds).flatten(1)
         margin = torch.minimum(z @ u, threshold - z @ v)
@@ -303,8 +303,8 @@ def test_joint_beats_wb_and_wb_beats_an_oblivious_attack() -> None:
         return float(((seen.label != y) & ~seen.abstain).float().mean())
 
     oblivious = undetected(bare, PGD(eps, steps=steps))
-    wb = undetected(adaptive, PGD(eps, steps=steps, objective=WB()))
-    wb_d = undetected(adaptive, DecayedPGD(eps, steps=steps, after=[12], objective=WB()))
+    wb = undetected(adaptive, PGD(eps, steps=steps, loss=WB()))
+    wb_d = undetected(adaptive, DecayedPGD(eps, steps=steps, after=[12], loss=WB()))
     rates = {name: undetected(adaptive, kind(eps, steps=steps)) for name, kind in KINDS.items()}
     assert rates["joint"] >= max(wb, wb_d) + 0.3  # the weight of WB is that of its score's units
     assert rates["joint"] >= max(rates.values()) - 0.02
@@ -318,8 +318,8 @@ def test_oblivious_attacks_stop_early_when_they_fool_alone(rows: Rows) -> None:
     found = plain(surrogate, x, y, seeds=seeds)
     with torch.no_grad():
         assert (surrogate(found, seeds).label != y).all()
-    both = PGD(8 * EPS, steps=20, early_stop=True, objective=Joint())
+    both = PGD(8 * EPS, steps=20, early_stop=True, loss=Joint())
     assert won(surrogate, both(surrogate, x, y, seeds=seeds), y, seeds).all()
-    alone = PGD(8 * EPS, steps=20, early_stop=True, objective=WB(), success=Misclassified())
-    assert alone.success is not None  # a success of one's own is kept
+    alone = PGD(8 * EPS, steps=20, early_stop=True, loss=WB(), criterion=Misclassified())
+    assert alone.criterion is not None  # a success of one's own is kept
     assert not won(surrogate, alone(surrogate, x, y, seeds=seeds), y, seeds).all()

@@ -10,10 +10,11 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from toys import ToyData
 
-from medrobust.attack.objective.feature_match import FeatureMatch
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.feature_match import FeatureMatch
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
-from medrobust.attack.target import NextClass, Target
+from medrobust.attack.target.next_class import NextClass
 from medrobust.defense.median import Median
 from medrobust.model.core.victim import Victim
 from medrobust.threat.defended import DefendedSurrogate
@@ -30,14 +31,14 @@ def fitted(
     target: Target | None = None,
     nearest: bool = False,
 ) -> PGD:
-    attack = PGD(eps, steps=20, objective=FeatureMatch(nearest=nearest), target=target)
+    attack = PGD(eps, steps=20, loss=FeatureMatch(nearest=nearest), target=target)
     attack.fit(surrogate, ToyData(images[60:], labels[60:]))
     return attack
 
 
 def distance(attack: PGD, surrogate: Surrogate, x: Tensor, found: Tensor, *rest: Tensor) -> Tensor:
     with torch.no_grad():
-        bound = attack.objective.bind(surrogate, x, *rest, targeted=attack.target is not None)
+        bound = attack.loss.bind(surrogate, x, *rest, targeted=attack.target is not None)
         return -bound.away(surrogate(found, rest[1], bound.taps), rest[0])
 
 
@@ -72,7 +73,7 @@ def test_linear_features_are_reached_exactly() -> None:
     with torch.no_grad():
         labels = victim(train).argmax(1)
     x, y, seeds = train[:10] * 0.5 + 0.25, labels[:10], torch.arange(10)
-    attack = PGDL2(4.0, steps=300, step_size=0.02, objective=FeatureMatch())
+    attack = PGDL2(4.0, steps=300, step_size=0.02, loss=FeatureMatch())
     attack.fit(surrogate, ToyData(train[10:], labels[10:]))
     found = attack(surrogate, x, y, seeds=seeds)
     before, after = (distance(attack, surrogate, x, z, y, seeds) for z in (x, found))
@@ -118,17 +119,17 @@ def test_through_a_defense(victim: Victim, images: Tensor, labels: Tensor, seeds
 def test_unfitted_attacks_say_so(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    attack = PGD("8/255", steps=2, objective=FeatureMatch())
+    attack = PGD("8/255", steps=2, loss=FeatureMatch())
     assert attack.learns
     with pytest.raises(RuntimeError, match=r"call attack\.fit\(surrogate, data\) first"):
         attack(surrogate, images[:2], labels[:2], seeds=seeds[:2])
 
 
 def test_config() -> None:
-    overrides = ["+attack=fea", "attack/target=next_class", "attack.objective.nearest=true"]
+    overrides = ["+attack=fea", "attack/target=next_class", "attack.loss.nearest=true"]
     with initialize_config_dir(CONF, version_base="1.3"):
         attack = instantiate(compose(overrides=overrides).attack)
     assert isinstance(attack, PGD)
-    assert isinstance(attack.objective, FeatureMatch)
+    assert isinstance(attack.loss, FeatureMatch)
     assert isinstance(attack.target, NextClass)
-    assert (attack.eps, attack.steps, attack.objective.nearest) == (8 / 255, 100, True)
+    assert (attack.eps, attack.steps, attack.loss.nearest) == (8 / 255, 100, True)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from medrobust.attack.core.base import distance
 from medrobust.attack.fmn import FMN
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate

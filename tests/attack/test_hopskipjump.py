@@ -7,9 +7,9 @@ from attack.test_config import build
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import distance
+from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.hopskipjump import HopSkipJump
-from medrobust.attack.success import JaccardBelow
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.query import CERTAIN, Oracle, QueryAttack
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.hopskipjump import HopSkipJump
+from medrobust.attack.loss.margin import Margin
 from medrobust.attack.nes import NES
-from medrobust.attack.objective.margin import Margin
 from medrobust.attack.rays import RayS
 from medrobust.attack.spsa import SPSA
 from medrobust.attack.square import Square
-from medrobust.attack.success import Misclassified
 from medrobust.defense.core.base import Purifier
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim

@@ -12,10 +12,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.criterion.every_pixel import EveryPixel
+from medrobust.attack.criterion.jaccard_below import JaccardBelow
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.ddn import DDN
-from medrobust.attack.objective.dice import Dice
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.success import EveryPixel, JaccardBelow, Misclassified
+from medrobust.attack.loss.dice import Dice
+from medrobust.attack.loss.margin import Margin
 from medrobust.metric.overlap import overlap
 from medrobust.model.core.victim import Victim
 from medrobust.resolvers import register
@@ -80,9 +82,9 @@ def test_masks_are_attacked_by_either_loss_or_refused(
         with pytest.raises(AttackError, match="one label per image"):
             attack(pixel_surrogate, x, y, seeds=seeds)
         return
-    losses = [Dice()] if attack.needs_gradient and "objective" in config else []
+    losses = [Dice()] if attack.needs_gradient and "loss" in config else []
     for loss in (None, *losses):
-        attack = made(config, name, **({} if loss is None else {"objective": loss}))
+        attack = made(config, name, **({} if loss is None else {"loss": loss}))
         found = attack(pixel_surrogate, x, y, seeds=seeds)
         assert found.shape == x.shape
         if attack.eps is not None:
@@ -115,7 +117,7 @@ def test_ddn_nears_the_nearest_image_with_no_right_pixel(
     surrogate, x, y, away = planes
     ratio = []
     for loss in (Margin(0.0), None):
-        attack = DDN(steps=300, gamma=0.02, success=EveryPixel(), objective=loss)
+        attack = DDN(steps=300, gamma=0.02, criterion=EveryPixel(), loss=loss)
         found = attack(surrogate, x, y, seeds=torch.arange(5))
         assert (surrogate.victim(found).argmax(1) != y).all()
         ratio.append(distance(x, found, "l2") / away.flatten(1).square().sum(1).sqrt())
@@ -131,7 +133,7 @@ def test_ddn_by_jaccard_needs_less_the_higher_the_level(
     used = []
     for level in (0.25, 0.5, 0.75):
         rule = JaccardBelow(level)
-        found = DDN(steps=100, success=rule)(surrogate, x, y, seeds=torch.arange(5))
+        found = DDN(steps=100, criterion=rule)(surrogate, x, y, seeds=torch.arange(5))
         counts = overlap(surrogate.victim(found).argmax(1), y, 2)
         assert (counts.jaccard < level).all()
         assert (counts.jaccard > level - 0.2).all()  # it stops near the boundary
@@ -155,7 +157,7 @@ def test_on_one_pixel_it_is_the_attack_on_a_class(
             return dense.victim.network(x).flatten(1)
 
     victim = Victim(Flat(), mean=[0.0] * 3, std=[1.0] * 3, architecture={}).freeze()
-    expected = DDN(steps=40, success=Misclassified())(
+    expected = DDN(steps=40, criterion=Misclassified())(
         VictimSurrogate(victim), x, y[:, 0, 0], seeds=seeds
     )
-    assert torch.equal(DDN(steps=40, success=EveryPixel())(dense, x, y, seeds=seeds), expected)
+    assert torch.equal(DDN(steps=40, criterion=EveryPixel())(dense, x, y, seeds=seeds), expected)

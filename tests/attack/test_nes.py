@@ -3,9 +3,9 @@ import torch
 from attack.test_config import build
 from torch import Tensor
 
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.margin import lead
 from medrobust.attack.nes import NES
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.margin import lead
 from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
 from medrobust.threat.surrogate import VictimSurrogate
@@ -20,7 +20,7 @@ def test_a_step_is_the_papers(row_surrogate: VictimSurrogate) -> None:
     victim = Victim(row_surrogate.victim.network, mean=[0.5] * 3, std=[0.25] * 3, architecture={})
     surrogate = VictimSurrogate(victim.freeze().double())
     y, seeds = victim(x).argmax(1), torch.tensor([3, 4, 5])
-    attack = NES(0.9, steps=1, samples=7, sigma=0.001, step_size=0.03, objective=CrossEntropy())
+    attack = NES(0.9, steps=1, samples=7, sigma=0.001, step_size=0.03, loss=CrossEntropy())
     asked: list[Tensor] = []
     handle = victim.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0].clone()))
     attack(surrogate, x, y, seeds=seeds)

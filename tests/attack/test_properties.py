@@ -20,7 +20,8 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.sini_fgsm import SINIFGSM
 from medrobust.attack.smia import SMIA
-from medrobust.attack.target import LeastLikely, NextClass
+from medrobust.attack.target.least_likely import LeastLikely
+from medrobust.attack.target.next_class import NextClass
 from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.model.core.victim import Victim
@@ -446,4 +447,4 @@ def test_settings_hold_every_argument(make: Make) -> None:
     assert make(2 * EPS).fingerprint != base.fingerprint
     assert make(EPS, target=NextClass()).fingerprint != base.fingerprint
     assert base.settings["target"] is None
-    assert "success" in base.settings
+    assert "criterion" in base.settings

@@ -9,8 +9,8 @@ from torch import Tensor
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.query import Oracle, QueryAttack
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import Misclassified
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox

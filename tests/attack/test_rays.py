@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.rays import RayS
-from medrobust.attack.target import NextClass
+from medrobust.attack.target.next_class import NextClass
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds

@@ -13,12 +13,13 @@ from toys import Noise
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.criterion.jaccard_below import JaccardBelow
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.fgsm import FGSM
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.margin import Margin
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.margin import Margin
 from medrobust.attack.smia import SMIA
-from medrobust.attack.success import JaccardBelow, Misclassified
-from medrobust.attack.target import LeastLikely
+from medrobust.attack.target.least_likely import LeastLikely
 from medrobust.metric.perturbation import variance
 from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
@@ -222,9 +223,9 @@ def test_bad_settings_are_refused(bad: dict[str, Any], match: str) -> None:
 
 def test_config() -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
-        overrides = ["+attack=smia", "attack/target=least_likely", "attack/objective=margin"]
+        overrides = ["+attack=smia", "attack/target=least_likely", "attack/loss=margin"]
         attack = instantiate(compose(overrides=overrides).attack)
     assert isinstance(attack, SMIA)
     assert (attack.eps, attack.steps, attack.alpha) == (8 / 255, 10, 1.0)
     assert isinstance(attack.target, LeastLikely)
-    assert isinstance(attack.objective, Margin)
+    assert isinstance(attack.loss, Margin)

@@ -3,8 +3,8 @@ import torch
 from attack.test_config import build
 from torch import Tensor
 
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.margin import Margin, lead
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.margin import Margin, lead
 from medrobust.attack.spsa import SPSA, Adam, rademacher
 from medrobust.threat.surrogate import VictimSurrogate
 
@@ -62,12 +62,10 @@ def test_configs() -> None:
     attack = build("+attack=spsa")
     assert isinstance(attack, SPSA)
     assert (attack.eps, attack.queries) == (EPS, 25701)
-    assert isinstance(attack.objective, Margin)
+    assert isinstance(attack.loss, Margin)
     assert attack.fingerprint == SPSA("8/255", steps=100, delta=0.01, lr=0.01).fingerprint
     assert build("+attack=medrdf/spsa").settings == attack.settings | {"eps": "8/255"}
-    assert isinstance(
-        build("+attack=spsa", "attack/objective=cross_entropy").objective, CrossEntropy
-    )
+    assert isinstance(build("+attack=spsa", "attack/loss=cross_entropy").loss, CrossEntropy)
 
 
 @pytest.mark.parametrize(("key", "value"), [("delta", 0), ("delta", -0.1), ("lr", 0), ("lr", 2)])

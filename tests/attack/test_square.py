@@ -21,10 +21,10 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import distance
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.margin import Margin
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.margin import Margin
 from medrobust.attack.square import Square
-from medrobust.attack.target import LeastLikely
+from medrobust.attack.target.least_likely import LeastLikely
 from medrobust.defense.none import NoDefense
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
@@ -129,7 +129,7 @@ def test_classes_and_targets(norm: str, classes: int) -> None:
     found = Square(2 * EPS[norm], norm=norm, queries=80)(surrogate, x, y, seeds=torch.arange(40))
     assert (surrogate.victim(found).argmax(1) != y).float().mean() > 0.5
     aimed = Square(4 * EPS[norm], norm=norm, queries=150, target=LeastLikely())
-    assert isinstance(aimed.objective, CrossEntropy)
+    assert isinstance(aimed.loss, CrossEntropy)
     found = aimed(surrogate, x, y, seeds=torch.arange(40))
     assert (surrogate.victim(found).argmax(1) == target).float().mean() > 0.5
 
@@ -199,14 +199,12 @@ def test_the_margin_sees_through_saturated_logits(
     loud = wrap(Loud())
     left = [
         (
-            loud.victim(Square(0.06, queries=150, objective=loss)(loud, x, y, seeds=seeds)).argmax(
-                1
-            )
+            loud.victim(Square(0.06, queries=150, loss=loss)(loud, x, y, seeds=seeds)).argmax(1)
             == y
         ).sum()
         for loss in (None, CrossEntropy())
     ]
-    assert isinstance(Square(0.1).objective, Margin)
+    assert isinstance(Square(0.1).loss, Margin)
     assert left[0] < left[1] - 5
 
 

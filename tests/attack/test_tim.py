@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.kernel import gaussian_kernel, linear_kernel, uniform_kernel
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.dim import DIM
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.mim import MIM
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import Misclassified
 from medrobust.attack.tim import TIM
 from medrobust.threat.surrogate import VictimSurrogate
 

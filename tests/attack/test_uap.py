@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toys import ToyData
 
 from medrobust.attack.core.base import AttackError, distance
-from medrobust.attack.target import FixedClass
+from medrobust.attack.target.fixed_class import FixedClass
 from medrobust.attack.uap import UAP
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim

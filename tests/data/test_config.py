@@ -64,7 +64,7 @@ def test_masks_bring_their_network_and_objective_unless_others_are_named(script)
     path = "unet/dice_ce/seed_0.ckpt"
     for name in ("kvasir_seg", "covid_ct"):
         assert chosen(f"data={name}") == ("unet", "dice_ce", path)
-    boxes = ("retinanet", "detection", "retinanet/detection/seed_0.ckpt")
+    boxes = ("retinanet", "retinanet", "retinanet/retinanet/seed_0.ckpt")
     assert chosen("data=ead2019") == boxes
     other = chosen("data=kvasir_seg", "objective=standard", "model=resnet50")
     assert other[:2] == ("resnet50", "standard")

@@ -9,8 +9,8 @@ import torch
 from clinic import TAPS, SplitData, clinic, pictures
 
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.success import Misclassified
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.detector import Detector, Seen, UnfittedDetectorError
 from medrobust.defense.core.fitting import FitError, pass_mark

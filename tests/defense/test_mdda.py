@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.restoration import denoise_tv_bregman
 
-from medrobust.attack.objective.margin import lead
+from medrobust.attack.loss.margin import lead
 from medrobust.attack.pgd import PGD
 from medrobust.defense.mdda import MDDA, StraightThroughMDDA, resample
 from medrobust.model.core.victim import Victim

@@ -194,7 +194,7 @@ def test_the_trainings_attack_raises_the_logit_it_aims_at(trained: Shield) -> No
     victim, _, clean, labels, _, seeds = clinic()
     aims = (labels + 1) % 3
     sight = Sight(victim, trained)
-    attack = PGD(8 / 256, steps=6, objective=Clean(), success=Highest())
+    attack = PGD(8 / 256, steps=6, loss=Clean(), criterion=Highest())
     attacked = attack(sight, clean, aims, seeds=seeds)
     assert (attacked - clean).abs().max() <= 8 / 256 + 1e-6
     before, after = (

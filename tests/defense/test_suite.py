@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Misclassified
 from medrobust.configured import Configured
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.base import Defense, Purifier, Smoother

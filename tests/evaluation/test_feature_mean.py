@@ -5,7 +5,7 @@ import torch
 from clinic import clinic
 
 from medrobust.attack.bim import BIM
-from medrobust.attack.objective.stress import LossOnly, Stress
+from medrobust.attack.loss.stress import LossOnly, Stress
 from medrobust.attack.untouched import Untouched
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.bit_depth import BitDepth
@@ -42,14 +42,14 @@ def test_means_of_the_attacked_image_behind_the_defense(tap, defense):
 
 def test_untouched_images_are_the_reference_and_an_attack_goes_where_it_is_told():
     victim, _, clean, labels, _, seeds = clinic()
-    objective, surrogate = Stress("down", ["2"]), VictimSurrogate(victim)
-    same = Untouched(objective)(surrogate, clean, labels, seeds=seeds)
+    loss, surrogate = Stress("down", ["2"]), VictimSurrogate(victim)
+    same = Untouched(loss)(surrogate, clean, labels, seeds=seeds)
     assert torch.equal(same, clean)
-    found = feature_means(objective, victim, NoDefense(), *sets(same), **HOW)
+    found = feature_means(loss, victim, NoDefense(), *sets(same), **HOW)
     assert (found["feature_mean_change"], found["feature_mean_share"]) == (0, 1)
-    attack = BIM("4/256", steps=5, objective=objective, success=LossOnly())
+    attack = BIM("4/256", steps=5, loss=loss, criterion=LossOnly())
     moved = attack(surrogate, clean, labels, seeds=seeds)
-    found = feature_means(objective, victim, NoDefense(), *sets(moved), **HOW)
+    found = feature_means(loss, victim, NoDefense(), *sets(moved), **HOW)
     assert found["feature_mean_change"] < 0
 
 

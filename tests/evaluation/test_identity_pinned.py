@@ -11,20 +11,20 @@ from tests.experiment.paper_cells import composed
 
 VGG = "model=vgg16_slim"
 MASKS = "data=kvasir_seg model=unet"
-BOXES = "data=ead2019 model=retinanet objective=detection"
+BOXES = "data=ead2019 model=retinanet objective=retinanet"
 PINNED = {
-    f"{VGG} attack=pgd": "7a6b3f71b116b102",
-    f"{VGG} attack=fgsm defense=jpeg threat=adaptive": "0203bfb64783dbb6",
-    f"{VGG} attack=apgd_ce defense=median": "5857dfaf9e0611cb",
-    f"{VGG} attack=cw_linf defense=medrdf/gaussian_median threat=adaptive": "3ee189e42aa61383",
-    f"{VGG} attack=square defense=jpeg threat=blackbox": "78f2992046d9e06b",
-    f"{VGG} attack=pgd defense=random_resize_pad threat=adaptive": "55d68eeef3284745",
-    f"{VGG} attack=orthogonal_pgd defense=feature_squeezing threat=adaptive": "b081a0f2234b0d3a",
-    f"{VGG} attack=autoattack defense=mdda threat=adaptive": "9b20b92298794a20",
-    f"{VGG} attack=pgd defense=sr threat=adaptive": "1dca799a597e1eb0",
-    f"{MASKS} attack=smia": "62e67d07a62b821e",
-    f"{MASKS} attack=pgd defense=medrdf_seg threat=adaptive": "d82a8344cc553a5d",
-    f"{BOXES} attack=dag": "34b145c6d900132e",
+    f"{VGG} attack=pgd": "fe7b3a74841432dc",
+    f"{VGG} attack=fgsm defense=jpeg threat=adaptive": "1dac705c92bdd738",
+    f"{VGG} attack=apgd_ce defense=median": "5303155a1d7c2d33",
+    f"{VGG} attack=cw_linf defense=medrdf/gaussian_median threat=adaptive": "900a74fd14dc342b",
+    f"{VGG} attack=square defense=jpeg threat=blackbox": "f8e4a2627ce64cd4",
+    f"{VGG} attack=pgd defense=random_resize_pad threat=adaptive": "29800beee7911546",
+    f"{VGG} attack=orthogonal_pgd defense=feature_squeezing threat=adaptive": "f0e53a057d090a0d",
+    f"{VGG} attack=autoattack defense=mdda threat=adaptive": "8e3094424da37854",
+    f"{VGG} attack=pgd defense=sr threat=adaptive": "05e077b08dfcb941",
+    f"{MASKS} attack=smia": "14589fb5a192f769",
+    f"{MASKS} attack=pgd defense=medrdf_seg threat=adaptive": "7da09e6243c9144c",
+    f"{BOXES} attack=dag": "ab64cf1f31ca8359",
 }
 
 

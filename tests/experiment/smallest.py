@@ -65,10 +65,10 @@ def shrunk(config: DictConfig) -> DictConfig:
         for group in ("attack", "defense"):
             if config.get(group) is not None:
                 _shrink(config[group], group, swept)
-        objective = config.get("attack", {}).get("objective") or {}
-        if str(objective.get("_target_", "")).endswith(".HFC") and objective.get("taps") is None:
+        loss = config.get("attack", {}).get("loss") or {}
+        if str(loss.get("_target_", "")).endswith(".HFC") and loss.get("taps") is None:
             # A mixture for each of a network's fifty activations takes ten seconds a cell.
-            objective["taps"] = list(layers(config.model.name))[:1]
+            loss["taps"] = list(layers(config.model.name))[:1]
     return config
 
 

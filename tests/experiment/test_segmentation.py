@@ -4,7 +4,7 @@ import pytest
 from hydra.utils import instantiate
 
 from medrobust.attack.ddn import DDN
-from medrobust.attack.objective.dice import Dice
+from medrobust.attack.loss.dice import Dice
 from tests.experiment.paper_cells import composed, planned
 
 ATTACKS = ("none", "fgsm", "pgd", "segmentation/pgd_dice", "segmentation/ddn", "smia", "dag")
@@ -24,12 +24,12 @@ def test_every_attack_meets_every_defense_and_one_knows_them(name: str) -> None:
 def test_variants_are_what_they_say() -> None:
     common = ("experiment=segmentation/kvasir", "data.size=96")
     pgd = instantiate(composed(*common, "attack=segmentation/pgd_dice").attack)
-    assert isinstance(pgd.objective, Dice)
+    assert isinstance(pgd.loss, Dice)
     ddn = instantiate(composed(*common, "attack=segmentation/ddn").attack)
     assert isinstance(ddn, DDN)
     assert ddn.eps == pytest.approx(8 / 255 * (3 * 96 * 96) ** 0.5)
-    words = ("+attack/success=jaccard_below", "attack.success.level=0.3")
-    assert instantiate(composed(*common, "attack=pgd", *words).attack).success.level == 0.3
+    words = ("+attack/criterion=jaccard_below", "attack.criterion.level=0.3")
+    assert instantiate(composed(*common, "attack=pgd", *words).attack).criterion.level == 0.3
 
 
 def test_the_map_of_votes_draws_what_it_records() -> None:

@@ -51,7 +51,7 @@ def test_the_sweep(number: int) -> None:
             f"experiment=smia/table{number}", *(f"{name}={choice}" for name, choice in job.items())
         )
         assert (made.data.name, made.model.name, made.objective.name) == (
-            *("ead2019", "retinanet", "detection"),
+            *("ead2019", "retinanet", "retinanet"),
         )
         if job["attack"] == "none":
             continue

@@ -7,13 +7,13 @@ from helpers import linear_victim, small_cnn
 from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.query import Oracle
+from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.hopskipjump import HopSkipJump
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.nes import NES
-from medrobust.attack.objective.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.attack.rays import RayS
 from medrobust.attack.spsa import SPSA
-from medrobust.attack.success import Misclassified
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise.additive import GaussianNoise

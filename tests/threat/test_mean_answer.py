@@ -7,9 +7,9 @@ import torch
 from helpers import small_cnn
 
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.success import Misclassified
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.margin import Margin
 from medrobust.defense.median import Median
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
 from medrobust.rng import fold_in, sample_seeds

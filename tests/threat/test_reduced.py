@@ -7,9 +7,9 @@ from torch import Tensor
 
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Misclassified
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim

@@ -6,9 +6,9 @@ from helpers import linear_victim, small_cnn
 from torch.nn import functional as F
 
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.cross_entropy import CrossEntropy
+from medrobust.attack.criterion.misclassified import Misclassified
+from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Misclassified
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.jpeg import JPEG
@@ -74,8 +74,8 @@ def test_adaptive_gradient_equals_finite_differences():
     for place in ((0, 1, 4, 4), (0, 0, 0, 0), (0, 2, 7, 3)):
         step = torch.zeros_like(x)
         step[place] = 1e-5
-        up = goal.loss(surrogate(x + step, SEEDS[:1]))
-        down = goal.loss(surrogate(x - step, SEEDS[:1]))
+        up = goal.value(surrogate(x + step, SEEDS[:1]))
+        down = goal.value(surrogate(x - step, SEEDS[:1]))
         torch.testing.assert_close(grad[place], ((up - down) / 2e-5)[0], rtol=1e-5, atol=1e-7)
 
 

@@ -12,7 +12,7 @@ from medrobust.model.core.anchors import Anchors
 from medrobust.model.core.checkpoint import read_meta
 from medrobust.model.core.victim import Victim
 from medrobust.model.retinanet import RetinaNet
-from medrobust.objective.detection import Detection
+from medrobust.objective.retinanet import RetinaNetObjective
 from medrobust.objective.standard import Standard
 from medrobust.objective.trades import TRADES
 from medrobust.training.victim.module import UndefinedScoreError
@@ -32,7 +32,7 @@ def detector(num_classes: int) -> Victim:
     return Victim(network, mean=half, std=half, architecture=architecture, anchors=anchors)
 
 
-class Interrupted(Detection):
+class Interrupted(RetinaNetObjective):
     """Stops in the second epoch, as a power cut would."""
 
     batches = 6
@@ -46,7 +46,7 @@ class Interrupted(Detection):
 
 @pytest.fixture
 def boxes() -> dict[str, Any]:
-    return {"data": Data("detection"), "model": detector, "objective": Detection()}
+    return {"data": Data("detection"), "model": detector, "objective": RetinaNetObjective()}
 
 
 def test_the_loss_falls() -> None:
@@ -57,7 +57,7 @@ def test_the_loss_falls() -> None:
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        loss = Detection().loss(victim, x, y, seeds=torch.arange(8))
+        loss = RetinaNetObjective().loss(victim, x, y, seeds=torch.arange(8))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -95,11 +95,11 @@ def test_what_does_not_fit_is_refused(
         "trades", eps=0.1, step_size=0.1, steps=1, val_steps=1, val_metric=None, beta=1.0
     )
     for wrong, what in (
-        ({"objective": Standard()}, "objective=standard is for .*set objective=detection"),
-        ({"objective": robust}, "objective=trades is for .*set objective=detection"),
+        ({"objective": Standard()}, "objective=standard is for .*set objective=retinanet"),
+        ({"objective": robust}, "objective=trades is for .*set objective=retinanet"),
         (
             {"data": Data()},
-            "objective=detection is for detection, blobs is a task of classification",
+            "objective=retinanet is for detection, blobs is a task of classification",
         ),
         ({"model": segmentation["model"]}, "the model answers classes.*set model=retinanet"),
         ({"data": Data(), "objective": Standard()}, "the model answers boxes.*set model=resnet18"),

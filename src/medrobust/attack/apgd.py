@@ -9,12 +9,12 @@ from torch import Tensor
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule, sign, unit_l2
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -48,9 +48,9 @@ class APGD(Iterated):
         momentum: m, in (0, 1]; 1 = none.
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     random_start: ClassVar[bool] = True
@@ -66,9 +66,9 @@ class APGD(Iterated):
         momentum: float = 0.75,
         restarts: int = 1,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.norm = known_norm(norm)
         super().__init__(
@@ -77,9 +77,9 @@ class APGD(Iterated):
             step_size=step_size,
             restarts=restarts,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.rho = fraction(rho, "attack.rho")
         self.momentum = fraction(momentum, "attack.momentum", above=True)

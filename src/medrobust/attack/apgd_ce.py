@@ -1,8 +1,8 @@
 """APGD-CE: Auto-PGD on the cross-entropy."""
 
 from medrobust.attack.apgd import APGD
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.target import Target
 
 
 class APGDCE(APGD):
@@ -18,7 +18,7 @@ class APGDCE(APGD):
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class APGDCE(APGD):
         restarts: int = 1,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -45,5 +45,5 @@ class APGDCE(APGD):
             restarts=restarts,
             early_stop=early_stop,
             target=target,
-            success=success,
+            criterion=criterion,
         )

@@ -1,9 +1,9 @@
 """APGD-DLR: Auto-PGD on the difference of logits ratio."""
 
 from medrobust.attack.apgd import APGD
-from medrobust.attack.objective.dlr import DLROrMargin
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.dlr import DLROrMargin
 
 
 class APGDDLR(APGD):
@@ -22,7 +22,7 @@ class APGDDLR(APGD):
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class APGDDLR(APGD):
         restarts: int = 1,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -48,7 +48,7 @@ class APGDDLR(APGD):
             momentum=momentum,
             restarts=restarts,
             early_stop=early_stop,
-            objective=DLROrMargin(),
+            loss=DLROrMargin(),
             target=target,
-            success=success,
+            criterion=criterion,
         )

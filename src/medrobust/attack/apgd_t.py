@@ -8,10 +8,10 @@ from torch import Tensor
 
 from medrobust.attack.apgd import APGD
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.dlr import DLROrMargin, at_least_single, targeted_scale
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.dlr import DLROrMargin, at_least_single, targeted_scale
 from medrobust.number import whole
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
@@ -38,7 +38,7 @@ class APGDT(APGD):
         restarts: independent random starts per class, >= 1.
         early_stop: see `Iterated`; here it saves most.
         target: must be None: the attack chooses the classes itself.
-        success: when an image counts as fooled; None = another class.
+        criterion: when an image counts as fooled; None = another class.
     """
 
     dense: ClassVar[bool] = False
@@ -56,7 +56,7 @@ class APGDT(APGD):
         restarts: int = 1,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         if target is not None:
             raise ValueError(
@@ -72,7 +72,7 @@ class APGDT(APGD):
             momentum=momentum,
             restarts=restarts,
             early_stop=early_stop,
-            success=success,
+            criterion=criterion,
         )
         self.targets = whole(targets, "attack.targets", low=1)
 
@@ -86,7 +86,7 @@ class APGDT(APGD):
             if self.early_stop and number:
                 rows = (~best.reached).nonzero().flatten()
             if len(rows):
-                aimed = replace(goal, objective=LeadOf(target))
+                aimed = replace(goal, loss=LeadOf(target))
                 self._climb(surrogate, x, aimed, rows, fold_in(seeds, number), best)
         return self._defined(best)
 

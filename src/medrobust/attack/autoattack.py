@@ -11,12 +11,12 @@ from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
 from medrobust.attack.core.base import Attack, Crafted, known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.target import Target
 from medrobust.attack.fab import FAB
 from medrobust.attack.fab_t import FABT
 from medrobust.attack.square import Square
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
@@ -50,7 +50,7 @@ class AutoAttack(Attack):
         targets: wrong classes that APGD-T and FAB-T try, >= 1.
         queries: of Square, >= 1.
         target: must be None: an ensemble of attacks away from the true class.
-        success: when an image counts as fooled; None = another class.
+        criterion: when an image counts as fooled; None = another class.
     """
 
     dense: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class AutoAttack(Attack):
         targets: int = 9,
         queries: int = 5000,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         if target is not None:
             raise ValueError(
@@ -73,7 +73,7 @@ class AutoAttack(Attack):
                 "class; set attack/target=null, or a targeted attack such as attack=apgd_dlr"
             )
         self.norm = known_norm(norm)
-        super().__init__(eps, success=success)
+        super().__init__(eps, criterion=criterion)
         white: dict[str, Any] = {"norm": norm, "steps": steps, "early_stop": True}
         aimed, patient = white | {"targets": targets}, white | {"early_stop": False}
         square = Square(eps, norm=norm, queries=queries)
@@ -103,10 +103,10 @@ class AutoAttack(Attack):
     def _all(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Each on every image; the strongest of what they made."""
         best, rows = Best(x), torch.arange(len(x), device=x.device)
-        judge, noise = replace(goal, objective=self.components[0].objective), fold_in(seeds, 0)
+        judge, noise = replace(goal, loss=self.components[0].loss), fold_in(seeds, 0)
         best.offer(rows, x, *surrogate.value(x, judge, seeds=noise))
         for number, component in enumerate(self.components, start=1):
-            aim = replace(goal, objective=component.objective)
+            aim = replace(goal, loss=component.loss)
             tried = _images(component.perturb(surrogate, x, aim, seeds=fold_in(seeds, number)))
             best.offer(rows, tried, *surrogate.value(tried, judge, seeds=noise))
         return best.image
@@ -120,7 +120,7 @@ class AutoAttack(Attack):
             if len(rows) == 0:
                 break
             standing, noise = x[rows], fold_in(seeds[rows], 2 * number + 1)
-            aim = replace(goal, objective=component.objective).at(rows)
+            aim = replace(goal, loss=component.loss).at(rows)
             tried = _images(component.perturb(surrogate, standing, aim, seeds=noise))
             noise = fold_in(seeds[rows], 2 * number + 2)
             _, reached = surrogate.value(tried, aim, seeds=noise)

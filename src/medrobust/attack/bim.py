@@ -1,10 +1,10 @@
 """BIM: the basic iterative method, also called I-FGSM."""
 
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule, sign
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 
 
 class BIM(Iterated):
@@ -19,9 +19,9 @@ class BIM(Iterated):
         steps: gradient steps, >= 1.
         step_size: a, in pixel units; None = eps / steps, which splits the budget.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -31,18 +31,18 @@ class BIM(Iterated):
         steps: int,
         step_size: float | str | None = None,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
             steps=steps,
             step_size=step_size,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
 
     def default_step_size(self) -> float:

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from medrobust.attack.core.ball import norm
 from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, judged
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -53,7 +53,7 @@ class CWL2(MinimumNorm):
         abort_early: an image leaves a stage when a tenth of its steps, at least 50, did not lower
             its loss.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     norm = "l2"
@@ -69,10 +69,10 @@ class CWL2(MinimumNorm):
         confidence: float = 0.0,
         abort_early: bool = True,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.confidence = fraction(confidence, "attack.confidence", high=1e9)
-        super().__init__(eps, objective=Margin(confidence), target=target, success=success)
+        super().__init__(eps, loss=Margin(confidence), target=target, criterion=criterion)
         self.steps = whole(steps, "attack.steps", low=1)
         self.lr = fraction(lr, "attack.lr", high=100.0, above=True)
         self.initial_const = fraction(initial_const, "attack.initial_const", high=1e10, above=True)

@@ -1,9 +1,9 @@
 """CW in L∞: PGD on the margin of Carlini and Wagner."""
 
-from medrobust.attack.objective.margin import Margin
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.margin import Margin
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 
 
 class CWLinf(PGD):
@@ -21,7 +21,7 @@ class CWLinf(PGD):
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CWLinf(PGD):
         restarts: int = 1,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -42,7 +42,7 @@ class CWLinf(PGD):
             step_size=step_size,
             restarts=restarts,
             early_stop=early_stop,
-            objective=Margin(kappa),
+            loss=Margin(kappa),
             target=target,
-            success=success,
+            criterion=criterion,
         )

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.core.step import StepRule, unit_linf
-from medrobust.attack.objective.active_pixels import ActivePixels
-from medrobust.attack.success import EveryAnchor, EveryPixel, Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.criterion.every_anchor import EveryAnchor
+from medrobust.attack.criterion.every_pixel import EveryPixel
+from medrobust.attack.loss.active_pixels import ActivePixels
 from medrobust.task import Task
 
 
@@ -18,7 +20,7 @@ class DAG(Iterated):
     algorithm 1: r_m = sum over active pixels of grad(z_adversarial - z_true),
     x_{m+1} = x_m + gamma * r_m / ||r_m||_inf. The paper has no budget; here each step is
     projected into the L∞ ball, so `eps=1` is the paper's attack. An image leaves the batch by
-    itself when it has no right pixel left, or earlier by another `success`. What is returned: see
+    itself when it has no right pixel left, or earlier by another `criterion`. What is returned: see
     `Iterated`; the loss says how much is left of the active pixels. What the pixels of a detector
     are: see `ActivePixels`. Segmentation and detection only.
 
@@ -35,11 +37,11 @@ class DAG(Iterated):
             `RandomClass`, the paper's choice. `MostLikely` is stronger.
         target: rule that chooses target classes, which every pixel shall reach; None =
             untargeted.
-        success: when an image is done; None = no pixel, or no anchor, is right (or every pixel is
+        criterion: when an image is done; None = no pixel, or no anchor, is right (or every pixel is
             the target).
     """
 
-    successes: ClassVar[Mapping[Task, type[Success]]] = {
+    criteria: ClassVar[Mapping[Task, type[Criterion]]] = {
         "segmentation": EveryPixel,
         "detection": EveryAnchor,
     }
@@ -52,16 +54,16 @@ class DAG(Iterated):
         step_size: float | str | None = None,
         labels: Target | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
             steps=steps,
             step_size=step_size,
             early_stop=True,
-            objective=ActivePixels(labels),
+            loss=ActivePixels(labels),
             target=target,
-            success=success,
+            criterion=criterion,
         )
 
     def default_step_size(self) -> float:

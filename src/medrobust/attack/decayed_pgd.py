@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from medrobust.attack.objective.base import Objective
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.number import fraction, whole
 
 
 class DecayedPGD(PGD):
     """`PGD` with a step size that is multiplied by `decay` after each of some steps.
 
-    With the objective `WB` it is WB_d of Medical Aegis, whose step "decays by 0.1 after step 50".
+    With the loss `WB` it is WB_d of Medical Aegis, whose step "decays by 0.1 after step 50".
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -22,9 +22,9 @@ class DecayedPGD(PGD):
         step_size: the first, in pixel units; None = min(eps, 2.5 * eps / steps), as in `PGD`.
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class DecayedPGD(PGD):
         step_size: float | str | None = None,
         restarts: int = 1,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -47,9 +47,9 @@ class DecayedPGD(PGD):
             step_size=step_size,
             restarts=restarts,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         if isinstance(after, str) or not isinstance(after, Sequence):
             raise ValueError(f"attack.after={after!r}; expected a list of steps such as [50]")

@@ -10,10 +10,10 @@ from torch.nn.functional import one_hot
 from medrobust.attack.core.ball import norm as norm_of
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, feasible
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -50,7 +50,7 @@ class DeepFool(MinimumNorm):
         candidates: classes that are tried, the true one and the most likely others on the clean
             image, >= 2; None = all.
         target: must be None.
-        success: when an image counts as fooled; None = another class.
+        criterion: when an image counts as fooled; None = another class.
 
     Raises:
         ValueError: a target is given.
@@ -67,7 +67,7 @@ class DeepFool(MinimumNorm):
         overshoot: float = 0.02,
         candidates: int | None = 10,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         if target is not None:
             raise ValueError(
@@ -75,7 +75,7 @@ class DeepFool(MinimumNorm):
                 "other and has no target; set attack/target=null, or attack=ddn, fmn or cw_l2"
             )
         self.norm = known_norm(norm)
-        super().__init__(eps, success=success)
+        super().__init__(eps, criterion=criterion)
         self.steps = whole(steps, "attack.steps", low=1)
         self.overshoot = fraction(overshoot, "attack.overshoot", high=10.0)
         self.candidates = (

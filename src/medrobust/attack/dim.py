@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
 from medrobust.attack.core.transform import draw_window, shrink, shrink_boxes
 from medrobust.attack.mim import MIM
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.number import NumberError, fraction
 from medrobust.rng import fold_in
 from medrobust.task import task_of
@@ -38,9 +38,9 @@ class DIM(MIM):
         resize_rate: smallest size, as a share of the image's own, in (0, 1).
         diversity_prob: p, in [0, 1]; 0 gives MIM.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class DIM(MIM):
         resize_rate: float = 0.9,
         diversity_prob: float = 0.5,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -63,9 +63,9 @@ class DIM(MIM):
             step_size=step_size,
             decay=decay,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.resize_rate = fraction(resize_rate, "attack.resize_rate", high=100.0, above=True)
         if self.resize_rate >= 1:

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.hyperplane import DUAL, displacement
 from medrobust.attack.core.minimum_norm import MinimumNorm
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, normal, uniform
 from medrobust.threat.surrogate import Surrogate
@@ -43,7 +43,7 @@ class FAB(MinimumNorm):
         beta: fraction of the way from the clean image that a backward step keeps, in [0, 1].
         early_stop: True: an image leaves once an adversarial within `eps` is known.
         target: must be None: the attack chooses the classes itself.
-        success: when an image counts as fooled; None = another class.
+        criterion: when an image counts as fooled; None = another class.
     """
 
     dense: ClassVar[bool] = False
@@ -63,7 +63,7 @@ class FAB(MinimumNorm):
         beta: float = 0.9,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         if target is not None:
             raise ValueError(
@@ -72,7 +72,7 @@ class FAB(MinimumNorm):
                 "attack such as attack=pgd"
             )
         self.norm = known_norm(norm)
-        super().__init__(eps, success=success)
+        super().__init__(eps, criterion=criterion)
         if early_stop and self.eps is None:
             raise ValueError("attack.early_stop=true needs a budget: set attack.eps, or false")
         self.early_stop = early_stop

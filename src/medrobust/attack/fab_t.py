@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.target import Target
 from medrobust.attack.fab import FAB, wrong_classes
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.number import whole
 
 
@@ -29,7 +29,7 @@ class FABT(FAB):
         beta: fraction of the way from the clean image that a backward step keeps, in [0, 1].
         early_stop: True: an image leaves once an adversarial within `eps` is known.
         target: must be None: the attack chooses the classes itself.
-        success: when an image counts as fooled; None = another class.
+        criterion: when an image counts as fooled; None = another class.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FABT(FAB):
         beta: float = 0.9,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -57,7 +57,7 @@ class FABT(FAB):
             beta=beta,
             early_stop=early_stop,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.targets = whole(targets, "attack.targets", low=1)
 

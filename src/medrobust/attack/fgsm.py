@@ -4,11 +4,11 @@ from torch import Tensor
 
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.base import Attack
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import sign
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
@@ -21,9 +21,9 @@ class FGSM(Attack):
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: unused by one step; kept so that every attack takes the same keys.
+        criterion: unused by one step; kept so that every attack takes the same keys.
     """
 
     eps: float
@@ -32,11 +32,11 @@ class FGSM(Attack):
         self,
         eps: float | str,
         *,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
-        super().__init__(eps, objective=objective, target=target, success=success)
+        super().__init__(eps, loss=loss, target=target, criterion=criterion)
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """One step from the clean image."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from medrobust.attack.core.ball import norm as norm_of
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import (
     MinimumNorm,
@@ -15,9 +16,8 @@ from medrobust.attack.core.minimum_norm import (
     judged,
 )
 from medrobust.attack.core.step import unit_l2
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -51,7 +51,7 @@ class FMN(MinimumNorm):
         step_size: L2 length of the first step, in either norm.
         gamma: relative change of the radius at the first step, in [0.001, 1).
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class FMN(MinimumNorm):
         step_size: float | str = 1.0,
         gamma: float = 0.05,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.norm = known_norm(norm)
         unbounded = Margin(1e9)  # its gradient never stops
-        super().__init__(eps, objective=unbounded, target=target, success=success)
+        super().__init__(eps, loss=unbounded, target=target, criterion=criterion)
         self.steps = whole(steps, "attack.steps", low=1)
         self.step_size = fraction(step_size, "attack.step_size", high=1e4, above=True)
         self.gamma = fraction(gamma, "attack.gamma", low=_LAST_GAMMA, high=0.999)

@@ -9,11 +9,11 @@ from medrobust import rng
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
 from medrobust.attack.core.base import distance, known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells
 from medrobust.attack.core.step import StepRule, sign, unit_l2
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 
 BALLS: dict[str, type[Ball]] = {"l2": L2Ball, "linf": LinfBall}
@@ -53,7 +53,7 @@ class HopSkipJump(QueryAttack):
             the images' dtype can show.
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
 
     Raises:
         ValueError: `norm` is another.
@@ -72,11 +72,11 @@ class HopSkipJump(QueryAttack):
         gamma: float = 1.0,
         chunk: int = 512,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.norm = known_norm(norm)
         super().__init__(
-            eps, queries=queries, chunk=chunk, answers=answers, target=target, success=success
+            eps, queries=queries, chunk=chunk, answers=answers, target=target, criterion=criterion
         )
         self.starts = whole(starts, "attack.starts", low=1)
         self.gamma = fraction(gamma, "attack.gamma", high=1e6, above=True)

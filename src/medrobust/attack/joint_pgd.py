@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball, LinfBall
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.evading import Evading, per_image
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 from medrobust.threat.surrogate import Gradient
 
@@ -36,7 +36,7 @@ class JointPGD(Evading):
         restarts: independent random starts, >= 1.
         early_stop: an image leaves once it is wrong and undetected.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = wrong and undetected.
+        criterion: when an image counts as fooled; None = wrong and undetected.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class JointPGD(Evading):
         restarts: int = 1,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -58,7 +58,7 @@ class JointPGD(Evading):
             restarts=restarts,
             early_stop=early_stop,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.horizon = fraction(horizon, "attack.horizon", above=True)
 

@@ -1,10 +1,10 @@
 """MIM: the momentum iterative method, also called MI-FGSM."""
 
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import Momentum, StepRule
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -21,9 +21,9 @@ class MIM(Iterated):
         step_size: a, in pixel units; None = eps / steps, as in the paper.
         decay: mu, >= 0; 0 gives BIM.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -34,18 +34,18 @@ class MIM(Iterated):
         step_size: float | str | None = None,
         decay: float = 1.0,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
             steps=steps,
             step_size=step_size,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.decay = fraction(decay, "attack.decay", high=10.0)
 

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.estimated import Estimated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import Momentum, StepRule
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -31,9 +31,9 @@ class NES(Estimated):
         decay: momentum, >= 0; 0 = none, as in the paper's text.
         queries: budget per image; None = 1 + steps * (2 * samples + 1).
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        objective: loss to maximise; None = the margin.
+        loss: loss to maximise; None = the margin.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class NES(Estimated):
         decay: float = 0.9,
         queries: int | None = None,
         chunk: int = 512,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -59,9 +59,9 @@ class NES(Estimated):
             step_size=fraction(step_size, "attack.step_size", above=True),
             queries=queries,
             chunk=chunk,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.decay = fraction(decay, "attack.decay", high=10.0)
 

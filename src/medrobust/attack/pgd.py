@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule, sign
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 
 
 class PGD(Iterated):
@@ -22,9 +22,9 @@ class PGD(Iterated):
             every start can reach the far side of the ball.
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     random_start: ClassVar[bool] = True
@@ -37,9 +37,9 @@ class PGD(Iterated):
         step_size: float | str | None = None,
         restarts: int = 1,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -47,9 +47,9 @@ class PGD(Iterated):
             step_size=step_size,
             restarts=restarts,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
 
     def default_step_size(self) -> float:

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -46,7 +46,7 @@ class RayS(QueryAttack):
             images of D numbers: the step of a ray's L2 length, as in the authors' code.
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     dense: ClassVar[bool] = False
@@ -61,10 +61,10 @@ class RayS(QueryAttack):
         tolerance: float = 1e-3,
         chunk: int = 512,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
-            eps, queries=queries, chunk=chunk, answers=answers, target=target, success=success
+            eps, queries=queries, chunk=chunk, answers=answers, target=target, criterion=criterion
         )
         self.radius_tolerance = fraction(tolerance, "attack.tolerance", above=True)
 

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
 from medrobust.attack.mim import MIM
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.number import whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -33,9 +33,9 @@ class SINIFGSM(MIM):
         decay: mu, >= 0; 0 neither remembers nor looks ahead.
         copies: m, >= 1; 1 gives NI-FGSM.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     looks_at_point = False
@@ -49,9 +49,9 @@ class SINIFGSM(MIM):
         decay: float = 1.0,
         copies: int = 5,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -59,9 +59,9 @@ class SINIFGSM(MIM):
             step_size=step_size,
             decay=decay,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.copies = whole(copies, "attack.copies", low=1, high=64)
 

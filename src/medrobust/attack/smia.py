@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.core.kernel import gaussian_kernel, smooth
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.objective.disagreement import disagreement
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.core.disagreement import disagreement
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -25,7 +25,7 @@ class SMIA(Iterated):
 
     Qi et al. 2021, "Stabilized Medical Image Attacks", eq. 1 to 4: the first step climbs the
     deviation L_DEV = L(f(x'), y) alone, later ones L_DEV + alpha * L_STA with
-    L_STA = -L(f(x'), f(x + W * (x' - x))), W a Gaussian kernel. L of L_DEV is the objective; that
+    L_STA = -L(f(x'), f(x + W * (x' - x))), W a Gaussian kernel. L of L_DEV is the loss; that
     of L_STA is the cross-entropy to the smoothed image's class probabilities, averaged over pixels
     where the model segments, binary and per matched anchor where it detects. What is returned:
     see `Iterated`; points are ranked by L_DEV.
@@ -45,9 +45,9 @@ class SMIA(Iterated):
         through_smoothed: False takes the smoothed image's prediction for a constant; True also
             sends the gradient of L_STA through it: perturbations of far lower variance, weaker.
         early_stop: see `Iterated`.
-        objective: loss of L_DEV, to maximise; None = by task (cross-entropy, RetinaNet's loss).
+        loss: loss of L_DEV, to maximise; None = by task (cross-entropy, RetinaNet's loss).
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -61,18 +61,18 @@ class SMIA(Iterated):
         sigma: float = 1.0,
         through_smoothed: bool = False,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
             steps=steps,
             step_size=step_size,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.alpha = fraction(alpha, "attack.alpha", high=1e4)
         size = whole(kernel_size, "attack.kernel_size", low=1)
@@ -106,9 +106,9 @@ class SMIA(Iterated):
             leaf = point.detach().requires_grad_()
             perturbation = smooth(leaf.to(ball.dtype) - ball.centre, self.kernel)
             smoothed = (ball.centre + perturbation).clamp(0, 1).to(point.dtype)
-        pair = _Pair(goal.objective, count, self.alpha, self.through_smoothed)
+        pair = _Pair(goal.loss, count, self.alpha, self.through_smoothed)
         labels = torch.cat([goal.labels, goal.labels])
-        both = replace(goal, objective=pair, labels=labels)
+        both = replace(goal, loss=pair, labels=labels)
         images = torch.cat([point, smoothed.detach()])
         seen = surrogate.value_and_grad(images, both, seeds=torch.cat([seeds, seeds]))
         (through,) = torch.autograd.grad(smoothed, leaf, seen.grad[count:])
@@ -120,13 +120,13 @@ def _sign(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
     return grad.sign(), grad.new_empty(len(grad), 0)
 
 
-class _Pair(Objective):
+class _Pair(Loss):
     """Loss of a batch of N images followed by their N smoothed copies, or of several such batches.
 
     The first half carries L_DEV, the second alpha * L_STA, so that their sum is what is climbed.
     """
 
-    def __init__(self, base: Objective, count: int, alpha: float, through: bool) -> None:
+    def __init__(self, base: Loss, count: int, alpha: float, through: bool) -> None:
         self.base, self.count, self.alpha, self.through = base, count, alpha, through
 
     @property

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.estimated import Estimated
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -28,9 +28,9 @@ class SPSA(Estimated):
         lr: Adam's learning rate, in pixel units per iteration.
         queries: budget per image; None = 1 + steps * (2 * samples + 1).
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        objective: loss to maximise; None = the margin.
+        loss: loss to maximise; None = the margin.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class SPSA(Estimated):
         lr: float | str = 0.01,
         queries: int | None = None,
         chunk: int = 512,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -55,9 +55,9 @@ class SPSA(Estimated):
             step_size=fraction(lr, "attack.lr", above=True),
             queries=queries,
             chunk=chunk,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
 
     def directions(self, seeds: Tensor, shape: torch.Size) -> Tensor:

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.patch import L2Patches, LinfPatches, Patches
 from medrobust.attack.core.query import Oracle, QueryAttack
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.objective.cross_entropy import CrossEntropy
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.cross_entropy import CrossEntropy
+from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction
 from medrobust.rng import fold_in
 
@@ -37,9 +37,9 @@ class Square(QueryAttack):
             perturbed one, and one per proposal.
         p_init: share of the pixels that the first squares cover, in (0, 1].
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        objective: loss to maximise; None = the margin, or cross-entropy when targeted.
+        loss: loss to maximise; None = the margin, or cross-entropy when targeted.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     patches: ClassVar[dict[str, type[Patches]]] = {"linf": LinfPatches, "l2": L2Patches}
@@ -52,18 +52,18 @@ class Square(QueryAttack):
         queries: int = 5000,
         p_init: float = 0.8,
         chunk: int = 512,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.norm = known_norm(norm)
         super().__init__(
             eps,
             queries=queries,
             chunk=chunk,
-            objective=objective or (CrossEntropy() if target else Margin()),
+            loss=loss or (CrossEntropy() if target else Margin()),
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.p_init = fraction(p_init, "attack.p_init", above=True)
 

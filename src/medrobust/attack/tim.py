@@ -6,11 +6,11 @@ from torch import Tensor
 
 from medrobust.attack.core import kernel as kernels
 from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
 from medrobust.attack.dim import DIM
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.number import whole
 from medrobust.threat.surrogate import Gradient, Surrogate
 
@@ -47,9 +47,9 @@ class TIM(DIM):
         resize_rate: see `DIM`.
         diversity_prob: see `DIM`; 0, as in the paper's TIM (torchattacks: 0.5).
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class TIM(DIM):
         resize_rate: float = 0.9,
         diversity_prob: float = 0.0,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -76,9 +76,9 @@ class TIM(DIM):
             resize_rate=resize_rate,
             diversity_prob=diversity_prob,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         if kernel not in KERNELS:
             raise ValueError(f"attack.kernel={kernel!r}; expected one of {', '.join(KERNELS)}")

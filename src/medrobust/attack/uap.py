@@ -9,10 +9,10 @@ from torch import Tensor
 
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, sample_seeds, uniform
 from medrobust.threat.surrogate import Surrogate
@@ -42,14 +42,14 @@ class UAP(Attack):
         images: most training images to learn from, drawn by class; None = all.
         step_size: a at the start, in pixel units; None = eps / 4, or as much more as a start at
             one side of the ball needs to reach the other in few steps.
-        clip: loss beyond which an image counts no more, in units of the objective; None = no
+        clip: loss beyond which an image counts no more, in units of the loss; None = no
             clip. The paper has 9 for 1000 classes; with a few classes 2 is past the boundary.
         restarts: random starts, >= 1.
         seed: decides the starts, the drawn images and their order; the seeds of attacked images
             have no say.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     eps: float
@@ -66,11 +66,11 @@ class UAP(Attack):
         clip: float | None = 2.0,
         restarts: int = 4,
         seed: int = 0,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
-        super().__init__(eps, objective=objective, target=target, success=success)
+        super().__init__(eps, loss=loss, target=target, criterion=criterion)
         self.epochs = whole(epochs, "attack.epochs", low=1)
         self.batch = whole(batch, "attack.batch", low=1)
         self.images = None if images is None else whole(images, "attack.images", low=1)

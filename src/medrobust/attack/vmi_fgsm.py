@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import Momentum, StepRule
+from medrobust.attack.core.target import Target
 from medrobust.attack.mim import MIM
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, uniform
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -35,9 +35,9 @@ class VMIFGSM(MIM):
         neighbours: N, >= 1; the paper has 20 (torchattacks 5).
         beta: radius of the neighbourhood as a multiple of eps, > 0.
         early_stop: see `Iterated`.
-        objective: loss to maximise; None = by task, see `ByTask`.
+        loss: loss to maximise; None = by task, see `ByTask`.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class VMIFGSM(MIM):
         neighbours: int = 20,
         beta: float = 1.5,
         early_stop: bool = False,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -60,9 +60,9 @@ class VMIFGSM(MIM):
             step_size=step_size,
             decay=decay,
             early_stop=early_stop,
-            objective=objective,
+            loss=loss,
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.neighbours = whole(neighbours, "attack.neighbours", low=1)
         self.beta = fraction(beta, "attack.beta", high=100.0, above=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from medrobust.attack.core.base import Attack, distance
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.by_task import ByTask
-from medrobust.attack.success import by_task
+from medrobust.attack.criterion.by_task import by_task
+from medrobust.attack.loss.by_task import ByTask
 from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.batches.batches import Batch, in_batches
 from medrobust.evaluation.batches.blame import check_finite
@@ -44,7 +44,7 @@ class _Check:
         x, y, words = batch.images, batch.labels, batch.seeds
         number, ids = batch.number, batch.ids
         attacked = self.adversarial[batch.first : batch.first + len(x)].to(x.device)
-        rule = by_task(y, self.attack.success)
+        rule = by_task(y, self.attack.criterion)
         with torch.no_grad():
             before, after = self.surrogate(x, words), self.surrogate(attacked, words)
         check_finite(before.logits, "the surrogate's logits", number, ids)
@@ -54,10 +54,10 @@ class _Check:
         if most <= 0 or not self.surrogate.differentiable:
             return seen
         x, y, words = x[:most], y[:most], words[:most]
-        # An objective on features is bound to its own batch; the gradient's absence shows in the
+        # A loss on features is bound to its own batch; the gradient's absence shows in the
         # plain loss too.
-        objective = self.attack.objective
-        loss = ByTask() if objective.taps else objective
+        loss = self.attack.loss
+        loss = ByTask() if loss.taps else loss
         goal = Goal(loss.bind(self.surrogate, x, y, words, targeted=False), rule, y)
         grad = self.surrogate.value_and_grad(x, goal, seeds=words).grad
         check_finite(grad, "the surrogate's gradients", number, ids[:most])

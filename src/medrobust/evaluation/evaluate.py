@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medrobust.attack.core.base import Attack
-from medrobust.attack.objective.stress import Stress
-from medrobust.attack.success import lost_below
+from medrobust.attack.criterion.jaccard_below import lost_below
+from medrobust.attack.loss.stress import Stress
 from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
@@ -145,7 +145,7 @@ def evaluate(
     task = task_of(clean.labels)
     measure = _MEASURES[task]
     if task == "segmentation":
-        measure = partial(measure, level=lost_below(attack.success).level)
+        measure = partial(measure, level=lost_below(attack.criterion).level)
     measured = measure(clean.labels, before, after, classes=classes, seed=seed)
     if attacked.queries is not None:
         measured.values.update(_query_counts(attacked.queries))
@@ -167,10 +167,10 @@ def evaluate(
         measured.values.update(values)
         measured.intervals.update(intervals)
         scores = _scores(clean.labels, before, after, changed)
-    if isinstance(attack.objective, Stress):
+    if isinstance(attack.loss, Stress):
         measured.values.update(
             feature_means(
-                *(attack.objective, victim, defense, clean, attacked.images),
+                *(attack.loss, victim, defense, clean, attacked.images),
                 seed=seed,
                 batch_size=batch_size,
                 device=device,

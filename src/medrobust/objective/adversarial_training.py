@@ -48,7 +48,7 @@ class AdversarialTraining(RobustObjective):
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
         """PGD on the cross-entropy, from a uniform start."""
-        return PGD(eps, step_size=step_size, steps=steps, success=Highest())
+        return PGD(eps, step_size=step_size, steps=steps, criterion=Highest())
 
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
         """Mean cross-entropy at x'."""

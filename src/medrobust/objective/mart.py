@@ -54,7 +54,7 @@ class MART(RobustObjective):
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
         """PGD on the cross-entropy, from beside x."""
-        return NearPGD(eps, step_size=step_size, steps=steps, success=Highest())
+        return NearPGD(eps, step_size=step_size, steps=steps, criterion=Highest())
 
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
         """Mean boosted cross-entropy at x' plus β times the mean weighted divergence."""

@@ -53,7 +53,7 @@ class TRADES(RobustObjective):
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
         """PGD on the divergence, from beside x."""
         return NearPGD(
-            eps, step_size=step_size, steps=steps, objective=Divergence(), success=Highest()
+            eps, step_size=step_size, steps=steps, loss=Divergence(), criterion=Highest()
         )
 
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:

@@ -50,8 +50,8 @@ class QuerySurrogate(Surrogate):
         """
         if taps:
             raise RuntimeError(
-                f"threat=blackbox shows answers only, the objective wants the features {list(taps)}"
-                "; set threat=oblivious or adaptive, or another objective"
+                f"threat=blackbox shows answers only, the loss wants the features {list(taps)}"
+                "; set threat=oblivious or adaptive, or another loss"
             )
         with torch.no_grad():
             seen = self.defense(x.detach(), self.victim, seeds=seeds)

@@ -65,7 +65,7 @@ class DefendedSurrogate(Surrogate):
         with torch.no_grad():
             parts = [
                 (_loss(goal, part, x).sum(0), _Total.of(part, x))
-                for part in self._spread(x, seeds, goal.objective.taps)
+                for part in self._spread(x, seeds, goal.loss.taps)
             ]
         losses, totals = zip(*parts, strict=True)
         return torch.stack(losses).sum(0) / self.samples, self._reached(goal, totals)
@@ -78,7 +78,7 @@ class DefendedSurrogate(Surrogate):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             # The generator draws and graphs one chunk at a time; each graph dies with its gradient.
-            for seen in self._spread(leaf, seeds, goal.objective.taps):
+            for seen in self._spread(leaf, seeds, goal.loss.taps):
                 loss = _loss(goal, seen, x)
                 self._check_gradient(loss)
                 (change,) = torch.autograd.grad(loss.sum(), leaf)
@@ -129,7 +129,7 @@ def _loss(goal: Aim, seen: Prediction, x: Tensor) -> Tensor:
     """Loss of every draw of every image: (draws, N)."""
     draws = len(seen.logits) // len(x)
     every = goal.at(torch.arange(len(x), device=x.device).repeat(draws))
-    return _by_draw(every.loss(seen), x)
+    return _by_draw(every.value(seen), x)
 
 
 class _Total(NamedTuple):

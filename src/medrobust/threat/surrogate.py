@@ -73,8 +73,8 @@ class Surrogate(nn.Module, ABC):
     def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (N,) and success bool (N,), as `value_and_grad` gives them, without the gradient."""
         with torch.no_grad():
-            prediction = self(x, seeds, goal.objective.taps)
-            return goal.loss(prediction), goal.reached(prediction)
+            prediction = self(x, seeds, goal.loss.taps)
+            return goal.value(prediction), goal.reached(prediction)
 
     def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, input gradient and success from one forward and one backward pass.
@@ -91,8 +91,8 @@ class Surrogate(nn.Module, ABC):
         """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            prediction = self(x, seeds, goal.objective.taps)
-            loss = goal.loss(prediction)
+            prediction = self(x, seeds, goal.loss.taps)
+            loss = goal.value(prediction)
             self._check_gradient(loss)
             (grad,) = torch.autograd.grad(loss.sum(), x)
         return Gradient(loss.detach(), grad, goal.reached(prediction))
@@ -108,13 +108,13 @@ class Surrogate(nn.Module, ABC):
         Raises:
             RuntimeError: as in `value_and_grad`.
         """
-        taps = tuple(dict.fromkeys(tap for goal in goals for tap in goal.objective.taps))
+        taps = tuple(dict.fromkeys(tap for goal in goals for tap in goal.loss.taps))
         found = []
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             prediction = self(x, seeds, taps)
             for left, goal in zip(range(len(goals) - 1, -1, -1), goals, strict=True):
-                loss = goal.loss(prediction)
+                loss = goal.value(prediction)
                 self._check_gradient(loss)
                 (grad,) = torch.autograd.grad(loss.sum(), x, retain_graph=left > 0)
                 found.append(Gradient(loss.detach(), grad, goal.reached(prediction)))

@@ -7,11 +7,13 @@ from typing import Any, ClassVar, NamedTuple, final
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Aimed, Goal
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.objective.by_task import ByTask
-from medrobust.attack.success import BY_TASK, Success, Undetected
-from medrobust.attack.target import Target
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
+from medrobust.attack.criterion.by_task import BY_TASK
+from medrobust.attack.criterion.undetected import Undetected
+from medrobust.attack.loss.by_task import ByTask
 from medrobust.configured import Configured
 from medrobust.model.core.frozen import UnfrozenError, check_frozen
 from medrobust.number import fraction
@@ -41,7 +43,7 @@ class Attack(Configured, ABC):
 
     What it cannot do it says in class attributes, and is then refused before anything runs:
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
-    per image only, no masks or boxes), `successes` (what counts as a success, by task).
+    per image only, no masks or boxes), `criteria` (what counts as a success, by task).
     `fills_budget` False: it looks for the nearest image, so that unused budget is no weakness.
     `trusts_one_look` True: an image that fooled the surrogate once is done, or kept for that; where
     answers are random that is luck, and the row says so.
@@ -49,10 +51,10 @@ class Attack(Configured, ABC):
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
             None = no budget, for attacks that need none (`needs_eps` False).
-        objective: loss to maximise; default by task: cross-entropy, or a detector's own loss.
+        loss: loss to maximise; default by task: cross-entropy, or a detector's own loss.
         target: rule that chooses target classes; None = untargeted, as it must be for boxes.
-        success: when an image counts as fooled; default by task (label, Jaccard < 0.5, or fewer
-            than half of the boxes found), and with an objective that aims past a detector
+        criterion: when an image counts as fooled; default by task (label, Jaccard < 0.5, or fewer
+            than half of the boxes found), and with a loss that aims past a detector
             (`evades`) only where that accepts it.
     """
 
@@ -62,24 +64,24 @@ class Attack(Configured, ABC):
     dense: ClassVar[bool] = True
     fills_budget: ClassVar[bool] = True
     trusts_one_look: bool = False
-    successes: ClassVar[Mapping[Task, type[Success]]] = BY_TASK
+    criteria: ClassVar[Mapping[Task, type[Criterion]]] = BY_TASK
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 
     def __init__(
         self,
         eps: float | str | None,
         *,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.eps: float | None = None
         if eps is not None or self.needs_eps:
             given = "null" if eps is None else eps  # refused, by the name the config has for it
             self.eps = fraction(given, "attack.eps", high=self.largest_eps, above=True)
-        self.objective = objective or ByTask()
+        self.loss = loss or ByTask()
         self.target = target
-        self.success = success
+        self.criterion = criterion
 
     @property
     def largest_eps(self) -> float:
@@ -94,7 +96,7 @@ class Attack(Configured, ABC):
     @property
     def learns(self) -> bool:
         """It must see training data (`fit`) before it attacks."""
-        return self.objective.learns
+        return self.loss.learns
 
     def fit(self, surrogate: Surrogate, data: Any) -> None:
         """Learn from the training split of `data`, a datamodule; nothing for most.
@@ -106,7 +108,7 @@ class Attack(Configured, ABC):
         """
         self._check_frozen(surrogate)
         with torch.inference_mode(False), torch.no_grad():
-            self.objective.fit(surrogate, data)
+            self.loss.fit(surrogate, data)
 
     @abstractmethod
     def perturb(
@@ -160,16 +162,16 @@ class Attack(Configured, ABC):
         return crafted
 
     def _goal(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> Goal:
-        success = self.success
-        if success is None:
-            success = self.successes[task_of(y)]()
-            success = Undetected(success) if self.objective.evades else success
+        criterion = self.criterion
+        if criterion is None:
+            criterion = self.criteria[task_of(y)]()
+            criterion = Undetected(criterion) if self.loss.evades else criterion
         targeted = self.target is not None
         aimed = Aimed.at(y)
         with aimed.watching(surrogate):
             labels = self.target(surrogate(x, seeds).logits, y, seeds) if self.target else y
-            bound = self.objective.bind(surrogate, x, labels, seeds, targeted=targeted)
-        return Goal(bound, success, labels, targeted=targeted, aimed=aimed)
+            bound = self.loss.bind(surrogate, x, labels, seeds, targeted=targeted)
+        return Goal(bound, criterion, labels, targeted=targeted, aimed=aimed)
 
     def _check_frozen(self, surrogate: Surrogate) -> None:
         try:
@@ -212,11 +214,11 @@ class Attack(Configured, ABC):
                 f"{name} is defined for one label per image, this task is {task} with labels "
                 f"{tuple(y.shape)}: use a gradient attack such as attack=pgd or attack=dag"
             )
-        if task not in self.objective.tasks or task not in self.successes:
+        if task not in self.loss.tasks or task not in self.criteria:
             raise AttackError(
-                f"{name} with {type(self.objective).__name__} is defined for "
-                f"{' and '.join(t for t in self.objective.tasks if t in self.successes)}, this task"
-                f" is {task}: leave attack.objective at null or set attack/objective=detection, or "
+                f"{name} with {type(self.loss).__name__} is defined for "
+                f"{' and '.join(t for t in self.loss.tasks if t in self.criteria)}, this task"
+                f" is {task}: leave attack.loss at null or set attack/loss=retinanet, or "
                 "use another attack such as attack=pgd"
             )
         if self.target is not None and task == "detection":

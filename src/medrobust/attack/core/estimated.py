@@ -7,12 +7,12 @@ from torch import Tensor
 
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.objective.margin import Margin
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.margin import Margin
 from medrobust.number import whole
 from medrobust.rng import fold_in
 
@@ -42,9 +42,9 @@ class Estimated(QueryAttack):
         queries: budget per image, for the clean one and at least one step; a step that it cannot
             pay is not begun. None = what all steps cost.
         chunk: see `QueryAttack`.
-        objective: loss to maximise; None = the margin.
+        loss: loss to maximise; None = the margin.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Estimated(QueryAttack):
         step_size: float,
         queries: int | None,
         chunk: int,
-        objective: Objective | None,
+        loss: Loss | None,
         target: Target | None,
-        success: Success | None,
+        criterion: Criterion | None,
     ) -> None:
         self.samples = whole(samples, "attack.samples", low=1)
         wanted, each = whole(steps, "attack.steps", low=1), 2 * self.samples + 1
@@ -70,9 +70,9 @@ class Estimated(QueryAttack):
             eps,
             queries=1 + each * wanted,
             chunk=chunk,
-            objective=objective or Margin(),
+            loss=loss or Margin(),
             target=target,
-            success=success,
+            criterion=criterion,
         )
         self.width, self.step_size = width, step_size
 

@@ -6,12 +6,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.step import StepRule, sign
-from medrobust.attack.objective.joint import Joint
+from medrobust.attack.core.target import Target
+from medrobust.attack.loss.joint import Joint
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
@@ -32,7 +32,7 @@ class Evading(PGD):
         restarts: independent random starts, >= 1.
         early_stop: an image leaves once it is wrong and undetected.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = wrong and undetected.
+        criterion: when an image counts as fooled; None = wrong and undetected.
     """
 
     dense: ClassVar[bool] = False
@@ -46,7 +46,7 @@ class Evading(PGD):
         restarts: int = 1,
         early_stop: bool = False,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         super().__init__(
             eps,
@@ -54,9 +54,9 @@ class Evading(PGD):
             step_size=step_size,
             restarts=restarts,
             early_stop=early_stop,
-            objective=Joint(),
+            loss=Joint(),
             target=target,
-            success=success,
+            criterion=criterion,
         )
 
     def default_step_size(self) -> float:
@@ -82,8 +82,8 @@ class Evading(PGD):
         seeds: Tensor,
     ) -> Gradient:
         """Both margins and gradients at the point, made one."""
-        assert isinstance(goal.objective, Joint)
-        answer, hiding = surrogate.values_and_grads(point, goal.objective.halves(goal), seeds=seeds)
+        assert isinstance(goal.loss, Joint)
+        answer, hiding = surrogate.values_and_grads(point, goal.loss.halves(goal), seeds=seeds)
         answer, hiding = _wide(answer, ball), _wide(hiding, ball)
         grad = self.combine(answer, hiding, point.to(ball.dtype), ball)
         return Gradient(answer.loss.minimum(hiding.loss), grad, answer.reached)

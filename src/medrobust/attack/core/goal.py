@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.loss import Loss
 from medrobust.prediction import Prediction
 from medrobust.task import check_labels, classes_needed
 
@@ -50,37 +50,37 @@ class Aimed:
 
 @dataclass(frozen=True)
 class Goal:
-    """An objective and a success rule bound to a batch's labels.
+    """A loss and a success rule bound to a batch's labels.
 
     Attributes:
-        objective: the loss to maximise.
-        success: the rule that decides.
+        loss: the loss to maximise.
+        criterion: the rule that decides.
         labels: (N,) or (N, H, W); true labels to leave, or target labels to reach.
         targeted: True when `labels` are targets.
         aimed: the true labels, that a model must have the classes of; None = not checked.
     """
 
-    objective: Objective
-    success: Success
+    loss: Loss
+    criterion: Criterion
     labels: Tensor
     targeted: bool = False
     aimed: Aimed | None = None
 
-    def loss(self, prediction: Prediction) -> Tensor:
+    def value(self, prediction: Prediction) -> Tensor:
         """Loss per image (N,), larger = better for the attacker."""
         self._check(prediction)
-        rule = self.objective.toward if self.targeted else self.objective.away
+        rule = self.loss.toward if self.targeted else self.loss.away
         return rule(prediction, self.labels)
 
     def reached(self, prediction: Prediction) -> Tensor:
         """Bool (N,)."""
         self._check(prediction)
-        rule = self.success.toward if self.targeted else self.success.away
+        rule = self.criterion.toward if self.targeted else self.criterion.away
         return rule(prediction, self.labels)
 
     def at(self, index: Tensor) -> "Goal":
         """The same goal for a subset, or a repetition, of the images."""
-        return replace(self, objective=self.objective.at(index), labels=self.labels[index])
+        return replace(self, loss=self.loss.at(index), labels=self.labels[index])
 
     def _check(self, prediction: Prediction) -> None:
         if self.aimed is not None:

@@ -11,11 +11,11 @@ from torch import Tensor
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -46,9 +46,9 @@ class Iterated(Attack):
             set of fooled images is the same on the surrogate itself and costs far fewer passes,
             but the point has only just crossed the boundary: weaker against what the attack did
             not see, a defense or another model.
-        objective: loss to maximise; None = the attack's own.
+        loss: loss to maximise; None = the attack's own.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     eps: float
@@ -67,11 +67,11 @@ class Iterated(Attack):
         step_size: float | str | None,
         early_stop: bool,
         restarts: int = 1,
-        objective: Objective | None,
+        loss: Loss | None,
         target: Target | None,
-        success: Success | None,
+        criterion: Criterion | None,
     ) -> None:
-        super().__init__(eps, objective=objective, target=target, success=success)
+        super().__init__(eps, loss=loss, target=target, criterion=criterion)
         self.steps = whole(steps, "attack.steps", low=1)
         self.restarts = whole(restarts, "attack.restarts", low=1)
         self.early_stop = self.trusts_one_look = early_stop

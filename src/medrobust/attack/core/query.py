@@ -8,10 +8,10 @@ from torch import Tensor
 
 from medrobust.attack.core.base import Attack, AttackError, Crafted
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.objective.base import Objective
-from medrobust.attack.success import Success
-from medrobust.attack.target import Target
+from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.target import Target
 from medrobust.number import whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -145,11 +145,11 @@ class QueryAttack(Attack):
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
         queries: images that may be asked about, per clean image, >= 1. The first is the clean one.
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        objective: loss to maximise; None = the attack's own.
+        loss: loss to maximise; None = the attack's own.
         answers: of a random system, that must agree before a hard-label attack takes an image for
             fooled, >= 1; each is a query. A system that is not random is asked once.
         target: rule that chooses target classes; None = untargeted.
-        success: when an image counts as fooled; None = by task.
+        criterion: when an image counts as fooled; None = by task.
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -163,12 +163,12 @@ class QueryAttack(Attack):
         *,
         queries: int,
         chunk: int = 512,
-        objective: Objective | None = None,
+        loss: Loss | None = None,
         answers: int = 1,
         target: Target | None = None,
-        success: Success | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
-        super().__init__(eps, objective=objective, target=target, success=success)
+        super().__init__(eps, loss=loss, target=target, criterion=criterion)
         self.queries = whole(queries, "attack.queries", low=1)
         self.chunk = whole(chunk, "attack.chunk", low=1)
         self.answers = whole(answers, "attack.answers", low=1)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from medrobust.attack.objective.stress import Stress
-from medrobust.attack.objective.taps import penultimate
+from medrobust.attack.loss.core.taps import penultimate
+from medrobust.attack.loss.stress import Stress
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
 from medrobust.evaluation.stream import defender_seeds
@@ -16,7 +16,7 @@ from medrobust.threat.surrogate import VictimSurrogate
 
 @torch.no_grad()
 def feature_means(
-    objective: Stress,
+    loss: Stress,
     victim: Victim,
     defense: Defense,
     clean: ImageSet,
@@ -26,15 +26,15 @@ def feature_means(
     batch_size: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """Mean activation of the objective's layers (Medical Aegis, Table 1).
+    """Mean activation of the loss's layers (Medical Aegis, Table 1).
 
     `feature_mean` is of the attacked images behind the defense, `feature_mean_clean` of the clean
     images on the bare victim; `feature_mean_share` is the first in units of the second, and
     `feature_mean_change` that minus one. Both are left out where the second is zero. Of several
-    layers the means add up, as in the objective.
+    layers the means add up, as in the loss.
 
     Args:
-        objective: its layers; those that it leaves open are the one that feeds the classifier.
+        loss: its layers; those that it leaves open are the one that feeds the classifier.
         victim: frozen, on `device`.
         defense: deployed; of one that asks the victim more than once, the last look counts.
         clean: images.
@@ -45,7 +45,7 @@ def feature_means(
     """
     seeds = defender_seeds(seed, clean.ids).to(device)
     first = clean.images[:1].to(device)
-    taps = objective.names or penultimate(VictimSurrogate(victim), first, seeds[:1])
+    taps = loss.names or penultimate(VictimSurrogate(victim), first, seeds[:1])
     before: list[Tensor] = []
     after: list[Tensor] = []
     for start in range(0, len(clean), batch_size):

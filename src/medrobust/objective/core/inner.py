@@ -10,9 +10,9 @@ from torch.nn.functional import kl_div
 
 from medrobust import rng
 from medrobust.attack.core.ball import Ball, LinfBall
-from medrobust.attack.objective.base import Objective, per_image
+from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.loss import Loss, per_image
 from medrobust.attack.pgd import PGD
-from medrobust.attack.success import Success
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import Surrogate
@@ -52,7 +52,7 @@ class NearPGD(PGD):
     ball: ClassVar[type[Ball]] = NearBall
 
 
-class Highest(Success):
+class Highest(Criterion):
     """Nothing is ever good enough, so that points rank by their loss alone: the inner maximum."""
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Highest(Success):
         return self.away(prediction, target)
 
 
-class Divergence(Objective):
+class Divergence(Loss):
     """KL(p(x) ‖ p(x')), how far the answer has moved from that on the clean image.
 
     Zhang et al. 2019 (TRADES). Labels play no part. The divergence is flat at the clean

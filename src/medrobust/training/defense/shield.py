@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from medrobust.attack.objective.base import Objective
+from medrobust.attack.core.loss import Loss
 from medrobust.attack.pgd import PGD
 from medrobust.data.core.base import Sample
 from medrobust.defense.core.fitting import batches, enough_of_each
@@ -109,7 +109,7 @@ class ShieldModule(DefenseModule):
         """S of all classes at the clean and at the attacked images, (N, K) each."""
         how, victim = self.defense, self._victim
         attack = PGD(
-            eps, steps=how.steps, step_size=how.step_size, objective=Clean(), success=Highest()
+            eps, steps=how.steps, step_size=how.step_size, loss=Clean(), criterion=Highest()
         )
         attacked = attack(
             Sight(victim, how),
@@ -157,7 +157,7 @@ class Sight(Surrogate):
         return Prediction(shield.clean_logits(features))
 
 
-class Clean(Objective):
+class Clean(Loss):
     """S of a class, which is to rise; the labels are the classes aimed at."""
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:

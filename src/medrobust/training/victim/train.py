@@ -123,7 +123,7 @@ def _check_task(victim: Victim, objective: Objective, data: MedicalDataModule) -
         raise TypeError(
             f"objective={objective.name} is for {' and '.join(objective.tasks)}, {data.name} is a "
             f"task of {data.task}; "
-            + ("set objective=detection" if data.task == "detection" else "set objective=standard")
+            + ("set objective=retinanet" if data.task == "detection" else "set objective=standard")
         )
     if (victim.anchors is not None) != (data.task == "detection"):
         wanted = {"detection": "retinanet", "segmentation": "unet", "classification": "resnet18"}

@@ -1,0 +1,1 @@
+"""Criteria: when an image counts as fooled."""

@@ -1,0 +1,1 @@
+"""Target rules: the class that a targeted attack aims at."""
