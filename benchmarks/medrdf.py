@@ -5,7 +5,7 @@
 
 The floor of a vote is as many forward passes of the same accelerated victim in a bare loop, in
 batches of the same size. Repeats are interleaved: floor, vote, floor, vote. `n` copies of each
-image are then drawn by the fixed estimator and as many as it needs by the sequential one; they
+image are then drawn with fixed stopping, and as many as it needs with sequential stopping; they
 agree on an image when they give the same class or both abstain, and `robust` when both also place
 RM on the same side of its threshold. Without a checkpoint the victim has random weights: ratios
 mean the same, but its votes are no diagnosis.
@@ -67,7 +67,7 @@ def main() -> None:
     for column in ("µs / copy", "ratio to floor", "min", "max"):
         costs.add_column(column, justify="right")
     for noise, denoiser in track(chosen, "ratios"):
-        vote = medrdf((noise, denoiser), options.chunk, n=2 * options.chunk)
+        vote = medrdf((noise, denoiser), options.chunk, copies=2 * options.chunk)
         ratios, spent = [], []
         for at in range(options.repeats + 1):
             place = slice(at % len(x), at % len(x) + 1)
@@ -76,7 +76,7 @@ def main() -> None:
             spent.append(seconds(run, x.device, clock))
             ratios.append(spent[-1] / bare)
         ratios, spent = ratios[1:], spent[1:]  # the first one warms up
-        each = 1e6 * statistics.median(spent) / vote.n
+        each = 1e6 * statistics.median(spent) / vote.copies
         numbers = [statistics.median(ratios), min(ratios), max(ratios)]
         costs.add_row(noise, denoiser, f"{each:.0f}", *(f"{value:.3f}" for value in numbers))
     Console(width=120).print(costs)
@@ -95,13 +95,13 @@ def estimators(
     """Speed, copies and agreement of both estimators on all images."""
     clock = CLOCKS[options.clock]
     table = Table(title=f"{'+'.join(variant)}, {len(x)} images, n = {options.n}, {setting}")
-    table.add_column("estimator")
+    table.add_column("stopping")
     columns = ("images / s", "copies, median", "mean", "answered", "agrees", "and robust")
     for column in columns:
         table.add_column(column, justify="right")
     fixed = None
-    for estimator in ("fixed", "sequential"):
-        vote = medrdf(variant, options.chunk, n=options.n, estimator=estimator)
+    for stopping in ("fixed", "sequential"):
+        vote = medrdf(variant, options.chunk, copies=options.n, stopping=stopping)
         counts: list[Tensor] = []
 
         def run(vote: MedRDF = vote, counts: list[Tensor] = counts) -> None:
@@ -117,7 +117,7 @@ def estimators(
         same, alike = said == fixed[0], robust == fixed[1]
         drawn = votes.sum(1).double()
         table.add_row(
-            estimator,
+            stopping,
             f"{len(x) / spent:.3g}",
             f"{drawn.median():.0f}",
             f"{drawn.mean():.0f}",
@@ -126,17 +126,17 @@ def estimators(
     return table
 
 
-def medrdf(variant: tuple[str, str], chunk: int, *, n: int, estimator: str = "fixed") -> MedRDF:
+def medrdf(variant: tuple[str, str], chunk: int, *, n: int, stopping: str = "fixed") -> MedRDF:
     """The defense of one noise and denoiser."""
     noise, denoiser = variant
-    return MedRDF(NOISES[noise](), DENOISERS[denoiser](), n, estimator=estimator, chunk=chunk)
+    return MedRDF(NOISES[noise](), DENOISERS[denoiser](), n, stopping=stopping, chunk=chunk)
 
 
 @torch.no_grad()
 def floor(victim: Victim, image: Tensor, vote: MedRDF) -> None:
     """Forward passes of as many copies as a vote's, and nothing else."""
     batch = image.expand(vote.chunk, -1, -1, -1).contiguous()
-    for _ in range(vote.n // vote.chunk):
+    for _ in range(vote.copies // vote.chunk):
         victim(batch)
 
 

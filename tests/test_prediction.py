@@ -28,8 +28,8 @@ def test_log_odds_of_sure_answers_keep_their_digits(scale):
 @pytest.mark.parametrize(
     "vote",
     [
-        MedRDF(GaussianNoise(), NoDefense(), n=1000),
-        MedRDFSeg(GaussianNoise(), NoDefense(), n=1000),
+        MedRDF(GaussianNoise(), NoDefense(), copies=1000),
+        MedRDFSeg(GaussianNoise(), NoDefense(), copies=1000),
         RandomizedSmoothing(0.25, 1000),
     ],
     ids=["medrdf", "medrdf_seg", "randomized_smoothing"],

@@ -77,7 +77,7 @@ EVALUATE: Mapping[str, Any] = {
     "precision": Literal["float32", "bf16"],
     "quantize": bool,
     "copies": Count,
-    "estimator": Literal["fixed", "sequential"],
+    "stopping": Literal["fixed", "sequential"],
     "eot_samples": Count,
     "rerun": bool | Literal["stale"],
     "perturbation": bool,

@@ -186,8 +186,8 @@ class Noisy(Purifier):
 def test_luck_with_the_noise_ends_no_attack() -> None:
     """Of the system with other dice than the attacker's, and by no less than PGD."""
     bare, x, y, seeds = fragile(4)
-    surrogate = Adaptive(samples=2)(bare.victim, Noisy())
-    deployed = Adaptive(samples=50)(bare.victim, Noisy())
+    surrogate = Adaptive(eot_samples=2)(bare.victim, Noisy())
+    deployed = Adaptive(eot_samples=50)(bare.victim, Noisy())
 
     def reached(attack: Attack) -> tuple[float, float]:
         """Mean loss, and the share of answers that are wrong."""

@@ -240,7 +240,7 @@ def test_behind_a_random_defense_and_in_reduced_precision(
     victim = wrap(TwoClasses()).victim.accelerate()
     y = victim(x).argmax(1)
     for surrogate in (
-        Adaptive(samples=3)(victim, Noisy()),
+        Adaptive(eot_samples=3)(victim, Noisy()),
         ReducedPrecision(VictimSurrogate(victim)),
     ):
         found = DAG(EPS, steps=8)(surrogate, x, y, seeds=seeds)

@@ -145,7 +145,7 @@ def test_in_other_precisions_and_with_noise(
     weight = torch.randn(3, 6, 5, generator=generator)
     middle = float((x * weight).flatten(1).sum(1).median())
     loud = Sum(weight, middle, noise=0.1).eval()
-    surrogate = Adaptive(samples=4)(row_surrogate.victim, loud)
+    surrogate = Adaptive(eot_samples=4)(row_surrogate.victim, loud)
     found = kind(0.2, steps=20)(surrogate, x, y, seeds=seeds)
     assert won(surrogate, found, y, seeds).float().mean() > 0.8
     parts = [

@@ -251,10 +251,10 @@ def test_a_search_ends_when_thirty_answers_agree() -> None:
 
 
 def test_who_is_random(half: Victim) -> None:
-    adaptive = Adaptive(samples=1)(half, Shaken())
+    adaptive = Adaptive(eot_samples=1)(half, Shaken())
     for surrogate in (adaptive, BlackBox()(half, Shaken()), ReducedPrecision(adaptive)):
         assert surrogate.random
-    for threat in (Adaptive(samples=3), BlackBox(), Oblivious()):
+    for threat in (Adaptive(eot_samples=3), BlackBox(), Oblivious()):
         assert not threat(half, NoDefense()).random
     assert not Oblivious()(half, Shaken()).random
 

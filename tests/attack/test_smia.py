@@ -136,7 +136,7 @@ def test_gradient_on_masks(pixel_surrogate: VictimSurrogate) -> None:
 def test_a_random_defense_is_averaged_over_draws_that_both_images_share(
     chunk: int, victim: Victim, images: Tensor, labels: Tensor
 ) -> None:
-    surrogate = DefendedSurrogate(victim, Noise(), samples=3, chunk=chunk)
+    surrogate = DefendedSurrogate(victim, Noise(), eot_samples=3, chunk=chunk)
     x, y, seeds = images[:6], labels[:6], torch.arange(6)
     point = near(x)
     attack = SMIA(0.1, steps=2, kernel_size=5, sigma=1.5, through_smoothed=True)

@@ -174,13 +174,13 @@ def test_knowing_the_defense_beats_passing_straight_through_it() -> None:
         with torch.no_grad():
             return F.cross_entropy(defense(x, victim, seeds=SEEDS).logits, y)
 
-    ours = loss(attack(Adaptive(samples=1)(victim, defense), x, y, seeds=SEEDS))
+    ours = loss(attack(Adaptive(eot_samples=1)(victim, defense), x, y, seeds=SEEDS))
 
     class Straight(StraightThroughPurifier):
         def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
             return defense.purify(x, seeds=seeds)
 
-    straight = loss(attack(Adaptive(samples=1)(victim, Straight()), x, y, seeds=SEEDS))
+    straight = loss(attack(Adaptive(eot_samples=1)(victim, Straight()), x, y, seeds=SEEDS))
     unaware = loss(attack(Oblivious()(victim, defense), x, y, seeds=SEEDS))
     assert ours > straight
     assert ours > unaware > 0

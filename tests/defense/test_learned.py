@@ -122,7 +122,7 @@ def test_weights_travel(path: Path, victim: Victim, travel: Callable[[Mixer], Mi
 
 def test_a_part_of_another_defense_is_loaded_too(path: Path, victim: Victim) -> None:
     write(path)
-    vote = MedRDF(GaussianNoise(0.1), Mixer("mixer", str(path)), n=4)
+    vote = MedRDF(GaussianNoise(0.1), Mixer("mixer", str(path)), copies=4)
     with pytest.raises(UntrainedDefenseError):
         vote(pictures(), victim, seeds=SEEDS)
     bare = vote.fingerprint

@@ -40,7 +40,7 @@ def test_abstains_where_the_paper_says():
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_robust_metric_spans_zero_to_classes(classes):
-    defense = MedRDF(GaussianNoise(), NoDefense(), n=100)
+    defense = MedRDF(GaussianNoise(), NoDefense(), copies=100)
     sure = torch.zeros(1, classes, dtype=torch.int64)
     sure[0, 1] = 100
     torn = torch.zeros(1, classes, dtype=torch.int64)
@@ -53,7 +53,7 @@ def test_robust_metric_spans_zero_to_classes(classes):
 
 def test_robust_metric_equation_9():
     counts = torch.tensor([[70, 20, 10], [34, 33, 33]])
-    found = MedRDF(GaussianNoise(), NoDefense(), n=100).decide(counts)
+    found = MedRDF(GaussianNoise(), NoDefense(), copies=100).decide(counts)
     torch.testing.assert_close(found.confidence, torch.tensor([1.5, 0.03]))
     assert found.label.tolist() == [0, 0]
     assert found.abstain.tolist() == [False, True]
@@ -66,7 +66,7 @@ def test_votes_follow_the_closed_form():
     network.weight.data = torch.tensor([[0.0, 1.0]])
     victim = Victim(network, mean=[0.5], std=[1.0], architecture={}).freeze()
     values = torch.tensor([0.45, 0.5, 0.52, 0.6])
-    defense = MedRDF(GaussianNoise(0.1), NoDefense(), n=20_000)
+    defense = MedRDF(GaussianNoise(0.1), NoDefense(), copies=20_000)
     seeds = sample_seeds(0, [str(i) for i in range(4)])
     shares = defense(values.view(4, 1, 1, 1), victim, seeds=seeds).logits.softmax(1)[:, 1]
     expected = norm.sf((0.5 - values.numpy()) / 0.1)
@@ -77,8 +77,8 @@ def test_votes_follow_the_closed_form():
 @pytest.mark.parametrize("denoiser", [NoDefense(), GaussianSmoothing(), Median()])
 def test_same_votes_in_any_batch_and_chunk(noise, denoiser):
     victim = small_cnn()
-    whole = MedRDF(noise, denoiser, n=40)(IMAGES, victim, seeds=SEEDS)
-    other = MedRDF(noise, denoiser, n=40, chunk=33)
+    whole = MedRDF(noise, denoiser, copies=40)(IMAGES, victim, seeds=SEEDS)
+    other = MedRDF(noise, denoiser, copies=40, chunk=33)
     for part in (slice(0, 3), slice(3, 7)):
         found = other(IMAGES[part], victim, seeds=SEEDS[part])
         assert torch.equal(found.logits, whole.logits[part])
@@ -87,21 +87,24 @@ def test_same_votes_in_any_batch_and_chunk(noise, denoiser):
 
 def test_deterministic_by_seed_and_chunk_is_not_science():
     victim = small_cnn()
-    defense = MedRDF(GaussianNoise(0.5), NoDefense(), n=50)
+    defense = MedRDF(GaussianNoise(0.5), NoDefense(), copies=50)
     first = defense(IMAGES, victim, seeds=SEEDS).logits
     assert torch.equal(first, defense(IMAGES, victim, seeds=SEEDS).logits)
     again = defense(IMAGES, victim, seeds=sample_seeds(1, [str(i) for i in range(7)])).logits
     assert not torch.equal(first, again)
-    assert defense.fingerprint == MedRDF(GaussianNoise(0.5), NoDefense(), n=50, chunk=7).fingerprint
-    assert defense.fingerprint != MedRDF(GaussianNoise(0.4), NoDefense(), n=50).fingerprint
-    assert defense.fingerprint != MedRDF(GaussianNoise(0.5), Median(), n=50).fingerprint
+    assert (
+        defense.fingerprint
+        == MedRDF(GaussianNoise(0.5), NoDefense(), copies=50, chunk=7).fingerprint
+    )
+    assert defense.fingerprint != MedRDF(GaussianNoise(0.4), NoDefense(), copies=50).fingerprint
+    assert defense.fingerprint != MedRDF(GaussianNoise(0.5), Median(), copies=50).fingerprint
 
 
 @pytest.mark.parametrize("noise", [GaussianNoise(), SaltPepperNoise(), PoissonNoise()])
 @pytest.mark.parametrize("denoiser", [NoDefense(), GaussianSmoothing(), Median()])
 def test_the_attacker_goes_through_the_very_copy_that_votes(noise, denoiser):
     """With gradients, and in a batch of one: the numbers are those of the deployed copy."""
-    defense, victim = MedRDF(noise, denoiser, n=1), linear_victim()
+    defense, victim = MedRDF(noise, denoiser, copies=1), linear_victim()
     leaf = IMAGES.clone().requires_grad_()
     proxy = defense.proxy(leaf, victim, seeds=fold_in(SEEDS, 0))
     votes = defense.count(IMAGES, victim, seeds=SEEDS)
@@ -119,12 +122,12 @@ def test_the_attacker_goes_through_the_very_copy_that_votes(noise, denoiser):
 @pytest.mark.parametrize("denoiser", [NoDefense(), GaussianSmoothing(), Median()])
 def test_gradient_of_a_copy_is_that_of_finite_differences(noise, denoiser):
     x = (0.2 + 0.6 * IMAGES[:2, :1, :5, :6].double()).requires_grad_()
-    copy = MedRDF(noise, denoiser, n=1)
+    copy = MedRDF(noise, denoiser, copies=1)
     assert torch.autograd.gradcheck(lambda x: copy.sample(x, seeds=SEEDS[:2]), x, eps=1e-7)
 
 
 def test_copies_differ_from_one_another():
-    defense = MedRDF(GaussianNoise(0.1), NoDefense(), n=3)  # enough that no batch is filled up
+    defense = MedRDF(GaussianNoise(0.1), NoDefense(), copies=3)  # enough that no batch is filled up
     seen = []
 
     class Spy(nn.Module):
@@ -142,7 +145,7 @@ def test_copies_differ_from_one_another():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MedRDF(GaussianNoise(), NoDefense(), n=0), "defense.n=0"),
+        (lambda: MedRDF(GaussianNoise(), NoDefense(), copies=0), "defense.copies=0"),
         (lambda: MedRDF(GaussianNoise(), NoDefense(), alpha=0), "defense.alpha=0"),
         (lambda: MedRDF(GaussianNoise(), NoDefense(), chunk=0), "defense.chunk=0"),
     ],
@@ -154,4 +157,4 @@ def test_bad_settings_are_refused(make, message):
 
 def test_one_class_is_refused():
     with pytest.raises(ValueError, match="two leading classes"):
-        MedRDF(GaussianNoise(), NoDefense(), n=3).decide(torch.full((2, 1), 3))
+        MedRDF(GaussianNoise(), NoDefense(), copies=3).decide(torch.full((2, 1), 3))

@@ -226,7 +226,7 @@ def test_chunk_changes_nothing():
     ("settings", "message"),
     [
         ({"sigma": 0}, r"defense\.sigma=0"),
-        ({"n": 0}, r"defense\.n=0"),
+        ({"copies": 0}, r"defense\.copies=0"),
         ({"n0": 0}, r"defense\.n0=0"),
         ({"alpha": 0}, r"defense\.alpha=0"),
     ],

@@ -63,7 +63,7 @@ def test_looks_grow_to_n():
 
 def test_counts_are_a_prefix_of_the_fixed_vote(torn):
     fixed = medrdf()
-    found = medrdf(estimator="sequential").count(IMAGES, torn, seeds=SEEDS)
+    found = medrdf(stopping="sequential").count(IMAGES, torn, seeds=SEEDS)
     drawn = found.sum(1)
     assert drawn.min() < 100
     assert drawn.max() == 600
@@ -77,7 +77,7 @@ def test_counts_are_a_prefix_of_the_fixed_vote(torn):
 
 
 def test_stops_at_the_first_look_that_decides(torn):
-    defense = medrdf(estimator="sequential")
+    defense = medrdf(stopping="sequential")
     found = defense.count(IMAGES, torn, seeds=SEEDS)
     for place, copies in enumerate(found.sum(1).tolist()):
         one = slice(place, place + 1)
@@ -90,8 +90,8 @@ def test_stops_at_the_first_look_that_decides(torn):
 
 @pytest.mark.parametrize("settings", [{}, {"chunk": 37}, {"chunk": 2000}])
 def test_same_answer_in_any_batch_and_chunk(torn, settings):
-    whole = medrdf(estimator="sequential")(IMAGES, torn, seeds=SEEDS)
-    other = medrdf(estimator="sequential", **settings)
+    whole = medrdf(stopping="sequential")(IMAGES, torn, seeds=SEEDS)
+    other = medrdf(stopping="sequential", **settings)
     for part in (slice(0, 1), slice(1, 5), slice(5, 9)):
         found = other(IMAGES[part], torn, seeds=SEEDS[part])
         assert torch.equal(found.logits, whole.logits[part])
@@ -105,7 +105,7 @@ def test_same_answer_in_any_batch_and_chunk(torn, settings):
 @pytest.mark.parametrize("decide", ["label", "label_and_rm"])
 def test_wrong_classes_are_as_rare_as_promised(classes, decide):
     """Stopping whenever it likes, at α = 0.05, with the hardest truth: leaders that hardly lead."""
-    defense = medrdf(1000, estimator="sequential", decide=decide, alpha=0.05)
+    defense = medrdf(1000, stopping="sequential", decide=decide, alpha=0.05)
     for gap in (0.002, 0.05):
         shares = [0.45 - gap / 2, 0.45 + gap / 2, *[0.1 / max(1, classes - 2)] * (classes - 2)]
         shares = [share / sum(shares) for share in shares]
@@ -132,7 +132,7 @@ def test_agrees_with_the_fixed_vote_on_far_fewer_copies(shares, copies):
     """Over 500 images alike; `copies` is the most that the median image may need, of 10 000."""
     votes = streams(shares, 500, 10_000)
     fixed = medrdf(10_000).decide(torch.from_numpy(votes[-1]))
-    defense = medrdf(10_000, estimator="sequential")
+    defense = medrdf(10_000, stopping="sequential")
     counts = run(defense, votes)
     answer = defense.decide(counts)
     same = (answer.label == fixed.label) & (answer.abstain == fixed.abstain)
@@ -143,7 +143,7 @@ def test_agrees_with_the_fixed_vote_on_far_fewer_copies(shares, copies):
 
 def test_a_tie_takes_all_copies_and_abstains_as_the_fixed_vote():
     votes = streams([0.5, 0.5], 300, 2000)
-    defense = medrdf(2000, estimator="sequential")
+    defense = medrdf(2000, stopping="sequential")
     counts = run(defense, votes)
     assert (counts.sum(1) == 2000).double().mean() > 0.99
     answer, fixed = defense.decide(counts), medrdf(2000).decide(torch.from_numpy(votes[-1]))
@@ -155,8 +155,8 @@ def test_a_tie_takes_all_copies_and_abstains_as_the_fixed_vote():
 def test_what_stops_a_vote():
     """Only the class, or also on which side of its threshold RM lies."""
     sure, torn = torch.tensor([[40, 0, 0]]), torch.tensor([[66, 30, 4]])
-    label = medrdf(estimator="sequential", decide="label")
-    both = medrdf(estimator="sequential")
+    label = medrdf(stopping="sequential", decide="label")
+    both = medrdf(stopping="sequential")
     assert label.decided(sure).item()
     assert both.decided(sure).item()
     assert not label.decided(torn).item()
@@ -164,12 +164,12 @@ def test_what_stops_a_vote():
     assert label.decided(votes).item()
     assert not both.decided(votes).item()
     assert both.decided(torn * 10).item() == both.decide(votes).details["rm_settled"].item()
-    assert medrdf(estimator="sequential", rm_threshold=0.5).decided(votes).item()
+    assert medrdf(stopping="sequential", rm_threshold=0.5).decided(votes).item()
 
 
 def test_settled_says_what_the_stopping_rule_saw():
     votes = torch.from_numpy(streams([0.66, 0.28, 0.06], 200, 5000)[-6])
-    defense = medrdf(5000, estimator="sequential")
+    defense = medrdf(5000, stopping="sequential")
     first, second = votes.topk(2, dim=1).values.unbind(1)
     known = log_capital(first, second, votes.sum(1) - first - second, 0.0) >= np.log(3 / 1e-5)
     settled = defense.decide(votes).details["rm_settled"]
@@ -182,7 +182,7 @@ def test_final_test_keeps_what_early_stops_did_not_spend():
     """The smallest lead that the fixed vote of 10 000 decides at α is decided at 0.99 α, or not."""
     lead = torch.arange(300, 360, 2)
     votes = torch.stack((5000 + lead // 2, 5000 - lead // 2), 1)
-    sequential = medrdf(10_000, estimator="sequential").decide(votes).abstain
+    sequential = medrdf(10_000, stopping="sequential").decide(votes).abstain
     p = p_value(votes[:, 0], votes[:, 1])
     assert torch.equal(sequential, p > 0.99 * 0.001)
     assert torch.equal(medrdf(10_000).decide(votes).abstain, p > 0.001)
@@ -192,7 +192,7 @@ def test_salt_and_pepper_draws_the_same_copies():
     """Another noise, a victim that answers by one pixel: counts of both estimators agree."""
     victim = small_cnn(classes=2)
     fixed = MedRDF(SaltPepperNoise(0.3), NoDefense(), 32)
-    found = MedRDF(SaltPepperNoise(0.3), NoDefense(), 32, estimator="sequential")
+    found = MedRDF(SaltPepperNoise(0.3), NoDefense(), 32, stopping="sequential")
     assert torch.equal(
         fixed.count(IMAGES, victim, seeds=SEEDS), found.count(IMAGES, victim, seeds=SEEDS)
     )
@@ -201,8 +201,8 @@ def test_salt_and_pepper_draws_the_same_copies():
 def test_estimators_have_different_fingerprints():
     prints = {
         medrdf().fingerprint,
-        medrdf(estimator="sequential").fingerprint,
-        medrdf(estimator="sequential", decide="label").fingerprint,
+        medrdf(stopping="sequential").fingerprint,
+        medrdf(stopping="sequential", decide="label").fingerprint,
         medrdf(rm_threshold=0.5).fingerprint,
     }
     assert len(prints) == 4
@@ -211,7 +211,7 @@ def test_estimators_have_different_fingerprints():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"estimator": "guess"}, "defense.estimator=guess, expected fixed or sequential"),
+        ({"stopping": "guess"}, "defense.stopping=guess, expected fixed or sequential"),
         ({"decide": "rm"}, "defense.decide=rm, expected label or label_and_rm"),
         ({"rm_threshold": -1}, "defense.rm_threshold=-1"),
     ],
@@ -227,6 +227,6 @@ def test_a_threshold_out_of_reach_is_refused():
 
 
 def test_one_class_is_refused():
-    for estimator in ("fixed", "sequential"):
+    for stopping in ("fixed", "sequential"):
         with pytest.raises(ValueError, match="two leading classes"):
-            medrdf(3, estimator=estimator).decide(torch.full((2, 1), 3))
+            medrdf(3, stopping=stopping).decide(torch.full((2, 1), 3))

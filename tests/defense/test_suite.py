@@ -45,7 +45,7 @@ from medrobust.threat.oblivious import Oblivious
 CONF = Path(__file__).parents[2] / "conf"
 PARTS = ("noise", "denoiser", "cushion", "estimator")
 """Folders of conf/defense that hold parts of a defense."""
-FEW = {"n": 16, "n0": 8, "chunk": 40, "steps": 2, "iterations": 6, "width": 0.25}
+FEW = {"copies": 16, "n0": 8, "chunk": 40, "steps": 2, "iterations": 6, "width": 0.25}
 """Smaller than in the configs: it changes no property."""
 HERE = {"taps": ["act"], "target": "act", "fits": None}
 """Layers that the victim of these tests has; nothing is written."""
@@ -71,7 +71,7 @@ def configs() -> dict[str, DictConfig]:
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         keys = OmegaConf.load(CONF / "evaluate.yaml")
-        numbers = [f"+{key}={keys[key]}" for key in ("copies", "estimator", "seed") if key in keys]
+        numbers = [f"+{key}={keys[key]}" for key in ("copies", "stopping", "seed") if key in keys]
         for name in NAMES:
             config = compose(overrides=[f"+defense={name}", *numbers, *CONTEXT])
             config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
@@ -252,7 +252,7 @@ def test_nothing_left_behind(
 
 OTHER: dict[str, list[Any]] = {
     "subsampling": ["4:4:4"],
-    "estimator": ["sequential"],
+    "stopping": ["sequential"],
     "decide": ["label"],
     "checkpoint": ["elsewhere"],
     "fits": ["elsewhere"],
@@ -336,7 +336,7 @@ def test_proxy_passes_forward_as_deployed(name: str, victim: Victim) -> None:
 def test_a_gradient_reaches_every_image(name: str, victim: Victim) -> None:
     x, seeds = draw(COUNT, 3, 16, 16)
     defense = build(name)
-    surrogate = Adaptive(samples=4)(victim, defense)
+    surrogate = Adaptive(eot_samples=4)(victim, defense)
     with torch.no_grad():
         goal = Goal(CrossEntropy(), Misclassified(), victim(x).argmax(1))
     found = surrogate.value_and_grad(x, goal, seeds=seeds)
@@ -401,18 +401,18 @@ def test_knowing_the_defense_does_not_weaken_the_attacker(name: str, victim: Vic
         y = defense(x, victim, seeds=fold_in(seeds, 2)).label
     unaware, aware = (
         trust(attack(threat(victim, defense), x, y, seeds=fold_in(seeds, 1)))
-        for threat in (Oblivious(), Adaptive(samples=4))
+        for threat in (Oblivious(), Adaptive(eot_samples=4))
     )
     assert aware < unaware + 0.03
     assert aware < trust(x) - 0.05
 
 
-@pytest.mark.parametrize("make", [lambda: MedRDF(GaussianNoise(), BitDepth(2), n=4)])
+@pytest.mark.parametrize("make", [lambda: MedRDF(GaussianNoise(), BitDepth(2), copies=4)])
 def test_a_vote_passes_straight_through_its_denoiser(
     make: Callable[[], Defense], victim: Victim
 ) -> None:
     """A denoiser without a useful gradient has BPDA's inside a vote too."""
     x, seeds = draw(COUNT, 3, 16, 16)
     goal = Goal(CrossEntropy(), Misclassified(), victim(x).argmax(1))
-    found = Adaptive(samples=4)(victim, make()).value_and_grad(x, goal, seeds=seeds)
+    found = Adaptive(eot_samples=4)(victim, make()).value_and_grad(x, goal, seeds=seeds)
     assert (found.grad.flatten(1).norm(dim=1) > 1e-5).all()

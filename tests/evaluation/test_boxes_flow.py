@@ -89,7 +89,7 @@ def test_an_adaptive_attack_goes_through_a_purifier(tmp_path):
 
 
 def test_votes_and_what_moves_pixels_are_refused(tmp_path):
-    vote = MedRDF(GaussianNoise(0.1), NoDefense(), n=2)
+    vote = MedRDF(GaussianNoise(0.1), NoDefense(), copies=2)
     for defense, what in (
         (vote, "votes on classes, not on"),
         (RandomResizePad(), "moves the pixels"),

@@ -72,7 +72,7 @@ def run(cache, clean, *, defense=None, threat=None, attack=None, batch_size=16, 
     )
 
 
-VOTE = MedRDF(GaussianNoise(0.1), Median(), n=30)
+VOTE = MedRDF(GaussianNoise(0.1), Median(), copies=30)
 
 
 @pytest.mark.parametrize("threat", [Oblivious(), Adaptive(3)], ids=["oblivious", "adaptive"])

@@ -14,16 +14,16 @@ MASKS = "data=kvasir_seg model=unet"
 BOXES = "data=ead2019 model=retinanet objective=retinanet"
 PINNED = {
     f"{VGG} attack=pgd": "fe7b3a74841432dc",
-    f"{VGG} attack=fgsm defense=jpeg threat=adaptive": "1dac705c92bdd738",
+    f"{VGG} attack=fgsm defense=jpeg threat=adaptive": "c28444d658e08139",
     f"{VGG} attack=apgd_ce defense=median": "5303155a1d7c2d33",
-    f"{VGG} attack=cw_linf defense=medrdf/gaussian_median threat=adaptive": "900a74fd14dc342b",
+    f"{VGG} attack=cw_linf defense=medrdf/gaussian_median threat=adaptive": "8eb325a403532e05",
     f"{VGG} attack=square defense=jpeg threat=blackbox": "f8e4a2627ce64cd4",
-    f"{VGG} attack=pgd defense=random_resize_pad threat=adaptive": "29800beee7911546",
-    f"{VGG} attack=orthogonal_pgd defense=feature_squeezing threat=adaptive": "f0e53a057d090a0d",
-    f"{VGG} attack=autoattack defense=mdda threat=adaptive": "8e3094424da37854",
-    f"{VGG} attack=pgd defense=sr threat=adaptive": "05e077b08dfcb941",
+    f"{VGG} attack=pgd defense=random_resize_pad threat=adaptive": "c18bc48770006a37",
+    f"{VGG} attack=orthogonal_pgd defense=feature_squeezing threat=adaptive": "a114e8a12dcd5cb3",
+    f"{VGG} attack=autoattack defense=mdda threat=adaptive": "f5658457a5dc1895",
+    f"{VGG} attack=pgd defense=sr threat=adaptive": "b6cf73a7e60f4cfd",
     f"{MASKS} attack=smia": "14589fb5a192f769",
-    f"{MASKS} attack=pgd defense=medrdf_seg threat=adaptive": "7da09e6243c9144c",
+    f"{MASKS} attack=pgd defense=medrdf_seg threat=adaptive": "3cd13a3ee8f187e4",
     f"{BOXES} attack=dag": "ab64cf1f31ca8359",
 }
 

@@ -89,7 +89,7 @@ def test_a_purifiers_map_is_that_of_the_purified_image():
 
 
 def test_a_votes_map_is_the_mean_over_its_copies():
-    vote = MedRDF(GaussianNoise(0.2), Median(), n=13, chunk=5)
+    vote = MedRDF(GaussianNoise(0.2), Median(), copies=13, chunk=5)
     seeds = defender_seeds(0, IDS)
     found = defended_maps(small_cnn(), vote, IMAGES, TAPS, seeds=seeds)
     mean = {tap: np.zeros_like(found[tap], dtype=np.float64) for tap in TAPS}
@@ -103,7 +103,7 @@ def test_a_votes_map_is_the_mean_over_its_copies():
 
 
 def test_labels_and_confidence_are_the_rows_own(tmp_path):
-    vote = MedRDF(GaussianNoise(0.3), Median(), n=15)
+    vote = MedRDF(GaussianNoise(0.3), Median(), copies=15)
     maps = record(tmp_path, vote)
     _, result = cell(tmp_path, vote)
     places = [IDS.index(name) for name in maps.ids]
@@ -126,7 +126,7 @@ def test_the_victim_is_left_as_it_was():
 
 
 def test_written_and_read_back(tmp_path):
-    maps = record(tmp_path, MedRDF(GaussianNoise(0.1), Median(), n=5))
+    maps = record(tmp_path, MedRDF(GaussianNoise(0.1), Median(), copies=5))
     path = tmp_path / "a.maps.npz"
     maps.write(path)
     first = path.read_bytes()
@@ -194,7 +194,7 @@ def test_masks_are_recorded_with_the_vote_of_each_pixel(tmp_path):
     victim = Victim(Pixels(), mean=[0.0] * 3, std=[1.0] * 3, architecture={}).freeze()
     x, seeds = IMAGES[:3], defender_seeds(0, IDS[:3])
     clean = ImageSet(x, victim(x).argmax(1), IDS[:3])
-    defense = MedRDFSeg(GaussianNoise(0.2), NoDefense(), n=30, k=None)
+    defense = MedRDFSeg(GaussianNoise(0.2), NoDefense(), copies=30, k=None)
     found = [
         answers(
             defense, victim, clean, seed=0, batch_size=2, device=CPU, cache=TensorCache(tmp_path)

@@ -68,7 +68,7 @@ def run(folder, victim, shards, *, defense, threat, attack):
     )
 
 
-VOTE = MedRDF(GaussianNoise(0.1), Median(), n=10)
+VOTE = MedRDF(GaussianNoise(0.1), Median(), copies=10)
 WHITE, BLACK = PGD(eps="2/255", steps=3), Square(eps="2/255", queries=20)
 
 

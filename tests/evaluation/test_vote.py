@@ -1,4 +1,4 @@
-"""MedRDF in a cell, by either estimator: what its row says."""
+"""MedRDF in a cell, with either stopping: what its row says."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_a_row_carries_what_the_vote_knows(fixed):
 
 
 def test_sequential_says_the_same_with_fewer_copies_in_any_batch(tmp_path, fixed):
-    vote = MedRDF(GaussianNoise(0.15), NoDefense(), 400, estimator="sequential")
+    vote = MedRDF(GaussianNoise(0.15), NoDefense(), 400, stopping="sequential")
     found = cell(tmp_path / "a", vote).measured
     assert found.values["copies"] < 360
     for name in ("accuracy", "abstention_rate", "rm_correct_robust", "rm_incorrect_robust"):
@@ -77,14 +77,14 @@ def test_sequential_says_the_same_with_fewer_copies_in_any_batch(tmp_path, fixed
     assert replayed == found
 
 
-@pytest.mark.parametrize("estimator", ["fixed", "sequential"])
-def test_config_builds_it(estimator):
+@pytest.mark.parametrize("stopping", ["fixed", "sequential"])
+def test_config_builds_it(stopping):
     register()
-    words = ["defense=medrdf", f"estimator={estimator}", "copies=70"]
+    words = ["defense=medrdf", f"stopping={stopping}", "copies=70"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         defense = instantiate(compose("evaluate", overrides=words).defense)
     assert isinstance(defense, MedRDF)
-    assert defense.n == 70
-    assert defense.settings["estimator"] == estimator
+    assert defense.copies == 70
+    assert defense.settings["stopping"] == stopping
     assert defense.settings["rm_threshold"] is None
     assert defense.settings["decide"] == "label_and_rm"

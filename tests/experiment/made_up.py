@@ -45,7 +45,7 @@ def rows(name: str) -> tuple[Row, ...]:
         made = row(config, job, _metrics(table, usual | job, number))
         settings = (made.cell, made.attack_variant, made.defense_variant)
         others = {key: value for key, value in job.items() if key.split(".")[0] not in made.cell}
-        shared = [key for key in others if key in ("eps", "copies", "estimator", "eot_samples")]
+        shared = [key for key in others if key in ("eps", "copies", "stopping", "eot_samples")]
         for key in shared:  # they stand in the settings of what they belong to
             del others[key]
         ident = hashlib.sha256(repr((settings, sorted(others.items()))).encode()).hexdigest()

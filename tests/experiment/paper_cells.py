@@ -15,7 +15,7 @@ from medrobust.resolvers import register
 from medrobust.result.row import CELL, Row
 
 CONF = Path(__file__).parents[2] / "conf"
-READ_BY = {"attack": ("eps",), "defense": ("copies", "estimator")}
+READ_BY = {"attack": ("eps",), "defense": ("copies", "stopping")}
 """Keys outside of a group that its configs refer to; fewer make fewer compositions."""
 
 

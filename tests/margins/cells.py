@@ -60,7 +60,7 @@ def cells() -> Iterator[tuple[str, Attack, Defense, Any]]:
     ]
     for attack in attacks:
         yield type(attack).__name__, attack, NoDefense(), Oblivious()
-    for defense in (JPEG(75), Median(3), MedRDF(SaltPepperNoise(0.1), Median(3), n=50)):
+    for defense in (JPEG(75), Median(3), MedRDF(SaltPepperNoise(0.1), Median(3), copies=50)):
         for threat in (Oblivious(), Adaptive(8)):
             name = f"PGD, {type(defense).__name__}, {type(threat).__name__.lower()}"
             yield name, PGD(EPS, steps=20), defense, threat

@@ -28,7 +28,7 @@ Y = torch.arange(N) % 4
 SEEDS = sample_seeds(0, [str(i) for i in range(N)])
 
 
-@pytest.mark.parametrize("defense", [Median(), MedRDF(GaussianNoise(0.2), Median(), n=9)])
+@pytest.mark.parametrize("defense", [Median(), MedRDF(GaussianNoise(0.2), Median(), copies=9)])
 def test_scores_are_those_of_the_deployed_system(defense):
     victim = small_cnn()
     seen = BlackBox("scores")(victim, defense)(X, SEEDS)
@@ -60,7 +60,7 @@ def test_a_mask_is_answered_per_pixel():
 
 @pytest.mark.parametrize("answer", ["scores", "labels"])
 def test_abstention_is_answered(answer):
-    victim, vote = linear_victim(), MedRDF(GaussianNoise(4.0), NoDefense(), n=10)
+    victim, vote = linear_victim(), MedRDF(GaussianNoise(4.0), NoDefense(), copies=10)
     abstain = vote(X, victim, seeds=SEEDS).abstain
     assert abstain.any()
     assert torch.equal(BlackBox(answer)(victim, vote)(X, SEEDS).abstain, abstain)
@@ -69,7 +69,7 @@ def test_abstention_is_answered(answer):
 def test_a_vote_is_one_query():
     """50 copies pass the victim for each image that is asked about."""
     victim, passed = small_cnn(), []
-    vote = MedRDF(GaussianNoise(0.1), NoDefense(), n=50)
+    vote = MedRDF(GaussianNoise(0.1), NoDefense(), copies=50)
     handle = victim.register_forward_pre_hook(lambda _, inputs: passed.append(len(inputs[0])))
     made = RayS("8/255", queries=8).craft(BlackBox("labels")(victim, vote), X, Y, seeds=SEEDS)
     handle.remove()

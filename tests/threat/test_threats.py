@@ -46,7 +46,7 @@ def test_oblivious_sees_the_bare_victim_and_shares_one_fingerprint():
 
 def test_adaptive_fingerprints_differ_by_defense_and_samples():
     victim = small_cnn()
-    vote = MedRDF(GaussianNoise(), NoDefense(), n=5)
+    vote = MedRDF(GaussianNoise(), NoDefense(), copies=5)
     prints = {
         Adaptive(samples)(victim, defense).fingerprint
         for samples, defense in ((4, Median()), (4, Median(5)), (4, vote), (8, vote))
@@ -89,7 +89,7 @@ def test_bpda_is_the_victims_gradient_at_the_purified_image(defense):
 
 
 def test_value_is_that_of_value_and_grad():
-    victim, defense = small_cnn(), MedRDF(GaussianNoise(0.4), Median(), n=5)
+    victim, defense = small_cnn(), MedRDF(GaussianNoise(0.4), Median(), copies=5)
     for threat in (Oblivious(), Adaptive(5, chunk=13), Adaptive(1)):
         surrogate = threat(victim, defense)
         seen = surrogate.value_and_grad(X, GOAL, seeds=SEEDS)
@@ -101,7 +101,7 @@ def test_value_is_that_of_value_and_grad():
 @pytest.mark.parametrize("chunk", [1, 7, 13, 512])
 def test_eot_averages_gradients_whatever_the_chunk(chunk):
     victim = small_cnn()
-    defense = MedRDF(GaussianNoise(0.2), Median(), n=5)
+    defense = MedRDF(GaussianNoise(0.2), Median(), copies=5)
     found = Adaptive(5, chunk=chunk)(victim, defense).value_and_grad(X, GOAL, seeds=SEEDS)
     grads = [
         plain_gradient(lambda x, k=k: victim(defense.sample(x, seeds=fold_in(SEEDS, k))), X)
@@ -113,7 +113,7 @@ def test_eot_averages_gradients_whatever_the_chunk(chunk):
 def test_eot_gradient_of_a_linear_model_is_known():
     """Salt and pepper lets a pixel through with probability 0.9; a linear loss keeps that."""
     victim = linear_victim(classes=2)
-    defense = MedRDF(SaltPepperNoise(0.1), NoDefense(), n=5)
+    defense = MedRDF(SaltPepperNoise(0.1), NoDefense(), copies=5)
 
     class Difference(CrossEntropy):
         def away(self, prediction, y):
@@ -130,7 +130,7 @@ def test_eot_gradient_of_a_linear_model_is_known():
 
 def test_adaptive_same_in_any_batch():
     victim = small_cnn()
-    surrogate = Adaptive(3)(victim, MedRDF(GaussianNoise(0.2), NoDefense(), n=5))
+    surrogate = Adaptive(3)(victim, MedRDF(GaussianNoise(0.2), NoDefense(), copies=5))
     whole = surrogate.value_and_grad(X, GOAL, seeds=SEEDS)
     for part in (slice(0, 2), slice(2, 6)):
         index = torch.arange(N)[part]
@@ -143,7 +143,7 @@ def test_adaptive_same_in_any_batch():
 
 def test_no_gradient_is_left_on_weights():
     victim = small_cnn()
-    surrogate = Adaptive(3)(victim, MedRDF(GaussianNoise(0.2), NoDefense(), n=5))
+    surrogate = Adaptive(3)(victim, MedRDF(GaussianNoise(0.2), NoDefense(), copies=5))
     surrogate.value_and_grad(X, GOAL, seeds=SEEDS)
     assert all(p.grad is None and not p.requires_grad for p in victim.parameters())
     assert not victim.training
@@ -180,5 +180,5 @@ def test_a_surrogate_without_gradient_is_refused():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match=r"threat\.samples=0"):
+    with pytest.raises(ValueError, match=r"threat\.eot_samples=0"):
         Adaptive(0)

@@ -190,7 +190,7 @@ def test_what_is_trained_must_be_one_thing(
 
     class Two(MedRDF):
         def __init__(self) -> None:
-            super().__init__(GaussianNoise(), ZODS("a", "a", estimator=CGE()), n=4)
+            super().__init__(GaussianNoise(), ZODS("a", "a", estimator=CGE()), copies=4)
             self.other = DS("b", "b")
 
     with pytest.raises(NothingToTrainError, match=r"several parts to train \(a, b\)"):

@@ -15,7 +15,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
 from medrobust.prediction import Prediction
 
-ESTIMATORS = ("fixed", "sequential")
+STOPPING = ("fixed", "sequential")
 STOPS = ("label", "label_and_rm")
 
 EARLY = 0.01
@@ -26,9 +26,9 @@ rest, so that images that need all copies are decided as the fixed vote decides 
 class MedRDF(Smoother):
     """Majority vote over noisy, denoised copies (MedRDF, Eq. 3, 5 and 9, and Algorithm 1).
 
-    The fixed estimator draws n copies of every image. The sequential one looks at growing numbers
-    of the same copies, in the same order, and stops an image as soon as it is decided, at most
-    after n. Both give a wrong class with probability at most α:
+    With `stopping="fixed"` all n copies of every image vote. With `sequential` growing numbers of
+    the same copies are counted, in the same order, and an image stops as soon as it is decided, at
+    most after n. Both give a wrong class with probability at most α:
 
     - before the last copy a class is given when the capital of bets on its lead over each other
       class exceeds K / (0.01 α) (`betting`, at any look). A wrong class must have done so against
@@ -48,9 +48,9 @@ class MedRDF(Smoother):
     Args:
         noise: how copies are made.
         denoiser: a purifier applied to each copy.
-        n: copies per image; the sequential estimator's most.
-        estimator: `fixed` or `sequential`.
-        decide: what stops the sequential estimator: `label` or `label_and_rm`.
+        copies: copies per image; with sequential stopping, at most.
+        stopping: `fixed` or `sequential`.
+        decide: what stops an image in sequential stopping: `label` or `label_and_rm`.
         alpha: level of the two-sided binomial test; above it the defense abstains.
         rm_threshold: RM from which an answer is called robust, in [0, K); None: ⌊K / 2⌋, the
             smallest whole RM with more than half of the votes (`default_threshold`).
@@ -61,18 +61,18 @@ class MedRDF(Smoother):
         self,
         noise: Noise,
         denoiser: Purifier,
-        n: int = 10_000,
+        copies: int = 10_000,
         *,
-        estimator: str = "fixed",
+        stopping: str = "fixed",
         decide: str = "label_and_rm",
         alpha: float = 0.001,
         rm_threshold: float | None = None,
         chunk: int = 512,
     ) -> None:
-        super().__init__(n, chunk=chunk)
+        super().__init__(copies, chunk=chunk)
         self.noise = noise
         self.denoiser = denoiser
-        self.sequential = _one_of(ESTIMATORS, estimator, "defense.estimator") == "sequential"
+        self.sequential = _one_of(STOPPING, stopping, "defense.stopping") == "sequential"
         self.needs_rm = _one_of(STOPS, decide, "defense.decide") == "label_and_rm"
         self.alpha = fraction(alpha, "defense.alpha", above=True)
         self.rm_threshold = None
@@ -98,7 +98,7 @@ class MedRDF(Smoother):
         return check_threshold(self.rm_threshold, classes)
 
     def decided(self, counts: Tensor) -> Tensor:
-        """Whether the sequential estimator stops at these votes (N, K); bool (N,)."""
+        """Return whether sequential stopping ends at these votes (N, K); bool (N,)."""
         classes = counts.shape[1]
         wanted = self.threshold(classes) / classes
         first, second, other = leaders(counts)
@@ -122,7 +122,7 @@ class MedRDF(Smoother):
         drawn = counts.sum(1)
         rm = classes * (first - second) / drawn
         level = self.alpha * (1 - EARLY) if self.sequential else self.alpha
-        abstain = (drawn == self.n) & (p_value(first, second) > level)
+        abstain = (drawn == self.copies) & (p_value(first, second) > level)
         bounds = classes * lead_bounds(first, second, other, self.alpha / (2 * classes))
         return Prediction(
             logits=torch.log((counts + 0.5) / (drawn + 0.5 * classes)[:, None]),

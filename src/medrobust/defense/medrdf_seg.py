@@ -32,7 +32,7 @@ class MedRDFSeg(Smoother):
     Args:
         noise: how copies are made; must leave pixels where they are.
         denoiser: a purifier applied to each copy.
-        n: copies per image.
+        copies: copies per image.
         alpha: chance that an image has k or more wrong pixels.
         k: 1, no wrong pixel, to M; None: M, each pixel is tested at alpha by itself, as in Eq. 5.
         rm_threshold: RM from which a pixel is called robust, in [0, K); None: as in `MedRDF`.
@@ -48,14 +48,14 @@ class MedRDFSeg(Smoother):
         self,
         noise: Noise,
         denoiser: Purifier,
-        n: int = 10_000,
+        copies: int = 10_000,
         *,
         alpha: float = 0.001,
         k: int | None = 1,
         rm_threshold: float | None = None,
         chunk: int = 64,
     ) -> None:
-        super().__init__(n, chunk=chunk)
+        super().__init__(copies, chunk=chunk)
         for part in (noise, denoiser):
             if part.moves_pixels:
                 raise ValueError(
@@ -94,20 +94,20 @@ class MedRDFSeg(Smoother):
             ValueError: so few copies that no pixel could ever be answered.
         """
         level = self.level(counts[0, 0].numel())
-        if self.n - 1 < -math.log2(level):  # a unanimous vote has the p-value 2^(1 - n)
+        if self.copies - 1 < -math.log2(level):  # a unanimous vote has the p-value 2^(1 - n)
             raise ValueError(
-                f"defense.n={self.n} copies answer no pixel at level {level:.2g}, even where they "
-                f"all agree; set copies={math.ceil(1 - math.log2(level))} or more, or raise "
+                f"defense.copies={self.copies} answer no pixel at level {level:.2g}, even if all "
+                f"agree; set copies={math.ceil(1 - math.log2(level))} or more, or raise "
                 "defense.k or defense.alpha"
             )
         classes = counts.shape[1]
         threshold = check_threshold(self.rm_threshold, classes)
         first, second, _ = leaders(counts)
-        rm = classes * (first - second) / self.n
+        rm = classes * (first - second) / self.copies
         abstain = _p_values(first, second) > level
         robust = (rm >= threshold) & ~abstain
         return Prediction(
-            torch.log((counts + 0.5) / (self.n + 0.5 * classes)),
+            torch.log((counts + 0.5) / (self.copies + 0.5 * classes)),
             confidence=_mean(rm),
             confidence_map=rm if rm.ndim > 1 else None,
             abstain=abstain,

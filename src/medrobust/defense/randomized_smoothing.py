@@ -33,7 +33,7 @@ class RandomizedSmoothing(Smoother):
 
     Args:
         sigma: standard deviation of the noise, in [0, 1] units.
-        n: copies per image that are counted.
+        copies: copies per image that are counted.
         n0: further copies that choose the class to certify.
         alpha: level of the test and of the bound.
         denoiser: purifier applied to each copy, or None.
@@ -43,14 +43,14 @@ class RandomizedSmoothing(Smoother):
     def __init__(
         self,
         sigma: float | str = 0.25,
-        n: int = 10_000,
+        copies: int = 10_000,
         *,
         n0: int = 100,
         alpha: float = 0.001,
         denoiser: Purifier | None = None,
         chunk: int = 512,
     ) -> None:
-        super().__init__(n, chunk=chunk)
+        super().__init__(copies, chunk=chunk)
         self.sigma = fraction(sigma, "defense.sigma", high=10, above=True)
         self.n0 = whole(n0, "defense.n0", low=1)
         self.alpha = fraction(alpha, "defense.alpha", above=True)
@@ -70,8 +70,8 @@ class RandomizedSmoothing(Smoother):
     @torch.no_grad()
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """PREDICT's answer, with CERTIFY's radius in `details["certified_radius"]`."""
-        last = self.n + self.n0
-        chosen = self.tally(x, victim, seeds=seeds, first=self.n, last=last).argmax(1)
+        last = self.copies + self.n0
+        chosen = self.tally(x, victim, seeds=seeds, first=self.copies, last=last).argmax(1)
         counts = self.count(x, victim, seeds=seeds)
         answer = self.decide(counts)
         assert answer.abstain is not None
@@ -83,7 +83,7 @@ class RandomizedSmoothing(Smoother):
         """The leading class, or an abstention; `logits` as MedRDF's, half a vote added to each."""
         top = counts.topk(2, dim=1).values
         return Prediction(
-            torch.log((counts + 0.5) / (self.n + 0.5 * counts.shape[1])),
+            torch.log((counts + 0.5) / (self.copies + 0.5 * counts.shape[1])),
             abstain=p_value(top[:, 0], top[:, 1]) > self.alpha,
             votes=counts,
         )
@@ -97,7 +97,7 @@ class RandomizedSmoothing(Smoother):
         Returns:
             float64 (N,), in pixel units of [0, 1] images; 0 where nothing is certified.
         """
-        share = lower_bound(votes, self.n, self.alpha)
+        share = lower_bound(votes, self.copies, self.alpha)
         distance = torch.from_numpy(ndtri(share.cpu().numpy())).to(share)
         return torch.where(share > 0.5, self.sigma * distance, 0.0)
 

@@ -19,7 +19,7 @@ class Adaptive(Threat):
     """White box on victim and defense: exact gradients, BPDA where declared, EOT where random.
 
     Args:
-        samples: noise draws per step against a random defense.
+        eot_samples: noise draws per step against a random defense.
         eot: what is averaged over them: `loss`, or class `probability`, of whose mean the loss is.
         chunk: images × draws that pass at once; bounds memory, changes no result.
 
@@ -29,10 +29,10 @@ class Adaptive(Threat):
 
     unscientific = ("chunk",)
 
-    def __init__(self, samples: int = 32, *, eot: str = "loss", chunk: int = 512) -> None:
+    def __init__(self, eot_samples: int = 32, *, eot: str = "loss", chunk: int = 512) -> None:
         if eot not in EXPECTATIONS:
             raise ValueError(f"threat.eot={eot}, expected {' or '.join(EXPECTATIONS)}")
-        self.samples = whole(samples, "threat.samples", low=1)
+        self.eot_samples = whole(eot_samples, "threat.eot_samples", low=1)
         self.surrogate = EXPECTATIONS[eot]
         self.chunk = whole(chunk, "threat.chunk", low=1)
 
@@ -45,4 +45,4 @@ class Adaptive(Threat):
         if type(defense) is NoDefense:
             return VictimSurrogate(victim)
         kind = self.surrogate if defense.random else DefendedSurrogate
-        return kind(victim, defense, self.samples, self.chunk)
+        return kind(victim, defense, self.eot_samples, self.chunk)

@@ -28,39 +28,41 @@ class DefendedSurrogate(Surrogate):
     Args:
         victim: frozen.
         defense: its proxy gives exact or straight-through gradients, as it declares.
-        samples: noise draws per step; 1 when the defense is not random.
+        eot_samples: noise draws per step; 1 when the defense is not random.
         chunk: images × draws that pass at once; bounds memory, changes no result.
     """
 
-    def __init__(self, victim: Victim, defense: Defense, samples: int, chunk: int) -> None:
+    def __init__(self, victim: Victim, defense: Defense, eot_samples: int, chunk: int) -> None:
         super().__init__()
         self.victim, self.defense = victim, defense
         self.random = defense.random
-        self.samples = samples if self.random else 1
+        self.eot_samples = eot_samples if self.random else 1
         self.chunk = chunk
 
     @property
     def fingerprint(self) -> str:
         """Of victim, defense and number of draws."""
-        return digest(["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.samples])
+        return digest(
+            ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
+        )
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """Mean class probabilities over the draws, as log-probabilities; mean score, features."""
-        if self.samples == 1:
+        if self.eot_samples == 1:
             return self._look(x, fold_in(seeds, 0), taps)
         total: _Total | None = None
         features: dict[str, Tensor] = {}
         for seen in self._spread(x, seeds, taps):
             total = _Total.of(seen, x).plus(total)
             for tap, found in seen.features.items():
-                part = _by_draw(found, x).sum(0) / self.samples
+                part = _by_draw(found, x).sum(0) / self.eot_samples
                 features[tap] = features[tap] + part if tap in features else part
         assert total is not None
-        return replace(total.mean(self.samples), features=features)
+        return replace(total.mean(self.eot_samples), features=features)
 
     def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over the draws; success is of the mean probabilities."""
-        if self.samples == 1:
+        if self.eot_samples == 1:
             return super().value(x, goal, seeds=seeds)
         with torch.no_grad():
             parts = [
@@ -68,11 +70,11 @@ class DefendedSurrogate(Surrogate):
                 for part in self._spread(x, seeds, goal.loss.taps)
             ]
         losses, totals = zip(*parts, strict=True)
-        return torch.stack(losses).sum(0) / self.samples, self._reached(goal, totals)
+        return torch.stack(losses).sum(0) / self.eot_samples, self._reached(goal, totals)
 
     def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
-        if self.samples == 1:
+        if self.eot_samples == 1:
             return super().value_and_grad(x, goal, seeds=seeds)
         losses, totals, grad = [], [], torch.zeros_like(x)
         with torch.enable_grad():
@@ -82,14 +84,14 @@ class DefendedSurrogate(Surrogate):
                 loss = _loss(goal, seen, x)
                 self._check_gradient(loss)
                 (change,) = torch.autograd.grad(loss.sum(), leaf)
-                grad += change / self.samples
-                losses.append(loss.detach().sum(0) / self.samples)
+                grad += change / self.eot_samples
+                losses.append(loss.detach().sum(0) / self.eot_samples)
                 totals.append(_Total.of(seen, x).detached())
         return Gradient(torch.stack(losses).sum(0), grad, self._reached(goal, totals))
 
     def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
         """Of one forward pass without noise; else a look per goal, all at the same draws."""
-        if self.samples == 1:
+        if self.eot_samples == 1:
             return super().values_and_grads(x, goals, seeds=seeds)
         return [self.value_and_grad(x, goal, seeds=seeds) for goal in goals]
 
@@ -99,7 +101,7 @@ class DefendedSurrogate(Surrogate):
         for part in totals:
             total = part.plus(total)
         assert total is not None
-        return goal.reached(total.mean(self.samples))
+        return goal.reached(total.mean(self.eot_samples))
 
     def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
         """One draw of the defense's proxy, with the victim's features beside it."""
@@ -111,9 +113,9 @@ class DefendedSurrogate(Surrogate):
 
     def _spread(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Iterator[Prediction]:
         """Predictions of all draws (draws * N, ...), a chunk at a time, one draw after another."""
-        most = max(1, min(self.samples, self.chunk // len(x)))
-        for start in range(0, self.samples, most):
-            draws = min(most, self.samples - start)
+        most = max(1, min(self.eot_samples, self.chunk // len(x)))
+        for start in range(0, self.eot_samples, most):
+            draws = min(most, self.eot_samples - start)
             draw = torch.arange(start, start + draws, device=x.device).repeat_interleave(len(x))
             copies = x.repeat(draws, *[1] * (x.ndim - 1))
             noise = fold_in(seeds.repeat(draws), draw)

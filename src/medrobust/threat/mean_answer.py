@@ -27,7 +27,7 @@ class MeanAnswerSurrogate(DefendedSurrogate):
     def fingerprint(self) -> str:
         """Of the mean-loss surrogate and the rule; where nothing is random both are one."""
         plain = super().fingerprint
-        return plain if self.samples == 1 else digest(["mean answer", plain])
+        return plain if self.eot_samples == 1 else digest(["mean answer", plain])
 
     def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and success of the mean answer."""
@@ -44,7 +44,7 @@ class MeanAnswerSurrogate(DefendedSurrogate):
     def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
         """One chunk of draws; it is computed again for its gradient, so that memory is bounded."""
         look = super()._look
-        if self.samples == 1 or not torch.is_grad_enabled():
+        if self.eot_samples == 1 or not torch.is_grad_enabled():
             return look(x, seeds, taps)
         found: Prediction = checkpoint(
             look, x, seeds, taps, use_reentrant=False, preserve_rng_state=False

@@ -141,7 +141,7 @@ def test_several_goals_share_a_forward_pass(
 def test_noise_is_averaged_score_included(row_surrogate: VictimSurrogate) -> None:
     x = torch.rand(4, 3, 6, 5, generator=torch.Generator().manual_seed(2))
     loud = Sum(torch.zeros(3, 6, 5), 0.0, noise=1.0).eval()
-    surrogate = Adaptive(samples=400, chunk=64)(row_surrogate.victim, loud)
+    surrogate = Adaptive(eot_samples=400, chunk=64)(row_surrogate.victim, loud)
     y, seeds = row_surrogate.victim(x).argmax(1), torch.arange(4)
     seen = surrogate(x, seeds)
     assert seen.score is not None

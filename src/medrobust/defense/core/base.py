@@ -108,7 +108,7 @@ class Smoother(Defense):
     """Votes over sampled copies of the image.
 
     Args:
-        n: copies per image.
+        copies: copies per image.
         chunk: copies that pass the victim at once; bounds memory, changes no result.
     """
 
@@ -117,9 +117,9 @@ class Smoother(Defense):
     dense: ClassVar[bool] = False
     """Votes on masks, pixel by pixel, too."""
 
-    def __init__(self, n: int, *, chunk: int = 512) -> None:
+    def __init__(self, copies: int, *, chunk: int = 512) -> None:
         super().__init__()
-        self.n = whole(n, "defense.n", low=1)
+        self.copies = whole(copies, "defense.copies", low=1)
         self.chunk = whole(chunk, "defense.chunk", low=1)
 
     @abstractmethod
@@ -146,8 +146,8 @@ class Smoother(Defense):
         return self.decide(self.count(x, victim, seeds=seeds))
 
     def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
-        """Votes (N, K[, H, W]) of all `n` copies, int64."""
-        return self.tally(x, victim, seeds=seeds, first=0, last=self.n)
+        """Votes (N, K[, H, W]) of all `copies`, int64."""
+        return self.tally(x, victim, seeds=seeds, first=0, last=self.copies)
 
     def tally(self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int) -> Tensor:
         """Votes (N, K[, H, W]) of copies `first` to `last`, int64; see `ballots`."""

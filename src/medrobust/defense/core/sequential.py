@@ -30,7 +30,7 @@ def count_until_decided(
     seeds: Tensor,
     decided: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Votes up to each image's first look at which it is decided, or of all `n` copies.
+    """Votes up to each image's first look at which it is decided, or of all `copies`.
 
     Copies come in the order of `Smoother.count`, and an image's looks do not depend on the images
     beside it: its counts are a prefix of the fixed vote's, the same in any batch. While few images
@@ -50,7 +50,7 @@ def count_until_decided(
     full = min(smoother.chunk, _FULL_ON_CPU) if x.device.type == "cpu" else smoother.chunk
     counts = torch.empty(0)
     left = torch.arange(len(x), device=x.device)
-    drawn, coming = 0, looks(smoother.n)
+    drawn, coming = 0, looks(smoother.copies)
     while coming and len(left):
         ahead = 1
         while ahead < len(coming) and len(left) * (coming[ahead - 1] - drawn) < full:
@@ -71,7 +71,7 @@ def count_until_decided(
             new = torch.zeros_like(counts[left]).scatter_add_(1, votes, torch.ones_like(votes))
             counts[left] += new * going[:, None]
             start = look
-            if look < smoother.n:
+            if look < smoother.copies:
                 going &= ~decided(counts[left])
         left, drawn, coming = left[going], last, coming[ahead:]
     return counts
