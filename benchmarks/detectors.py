@@ -123,7 +123,7 @@ def subject(config: DictConfig, data: MedicalDataModule, device: str) -> tuple[V
     victim.freeze().to(device).accelerate()
     detector: Detector = instantiate(config.defense, fits=None)
     if isinstance(detector, LearnedDetector):
-        detector.meet(victim, data)
+        detector.inspect_victim(victim, data)
         detector.build(data.channels)
         detector.to(device).eval().requires_grad_(False)
     Detector.fit(detector, victim, data)

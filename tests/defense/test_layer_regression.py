@@ -23,7 +23,7 @@ def begun(**settings) -> LayerRegression:
     detector = regression(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        detector.meet(clinic().victim, clinic().data)
+        detector.inspect_victim(clinic().victim, clinic().data)
         detector.build(3)
     return detector
 
@@ -131,9 +131,9 @@ def test_bad_input():
     with pytest.raises(MissingDefenseError, match=r"python train\.py defense=lr data=toy"):
         regression().fit(victim, data)
     with pytest.raises(ValueError, match=r"defense\.taps is empty"):
-        regression(taps=()).meet(victim, data)
+        regression(taps=()).inspect_victim(victim, data)
     with pytest.raises(KeyError, match=r"no tap \['layer1'\]"):
-        regression(taps=("layer1",)).meet(victim, data)
+        regression(taps=("layer1",)).inspect_victim(victim, data)
     for settings in ({"grid": 0}, {"hidden": 0}):
         with pytest.raises(NumberError, match=r"defense\.(grid|hidden)"):
             regression(**settings)

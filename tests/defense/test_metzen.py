@@ -30,7 +30,7 @@ def taught(epochs: int = 4, **settings) -> Metzen:
     detector = metzen(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        detector.meet(victim, data)
+        detector.inspect_victim(victim, data)
         detector.build(3)
         setup = TrainingSetup(data, torch.optim.Adam, None, seed=0, recipe={}, victim=victim)
         module = detector.training_module(setup).train()
@@ -82,7 +82,7 @@ def test_layers_learn_by_themselves():
     """The loss of one layer's network has no gradient for another's weights."""
     victim, data, clean, labels, *_ = clinic()
     detector = metzen()
-    detector.meet(victim, data)
+    detector.inspect_victim(victim, data)
     detector.build(3)
     setup = TrainingSetup(data, torch.optim.Adam, None, seed=0, recipe={}, victim=victim)
     module = detector.training_module(setup).train()
@@ -92,7 +92,7 @@ def test_layers_learn_by_themselves():
     assert all(weight.grad is not None for weight in detector.parameters())
     assert all(weight.grad is None for weight in victim.parameters())
     one = metzen(taps=TAPS[:1])
-    one.meet(victim, data)
+    one.inspect_victim(victim, data)
     one.build(3)
     one.networks[0].load_state_dict(detector.networks[0].state_dict())
     twin = TrainingSetup(data, torch.optim.Adam, None, seed=0, recipe={}, victim=victim)
@@ -159,8 +159,8 @@ def test_untrained_unfitted_and_without_taps(tmp_path):
     with pytest.raises(UnfittedDetectorError):
         taught(epochs=0)(clean, victim, seeds=seeds)
     with pytest.raises(ValueError, match=r"defense\.taps is empty; name layers out of \['0'"):
-        metzen(taps=()).meet(victim, data)
+        metzen(taps=()).inspect_victim(victim, data)
     with pytest.raises(KeyError, match=r"no tap \['layer1'\]"):
-        metzen(taps=("layer1",)).meet(victim, data)
+        metzen(taps=("layer1",)).inspect_victim(victim, data)
     with pytest.raises(NumberError, match=r"defense\.width"):
         metzen(width=0)

@@ -24,9 +24,9 @@ from medrobust.logger.null import NullLogger
 from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.objective.core.inner import Highest
+from medrobust.training.checkpoint_path import AlreadyTrainedError
 from medrobust.training.defense.shield import Clean, ShieldModule, Sight
 from medrobust.training.defense.train import TrainingSetup, train_defense
-from medrobust.training.place import AlreadyTrainedError
 
 
 class Loaded(SplitData):
@@ -63,7 +63,7 @@ def module_of(
     found = clinic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        detector.meet(found.victim, data or found.data)
+        detector.inspect_victim(found.victim, data or found.data)
         detector.build(3)
         setup = TrainingSetup(
             data or found.data, torch.optim.Adam, None, seed=seed, recipe={}, victim=found.victim
@@ -355,9 +355,9 @@ def test_untrained_unfitted_and_without_taps() -> None:
     with pytest.raises(UnfittedDetectorError):
         untrained(clean, victim, seeds=seeds)
     with pytest.raises(ValueError, match=r"defense\.taps is empty; name layers out of \['0'"):
-        shield(taps=()).meet(victim, data)
+        shield(taps=()).inspect_victim(victim, data)
     with pytest.raises(KeyError, match=r"no tap \['layer1'\]; it has \['0', '1'"):
-        shield(taps=("layer1",)).meet(victim, data)
+        shield(taps=("layer1",)).inspect_victim(victim, data)
 
 
 @pytest.mark.parametrize(("left", "message"), [(1, "class 2 has 1"), (0, "class 2 has 0")])

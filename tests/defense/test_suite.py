@@ -100,7 +100,7 @@ def build(name: str, channels: int = 3) -> Defense:
         if isinstance(part, Learned):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                part.meet(toy_victim(), data)
+                part.inspect_victim(toy_victim(), data)
                 part.build(channels)
             part.meta = DefenseMeta(**{field.name: "" for field in fields(DefenseMeta)})
             part.eval().requires_grad_(False)

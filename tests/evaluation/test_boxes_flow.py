@@ -19,7 +19,7 @@ from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.defense.random_resize_pad import RandomResizePad
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.record.strip import strips
+from medrobust.evaluation.record.pictures import strips
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 

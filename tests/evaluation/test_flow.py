@@ -31,7 +31,7 @@ from medrobust.evaluation.checks import craft_checks, flags
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.quantize import quantize
-from medrobust.evaluation.record.strip import strips
+from medrobust.evaluation.record.pictures import strips
 from medrobust.evaluation.stream import attacker_seeds, defender_seeds
 from medrobust.model.core.frozen import UnfrozenError
 from medrobust.task import LabelError

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hydra.utils import instantiate
 
-from medrobust.evaluation.identity.science import keys_of
+from medrobust.evaluation.identity.scientific import global_keys
 from medrobust.fingerprint import digest
 from tests.experiment.paper_cells import composed
 
@@ -35,4 +35,4 @@ def test_settings_keep_their_digest(words: str) -> None:
     made: dict[str, Any] = {
         group: instantiate(config[group]).settings for group in ("attack", "defense", "threat")
     }
-    assert digest([made, keys_of(config)])[:16] == PINNED[words]
+    assert digest([made, global_keys(config)])[:16] == PINNED[words]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
-from medrobust.evaluation.record.strip import sheet
+from medrobust.evaluation.record.pictures import sheet
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.logger.wandb import WandbLogger, logged_in, resolve_mode, tags_of
 from medrobust.result.row import Row

@@ -3,7 +3,7 @@
 import pytest
 
 from medrobust.report.table.config import TableConfig, TableError
-from medrobust.report.table.match import paper_value
+from medrobust.report.table.paper_number import paper_value
 from tests.report.conftest import make_row
 
 NODE = {

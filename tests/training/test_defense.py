@@ -12,8 +12,8 @@ from medrobust.defense.core.checkpoint import DefenseMeta, read_meta
 from medrobust.defense.jpeg import JPEG
 from medrobust.logger.null import NullLogger
 from medrobust.model.core.victim import Victim
+from medrobust.training.checkpoint_path import AlreadyTrainedError
 from medrobust.training.defense.train import NothingToTrainError, train_defense
-from medrobust.training.place import AlreadyTrainedError
 from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
 

@@ -12,7 +12,7 @@ from medrobust.model.core.checkpoint import read_meta
 from medrobust.model.core.victim import Victim
 from medrobust.objective.dice_ce import DiceCE
 from medrobust.objective.standard import Standard
-from medrobust.training.place import AlreadyTrainedError
+from medrobust.training.checkpoint_path import AlreadyTrainedError
 from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
 from medrobust.training.victim.classifier import MacroAUROC

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from medrobust.cache.inventory import Item, References, items, references
-from medrobust.cache.prune import damage, doomed, leftovers, remove
+from medrobust.cache.prune import damage, leftovers, prunable, remove
 from medrobust.cache.tensors import TensorCache
 from medrobust.code.package import package_digest
 from medrobust.result.beside import all_paths, state
@@ -100,7 +100,7 @@ def prune(
     try:
         with locked_now(cache.lock_path("in_use"), f"the cache {folder}"):
             known = _references(rows)
-            gone = doomed(cache, known, older_than=older_than, referenced=referenced)
+            gone = prunable(cache, known, older_than=older_than, referenced=referenced)
             rest = leftovers(folder)
             if not dry_run:
                 remove(cache, gone)

@@ -28,7 +28,7 @@ def damage(cache: TensorCache, found: list[Item]) -> dict[str, str]:
     return wrong
 
 
-def doomed(
+def prunable(
     cache: TensorCache, known: References, *, older_than: float, referenced: bool
 ) -> list[Doomed]:
     """What may go: damaged files, and files that no row refers to.

@@ -59,7 +59,7 @@ class LayerRegression(LearnedDetector):
         self.hidden = whole(hidden, "defense.hidden", low=1)
         self.network: nn.Module = nn.Identity()
 
-    def meet(self, victim: Victim, datamodule: Any) -> None:
+    def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
         """Find the target, then note the shapes.
 
         Raises:
@@ -79,7 +79,7 @@ class LayerRegression(LearnedDetector):
                     f"name one out of {victim.taps}"
                 )
         self.taps = (*self.inputs, target)
-        super().meet(victim, datamodule)
+        super().inspect_victim(victim, datamodule)
 
     def build(self, channels: int) -> None:
         """The regression."""

@@ -66,9 +66,9 @@ class Shield(LearnedDetector):
         self.network: nn.Module = nn.Identity()
 
     @torch.no_grad()
-    def meet(self, victim: Victim, datamodule: Any) -> None:
+    def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
         """Note the shapes of the taps' outputs and the number of the victim's classes."""
-        super().meet(victim, datamodule)
+        super().inspect_victim(victim, datamodule)
         side = datamodule.size
         blank = torch.zeros(1, datamodule.channels, side, side, device=victim.mean.device)
         self.classes = victim(blank).shape[1]

@@ -16,8 +16,8 @@ from medrobust.code.digest import check_unchanged, reach_digest
 from medrobust.configured import all_code, unsourced
 from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.batches.batches import Batch
-from medrobust.evaluation.batches.blame import watching
-from medrobust.evaluation.batches.shard import share_out
+from medrobust.evaluation.batches.diagnosis import watching
+from medrobust.evaluation.batches.shard import map_batches
 from medrobust.evaluation.checks import craft_checks
 from medrobust.evaluation.quantize import quantize as to_eight_bit
 from medrobust.evaluation.stream import attacker_seeds
@@ -194,7 +194,7 @@ def adversarial_set(
         if attack.learns:
             attack.fit(surrogate, data)
         work = _Craft(surrogate, attack, quantize, watched)
-        tensors = share_out(
+        tensors = map_batches(
             work,
             clean,
             seeds,

@@ -25,11 +25,11 @@ from medrobust.evaluation import build
 from medrobust.evaluation.adversarial import training_digest
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.identity.provenance import changed, revision, versions
-from medrobust.evaluation.identity.science import keys_of, science_of, unresolved
+from medrobust.evaluation.identity.scientific import global_keys, scientific_config, unresolved
 from medrobust.evaluation.known import is_complete, known_row
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.record.maps import MapsRequest
-from medrobust.evaluation.record.strip import sheet, strips
+from medrobust.evaluation.record.pictures import sheet, strips
 from medrobust.fingerprint import digest
 from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
@@ -66,7 +66,7 @@ def run_cell(config: DictConfig) -> float | None:
     overrides = list(job.overrides.task)
     choices = {name: str(choice) for name, choice in job.runtime.choices.items()}
     try:
-        science, cell = science_of(config), _cell(config, choices)
+        science, cell = scientific_config(config), _cell(config, choices)
     except (OmegaConfBaseException, KeyError):  # `check_config` says what is wrong
         science = unresolved(config)
         cell = {name: choices.get(name, "") for name in CELL}
@@ -162,7 +162,7 @@ def _row(
     }
     if attack.learns:
         fingerprints["training_images"] = training_digest(data)
-    keys = keys_of(config)
+    keys = global_keys(config)
     code = all_code(victim, threat, surrogate, attack, defense)
     lost = unsourced(code)
     # What has no source is told apart by its config alone.

@@ -15,7 +15,7 @@ from medrobust.attack.criterion.by_task import by_task
 from medrobust.attack.loss.by_task import ByTask
 from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.batches.batches import Batch, in_batches
-from medrobust.evaluation.batches.blame import check_finite
+from medrobust.evaluation.batches.diagnosis import check_finite
 from medrobust.threat.surrogate import Surrogate
 
 GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs

@@ -15,8 +15,8 @@ from medrobust.configured import all_code, unsourced
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
 from medrobust.evaluation.batches.batches import Batch
-from medrobust.evaluation.batches.blame import check_finite, naming
-from medrobust.evaluation.batches.shard import share_out
+from medrobust.evaluation.batches.diagnosis import check_finite, naming
+from medrobust.evaluation.batches.shard import map_batches
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
 from medrobust.model.core.frozen import check_frozen
@@ -129,7 +129,7 @@ def answers(
 
     def make() -> tuple[dict[str, Tensor], dict[str, object]]:
         start = time.perf_counter()
-        tensors = share_out(
+        tensors = map_batches(
             _Answer(defense, victim),
             images,
             defender_seeds(seed, images.ids),

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from medrobust.data.core.base import MedicalDataModule
 from medrobust.devices import check_devices
 from medrobust.logger.base import CellLogger
-from medrobust.training.place import Meta, remove, report, unfinished
+from medrobust.training.checkpoint_path import Meta, remove, report, unfinished
 from medrobust.training.seeded import SeededModule
 from medrobust.training.snapshot import SnapshotError, Snapshots, read_snapshot, resume_from
 

@@ -50,7 +50,7 @@ class Learned(Defense):
         self.meta: DefenseMeta | None = None
         self.train_command: str | None = None  # for the error when the checkpoint is missing
 
-    def meet(self, victim: Victim, datamodule: Any) -> None:
+    def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
         """Note what `build` needs of the victim; called before it where `needs_victim` says so."""
 
     @abstractmethod
@@ -111,7 +111,7 @@ class Learned(Defense):
             )
         with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
             if self.needs_victim:
-                self.meet(victim, datamodule)
+                self.inspect_victim(victim, datamodule)
             self.build(datamodule.channels)
         state = content["state_dict"]
         check_dtypes(self.checkpoint, self.state_dict(), state, error=DefenseError, mend=mend)
@@ -200,7 +200,7 @@ class LearnedDetector(Learned, Detector):
     shapes: dict[str, tuple[int, ...]]
 
     @torch.no_grad()
-    def meet(self, victim: Victim, datamodule: Any) -> None:
+    def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
         """Note the shapes of the taps' outputs.
 
         Raises:

@@ -187,7 +187,7 @@ def shards_of(accelerator: str, devices: int | str) -> Shards | None:
     return Shards(accelerator, strategy.num_processes) if strategy.num_processes > 1 else None
 
 
-def share_out(
+def map_batches(
     work: Work,
     images: ImageSet,
     seeds: Tensor,

@@ -19,7 +19,7 @@ from medrobust.threat.surrogate import Surrogate
 
 
 @contextmanager
-def standing_still(victim: Victim) -> Iterator[None]:
+def frozen_eval(victim: Victim) -> Iterator[None]:
     """Inside, the network answers as it will when attacked: evaluation mode, frozen weights.
 
     Batch norm uses its running statistics and does not move them, dropout is off, as in the

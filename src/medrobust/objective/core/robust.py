@@ -12,7 +12,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
 from medrobust.objective.core.balance import class_weights
 from medrobust.objective.core.base import Objective
-from medrobust.objective.core.inner import standing_still
+from medrobust.objective.core.inner import frozen_eval
 from medrobust.threat.surrogate import VictimSurrogate
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class RobustObjective(Objective):
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
         """Adversarial images of a batch, without gradient; the victim is left as it was."""
-        with standing_still(victim):
+        with frozen_eval(victim):
             return self.inner(VictimSurrogate(victim), x, y, seeds=seeds)
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:

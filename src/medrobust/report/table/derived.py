@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from medrobust.metric.definition import Unit, heading_of
 from medrobust.report.table.config import ReferenceConfig, TableConfig
 from medrobust.report.table.label import Level, flatten
-from medrobust.report.table.match import paper_value
 from medrobust.report.table.measure import measure
+from medrobust.report.table.paper_number import paper_value
 from medrobust.report.table.table import Cell, Heading
 
 Cells = tuple[tuple[Cell, ...], ...]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from medrobust.report.table.config import ReferenceConfig, TableConfig
 from medrobust.report.table.label import flatten, readable, varying
-from medrobust.report.table.match import unlike
+from medrobust.report.table.paper_number import unlike
 from medrobust.report.table.reference import PaperValue
 from medrobust.result.row import CELL, Row
 

@@ -9,9 +9,9 @@ from medrobust.report.table.config import ReferenceConfig, TableConfig, TableErr
 from medrobust.report.table.crosscheck import crosschecks
 from medrobust.report.table.footnote import caption, notes
 from medrobust.report.table.label import Level, varying
-from medrobust.report.table.match import paper_value
+from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
-from medrobust.report.table.place import places, spread
+from medrobust.report.table.paper_number import paper_value
 from medrobust.report.table.setting import absent, hidden
 from medrobust.report.table.table import METRIC, Cell, Heading, Table
 from medrobust.result.row import Row

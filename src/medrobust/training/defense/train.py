@@ -15,7 +15,7 @@ from medrobust.defense.core.base import Defense
 from medrobust.defense.core.checkpoint import DefenseMeta, read_meta, save_defense
 from medrobust.defense.core.learned import Learned, learners
 from medrobust.model.core.victim import Victim
-from medrobust.training.place import train_once
+from medrobust.training.checkpoint_path import train_once
 from medrobust.training.run import Run, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
 
@@ -171,7 +171,7 @@ def train_defense(
     def make() -> DefenseMeta:
         pl.seed_everything(seed, workers=True, verbose=False)
         if before is not None:
-            learned.meet(before, data)
+            learned.inspect_victim(before, data)
         learned.build(data.channels)
         setup = TrainingSetup(data, optimizer, scheduler, seed, recipe, before)
         module = learned.training_module(setup)

@@ -13,7 +13,7 @@ from medrobust.model.core.builder import check_architecture
 from medrobust.model.core.checkpoint import VictimMeta, read_meta, save_victim
 from medrobust.model.core.victim import Victim
 from medrobust.objective.core.base import Objective
-from medrobust.training.place import train_once
+from medrobust.training.checkpoint_path import train_once
 from medrobust.training.run import Run, run
 from medrobust.training.seeded import MakeOptimizer, MakeScheduler
 from medrobust.training.victim.box_detector import BoxDetectorModule

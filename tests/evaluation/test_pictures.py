@@ -9,8 +9,8 @@ from PIL import Image
 
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.none import NoDefense
-from medrobust.evaluation.record.strip import TILE_PX, sheet, strips
-from medrobust.evaluation.record.strip_boxes import RIGHT, WRONG
+from medrobust.evaluation.record.drawn_boxes import RIGHT, WRONG
+from medrobust.evaluation.record.pictures import TILE_PX, sheet, strips
 from medrobust.prediction import Answers
 
 

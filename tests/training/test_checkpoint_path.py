@@ -13,8 +13,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from medrobust.model.core.checkpoint import VictimError, read_meta
 from medrobust.result.lock import locked_now
-from medrobust.training import place
-from medrobust.training.place import AlreadyTrainedError, ObstructedError, train_once
+from medrobust.training import checkpoint_path
+from medrobust.training.checkpoint_path import AlreadyTrainedError, ObstructedError, train_once
 from tests.training.test_train import Recorder, fingerprint
 
 Train = Callable[..., Any]
@@ -55,14 +55,14 @@ def test_of_two_trainings_into_one_path_the_second_waits(
 ) -> None:
     path, first, second = tmp_path / "v.ckpt", Slow(), Recorder()
     waiting = threading.Event()
-    locked = place.locked
+    locked = checkpoint_path.locked
 
     def noted(*args: Any, **how: Any) -> Any:
         if first.reached.is_set():
             waiting.set()
         return locked(*args, **how)
 
-    monkeypatch.setattr(place, "locked", noted)
+    monkeypatch.setattr(checkpoint_path, "locked", noted)
     one, made = in_background(lambda: run(checkpoint=path, objective=first, recipe=ONE))
     assert first.reached.wait(60)
     two, said = in_background(lambda: run(checkpoint=path, objective=second, recipe=recipe))
@@ -106,7 +106,7 @@ def test_what_is_trained_is_found_in_a_folder_that_cannot_be_written(
     def refuse(*_: Any, **__: Any) -> Any:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(place, "locked", refuse)
+    monkeypatch.setattr(checkpoint_path, "locked", refuse)
     assert run() == made
 
 

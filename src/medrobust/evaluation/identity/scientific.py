@@ -13,12 +13,12 @@ _ELSEWHERE: Final = {
 }
 
 
-def science_of(config: DictConfig) -> dict[str, Any]:
+def scientific_config(config: DictConfig) -> dict[str, Any]:
     """Groups and keys that decide a cell's numbers, resolved; no paths, devices or loggers."""
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     kept: dict[str, Any] = _without({name: plain[name] for name in _GROUPS})
-    return kept | keys_of(config)
+    return kept | global_keys(config)
 
 
 def unresolved(config: DictConfig) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def unresolved(config: DictConfig) -> dict[str, Any]:
     return {name: plain.get(name) or {} for name in _GROUPS}
 
 
-def keys_of(config: DictConfig) -> dict[str, Any]:
+def global_keys(config: DictConfig) -> dict[str, Any]:
     """Those outside of the groups.
 
     Further measures that were asked for are among them; without any, a row has the id that it

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
-from medrobust.evaluation.record.strip_boxes import with_boxes
+from medrobust.evaluation.record.drawn_boxes import with_boxes
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.prediction import Answers
 
