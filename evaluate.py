@@ -15,7 +15,7 @@ register()
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(config: DictConfig) -> float | None:
     """Run the cell of this config."""
-    from medrobust.evaluation.cell import run_cell  # heavy: not needed for --help
+    from medrobust.evaluation.run import run_cell  # heavy: not needed for --help
 
     return run_cell(config)
 

@@ -43,10 +43,10 @@ class Traced(VictimSurrogate):
         super().__init__(victim)
         self.count, self.points = count, list[Tensor]()
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+    def _value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         """As the surrogate's; SMIA's smoothed images come after the points and are left out."""
         self.points.append(x[: self.count].clone())
-        return super().value_and_grad(x, goal, seeds=seeds)
+        return super()._value_and_grad(x, goal, seeds=seeds)
 
 
 def main() -> None:

@@ -21,15 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from medrobust.cache.tensors import Entry, TensorCache
-from medrobust.evaluation import cell  # before the clock starts: a sweep imports once
+from medrobust.cache.tensors import Slot, TensorCache
+from medrobust.evaluation import run  # before the clock starts: a sweep imports once
 from medrobust.result.store import RowStore
 
 ROOT = Path(__file__).parents[1]
@@ -50,8 +51,8 @@ def main() -> None:
         limit = [f"data.limit_test={words.images}"]
         axes = [f"attack={words.attacks}", f"defense={words.defenses}"]
         profile = cProfile.Profile(time.process_time)
-        cell.TensorCache = Timed  # type: ignore[misc]
-        cell.run_cell = noted(cell.run_cell)
+        run.TensorCache = Timed  # type: ignore[misc]
+        run.run_cell = noted(run.run_cell)
         start = clocks()
         if words.profile:
             profile.enable()
@@ -95,16 +96,14 @@ class Timed(TensorCache):
 
     seconds: ClassVar[dict[str, np.ndarray]] = {}
 
-    def get_or_make(self, key: str, make: Callable[[], Any]) -> tuple[Entry, bool]:
-        """As the cache's."""
-
-        def timed() -> Any:
+    @contextmanager
+    def slot(self, key: str | None) -> Iterator[Slot]:
+        """Reserve an entry as the cache does."""
+        with super().slot(key) as slot:
             start = clocks()
-            made = make()
-            self.seconds[key] = clocks() - start
-            return made
-
-        return super().get_or_make(key, timed)
+            yield slot
+            if slot.found is None and key is not None:
+                self.seconds[key] = clocks() - start
 
 
 BEGINNINGS: list[tuple[np.ndarray, np.ndarray]] = []

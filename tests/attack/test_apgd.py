@@ -145,8 +145,8 @@ class Guessing(VictimSurrogate):
 
     exact = False
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
-        seen = super().value_and_grad(x, goal, seeds=seeds)
+    def _value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+        seen = super()._value_and_grad(x, goal, seeds=seeds)
         return seen._replace(reached=torch.ones_like(seen.reached))
 
 

@@ -21,6 +21,7 @@ from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Purifier
 from medrobust.evaluation.adversarial import adversarial_set
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import normal
@@ -256,11 +257,9 @@ def test_through_an_evaluations_checks(
         pixel_surrogate,
         DAG(8 * EPS, steps=20),
         ImageSet(x, y, tuple(map(str, range(COUNT)))),
+        Runner(torch.device("cpu"), 4, TensorCache(tmp_path)),
         seed=0,
         quantize=False,
-        batch_size=4,
-        device=torch.device("cpu"),
-        cache=TensorCache(tmp_path),
     )
     assert made.checks["zero_gradient"] == 0
     assert made.checks["surrogate_adversarial"] < made.checks["surrogate_clean"] == 1

@@ -89,7 +89,7 @@ class Log(Surrogate):
         label = torch.full((len(x),), 1.0 if self.hits[look] else -40.0)
         return Prediction(torch.stack([own, label + own, own - 0.5], 1))
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
+    def _value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
         prediction = self(x, seeds)
         loss = torch.full((len(x),), self.losses[len(self.points) - 1])
         return Gradient(loss, torch.ones_like(x), goal.reached(prediction))

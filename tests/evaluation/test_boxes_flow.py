@@ -18,6 +18,8 @@ from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.defense.random_resize_pad import RandomResizePad
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.evaluation.record.pictures import strips
 from medrobust.threat.adaptive import Adaptive
@@ -29,17 +31,17 @@ SET = ImageSet(pictures(), answered(), tuple(f"set/{i}" for i in range(len(pictu
 def cell(folder, attack: Attack, defense: Defense, batch_size: int = 7, threat=None) -> Result:
     threat = threat or Oblivious()
     return evaluate(
-        victim=detector(),
-        defense=defense,
-        surrogate=threat(detector(), defense),
-        attack=attack,
-        clean=SET,
-        classes=CLASSES,
-        seed=0,
-        quantize=False,
-        batch_size=batch_size,
-        device=torch.device("cpu"),
-        cache=TensorCache(folder),
+        Cell(
+            victim=detector(),
+            defense=defense,
+            surrogate=threat(detector(), defense),
+            attack=attack,
+            clean=SET,
+            classes=CLASSES,
+            seed=0,
+            quantize=False,
+        ),
+        Runner(torch.device("cpu"), batch_size, TensorCache(folder)),
     )
 
 

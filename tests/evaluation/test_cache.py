@@ -13,6 +13,14 @@ KEY = "ab" * 32
 TENSORS = {"images": torch.rand(3, 1, 4, 4), "flag": torch.tensor([True, False])}
 
 
+def get_or_make(cache, make):
+    """Return the entry, and whether it was there."""
+    with cache.slot(KEY) as slot:
+        if slot.found is None:
+            slot.fill(*make())
+    return slot.entry, slot.found is not None
+
+
 @pytest.fixture
 def cache(tmp_path):
     return TensorCache(tmp_path / "cache")
@@ -25,8 +33,8 @@ def test_a_miss_and_a_hit_give_the_same_bytes(cache):
         calls.append(1)
         return TENSORS, {"seconds": 1.5}
 
-    first, hit = cache.get_or_make(KEY, make)
-    second, hit_again = cache.get_or_make(KEY, make)
+    first, hit = get_or_make(cache, make)
+    second, hit_again = get_or_make(cache, make)
     assert (hit, hit_again, len(calls)) == (False, True, 1)
     assert first.meta == second.meta == {"seconds": 1.5}
     for name, value in TENSORS.items():
@@ -49,7 +57,7 @@ def test_every_flipped_byte_is_found_and_remade(cache, caplog):
     assert "made again" in caplog.text
     path.write_bytes(good[: len(good) // 2])
     assert cache.get(KEY) is None
-    entry, hit = cache.get_or_make(KEY, lambda: (TENSORS, {"seconds": 2.0}))
+    entry, hit = get_or_make(cache, lambda: (TENSORS, {"seconds": 2.0}))
     assert not hit
     assert torch.equal(entry.tensors["images"], TENSORS["images"])
 
@@ -67,7 +75,7 @@ def test_a_failed_make_leaves_nothing(cache):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        cache.get_or_make(KEY, make)
+        get_or_make(cache, make)
     assert cache.get(KEY) is None
     assert cache.keys() == []
     assert not list(cache.folder.rglob("*.safetensors"))
@@ -84,8 +92,7 @@ def test_of_two_that_want_a_key_one_makes_it(cache):
 
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(cache.get_or_make(KEY, make)))
-        for _ in range(4)
+        threading.Thread(target=lambda: found.append(get_or_make(cache, make))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

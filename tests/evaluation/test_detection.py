@@ -8,6 +8,8 @@ from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.none import NoAttack
 from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.report.table.measure import measure
 from medrobust.result.row import Row
@@ -20,17 +22,17 @@ def run(tmp_path, attack) -> tuple[Result, Sum]:
     detector = Sum(weight, float((x * weight).flatten(1).sum(1).quantile(0.9))).eval()
     images = ImageSet(x, y, tuple(f"clinic/test/{i}" for i in range(len(x))))
     result = evaluate(
-        victim=victim,
-        defense=detector,
-        surrogate=Adaptive()(victim, detector),
-        attack=attack,
-        clean=images,
-        classes=3,
-        seed=0,
-        quantize=False,
-        batch_size=25,
-        device=torch.device("cpu"),
-        cache=TensorCache(tmp_path),
+        Cell(
+            victim=victim,
+            defense=detector,
+            surrogate=Adaptive()(victim, detector),
+            attack=attack,
+            clean=images,
+            classes=3,
+            seed=0,
+            quantize=False,
+        ),
+        Runner(torch.device("cpu"), 25, TensorCache(tmp_path)),
     )
     return result, detector
 

@@ -17,6 +17,8 @@ from medrobust.defense.feature_squeezing import FeatureSqueezing
 from medrobust.defense.kd import KernelDensity
 from medrobust.defense.mahalanobis import Mahalanobis
 from medrobust.defense.median import Median
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.threat.adaptive import Adaptive
 
@@ -24,17 +26,17 @@ from medrobust.threat.adaptive import Adaptive
 def measured(detector: Detector, attack: Attack, folder: Path) -> dict[str, float]:
     victim, _, x, y, *_ = clinic()
     result = evaluate(
-        victim=victim,
-        defense=detector,
-        surrogate=Adaptive()(victim, detector),
-        attack=attack,
-        clean=ImageSet(x, y, tuple(f"clinic/test/{i}" for i in range(len(x)))),
-        classes=3,
-        seed=0,
-        quantize=False,
-        batch_size=60,
-        device=torch.device("cpu"),
-        cache=TensorCache(folder),
+        Cell(
+            victim=victim,
+            defense=detector,
+            surrogate=Adaptive()(victim, detector),
+            attack=attack,
+            clean=ImageSet(x, y, tuple(f"clinic/test/{i}" for i in range(len(x)))),
+            classes=3,
+            seed=0,
+            quantize=False,
+        ),
+        Runner(torch.device("cpu"), 60, TensorCache(folder)),
     )
     return result.measured.values
 

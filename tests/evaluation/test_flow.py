@@ -26,7 +26,9 @@ from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation import predict
 from medrobust.evaluation.adversarial import adversarial_set, set_key
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.build import devices_of
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.checks import craft_checks, flags
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.predict import answers
@@ -37,6 +39,7 @@ from medrobust.model.core.frozen import UnfrozenError
 from medrobust.task import LabelError
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
+from tests.evaluation.counted import Counted
 
 N, CPU = 37, torch.device("cpu")
 
@@ -58,17 +61,17 @@ def cache(tmp_path) -> TensorCache:
 def run(cache, clean, *, defense=None, threat=None, attack=None, batch_size=16, seed=0):
     victim, defense = small_cnn(), defense or NoDefense()
     return evaluate(
-        victim=victim,
-        defense=defense,
-        surrogate=(threat or Oblivious())(victim, defense),
-        attack=attack or PGD(eps="8/255", steps=5),
-        clean=clean,
-        classes=4,
-        seed=seed,
-        quantize=False,
-        batch_size=batch_size,
-        device=CPU,
-        cache=cache,
+        Cell(
+            victim=victim,
+            defense=defense,
+            surrogate=(threat or Oblivious())(victim, defense),
+            attack=attack or PGD(eps="8/255", steps=5),
+            clean=clean,
+            classes=4,
+            seed=seed,
+            quantize=False,
+        ),
+        Runner(CPU, batch_size, cache),
     )
 
 
@@ -145,13 +148,13 @@ def test_no_attack_is_clean_accuracy(cache, clean):
     assert result.checks["linf_max"] == 0
 
 
-def test_checks_are_measured_on_the_surrogate(clean):
+def test_checks_are_measured_on_the_surrogate(cache, clean):
     victim = small_cnn()
     surrogate = Oblivious()(victim, NoDefense())
     seeds = attacker_seeds(0, clean.ids)
     attack = FGSM(eps="4/255")
     adversarial = attack(surrogate, clean.images, clean.labels, seeds=seeds)
-    found = craft_checks(surrogate, attack, clean, adversarial, seeds, 8, CPU)
+    found = craft_checks(surrogate, attack, clean, adversarial, seeds, Runner(CPU, 8, cache))
     assert found["surrogate_clean"] == 1.0
     with torch.no_grad():
         right = (victim(adversarial).argmax(1) == clean.labels).float().mean().item()
@@ -162,7 +165,7 @@ def test_checks_are_measured_on_the_surrogate(clean):
     assert found["zero_gradient"] == 0
 
 
-def test_saturated_logits_raise_the_flag(clean):
+def test_saturated_logits_raise_the_flag(cache, clean):
     """Cross-entropy of logits × 1e6 has no gradient in float32: the number must not stand bare."""
     victim = linear_victim(size=8)
     labels = victim(clean.images).argmax(1)
@@ -172,12 +175,12 @@ def test_saturated_logits_raise_the_flag(clean):
     surrogate = Oblivious()(victim, NoDefense())
     seeds = attacker_seeds(0, clean.ids)
     adversarial = attack(surrogate, sure.images, labels, seeds=seeds)
-    checks = craft_checks(surrogate, attack, sure, adversarial, seeds, 16, CPU)
+    checks = craft_checks(surrogate, attack, sure, adversarial, seeds, Runner(CPU, 16, cache))
     assert checks["zero_gradient"] > 0.9
     assert any("no gradient at all" in flag for flag in flags(checks, attack))
 
 
-def test_an_attack_that_cannot_move_is_flagged(clean):
+def test_an_attack_that_cannot_move_is_flagged(cache, clean):
     """BIM from the clean image on a masked model returns it unchanged: that is no result."""
     victim = linear_victim(size=8)
     labels = victim(clean.images).argmax(1)
@@ -187,7 +190,7 @@ def test_an_attack_that_cannot_move_is_flagged(clean):
     surrogate = Oblivious()(victim, NoDefense())
     seeds = attacker_seeds(0, clean.ids)
     still = sure.images.clone()
-    checks = craft_checks(surrogate, attack, sure, still, seeds, 16, CPU)
+    checks = craft_checks(surrogate, attack, sure, still, seeds, Runner(CPU, 16, cache))
     assert checks["linf_max"] == 0
     found = " ".join(flags(checks, attack))
     assert "no gradient at all" in found
@@ -224,9 +227,9 @@ def test_flags_for_a_weak_attack():
 
 
 def test_answers_are_replayed_and_count_abstentions(cache, clean):
-    settings = {"seed": 0, "batch_size": 8, "device": CPU, "cache": cache}
-    first = answers(VOTE, small_cnn(), clean, **settings)
-    again = answers(VOTE, small_cnn(), clean, **settings)
+    runner = Runner(CPU, 8, cache)
+    first = answers(VOTE, small_cnn(), clean, runner, seed=0)
+    again = answers(VOTE, small_cnn(), clean, runner, seed=0)
     assert first.seconds == again.seconds  # read from disk, not measured anew
     assert torch.equal(first.abstain, again.abstain)
     direct = VOTE(clean.images, small_cnn(), seeds=defender_seeds(0, clean.ids))
@@ -237,11 +240,11 @@ def test_answers_are_replayed_and_count_abstentions(cache, clean):
 
 
 def test_answers_of_the_format_with_probabilities_are_not_replayed(cache, clean, monkeypatch):
-    settings = {"seed": 0, "batch_size": 8, "device": CPU, "cache": cache}
+    runner = Runner(CPU, 8, cache)
     with monkeypatch.context() as patch:
         patch.setattr(predict, "FORMAT", 2)
-        old = answers(NoDefense(), small_cnn(), clean, **settings)
-    new = answers(NoDefense(), small_cnn(), clean, **settings)
+        old = answers(NoDefense(), small_cnn(), clean, runner, seed=0)
+    new = answers(NoDefense(), small_cnn(), clean, runner, seed=0)
     assert new.key != old.key
     kept = cache.read(new.key).tensors
     assert set(kept) == {"label", "log_odds"}
@@ -252,7 +255,7 @@ def test_nan_logits_fail_with_the_ids(cache, clean):
     victim = small_cnn()
     victim.network[0].weight.data[0] = torch.nan
     with pytest.raises(FloatingPointError, match="set/0"):
-        answers(NoDefense(), victim, clean, seed=0, batch_size=8, device=CPU, cache=cache)
+        answers(NoDefense(), victim, clean, Runner(CPU, 8, cache), seed=0)
     assert not list(cache.folder.rglob("*.safetensors"))
 
 
@@ -318,12 +321,12 @@ def test_quantize_needs_eight_bit_images(clean):
 
 def test_crafted_set_is_what_is_replayed(cache, clean):
     surrogate = Oblivious()(small_cnn(), NoDefense())
-    settings = {"seed": 0, "quantize": True, "batch_size": 9, "device": CPU, "cache": cache}
-    done = []
+    runner = Counted(CPU, 9, cache)
     attack = PGD(eps="8/255", steps=2)
-    first = adversarial_set(surrogate, attack, clean, advance=done.append, **settings)
-    second = adversarial_set(surrogate, attack, clean, **settings)
-    assert sum(done) == N
+    first, second = (
+        adversarial_set(surrogate, attack, clean, runner, seed=0, quantize=True) for _ in range(2)
+    )
+    assert sum(runner.done) == N
     assert (first.replayed, second.replayed) == (False, True)
     assert torch.equal(first.images.images, second.images.images)
     assert first.checks == second.checks
@@ -358,8 +361,8 @@ def test_no_number_is_rounded_before_it_meets_a_threshold(cache, clean):
     values = run(cache, clean, defense=Exact(), attack=NoAttack()).measured.values
     assert values["certified_accuracy@0.1"] == values["clean_accuracy"] > 0
     assert values["certified_accuracy@0.25"] == 0
-    settings = {"seed": 0, "batch_size": 8, "device": CPU, "cache": cache}
-    found = answers(Exact(), small_cnn(), clean, **settings)
+    runner = Runner(CPU, 8, cache)
+    found = answers(Exact(), small_cnn(), clean, runner, seed=0)
     assert (found.score < 0.25).all()
     assert (found.details["certified_radius"] < 0.25).all()
 
@@ -370,7 +373,7 @@ def test_an_unfrozen_victim_is_refused_and_left_alone(cache, clean):
     victim.train()
     before = victim.fingerprint
     with pytest.raises(UnfrozenError, match=r"training mode.*call victim\.freeze\(\)"):
-        answers(NoDefense(), victim, clean, seed=0, batch_size=8, device=CPU, cache=cache)
+        answers(NoDefense(), victim, clean, Runner(CPU, 8, cache), seed=0)
     assert victim.fingerprint == before
 
 

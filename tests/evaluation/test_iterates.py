@@ -13,6 +13,7 @@ from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.pgd import PGD
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.none import NoDefense
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.result.arrays import ArraysError
@@ -37,7 +38,9 @@ def clean() -> ImageSet:
 def record(surrogate: Surrogate, attack: Attack, clean: ImageSet, at: list[int]) -> Iterates:
     request = IteratesRequest.parse({"at": at, "images": 3})
     assert request is not None
-    return request.record(surrogate, attack, clean, seed=0, device=torch.device("cpu"))
+    victim, defense = small_cnn(), NoDefense()
+    cell = Cell(victim, defense, surrogate, attack, clean, classes=4)
+    return request.record(cell, torch.device("cpu"))
 
 
 def test_after_t_steps_stands_the_attack_of_t_steps(surrogate, clean) -> None:

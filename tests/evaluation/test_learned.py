@@ -16,6 +16,7 @@ from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet, load
 from medrobust.data.medmnist import MedMNIST
 from medrobust.evaluation.adversarial import adversarial_set, set_key
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.threat.surrogate import VictimSurrogate
 
 
@@ -60,11 +61,9 @@ def test_cache_tells_training_data_apart(tmp_path: Path) -> None:
             surrogate,
             attack,
             clean,
+            Runner(torch.device("cpu"), 33, TensorCache(tmp_path)),
             seed=0,
             quantize=False,
-            batch_size=33,
-            device=torch.device("cpu"),
-            cache=TensorCache(tmp_path),
             data=data,
         )
 

@@ -1,10 +1,13 @@
 """Maps of what the bare and the defended network look at."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from helpers import small_cnn
 
+from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
 from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet
@@ -14,8 +17,9 @@ from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.medrdf_seg import MedRDFSeg
 from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result, evaluate
-from medrobust.evaluation.predict import answers
 from medrobust.evaluation.record.maps import MapsRequest, bare_maps, defended_maps
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.model.core.victim import Victim
@@ -30,33 +34,18 @@ IDS = tuple(f"set/{i}" for i in range(9))
 IMAGES = torch.rand(9, 3, 8, 12, generator=torch.Generator().manual_seed(0))
 
 
-def cell(tmp_path, defense) -> tuple[ImageSet, Result]:
+def evaluated(tmp_path, defense) -> tuple[Cell, Result]:
     victim = small_cnn()
     clean = ImageSet(IMAGES, victim(IMAGES).argmax(1), IDS)
-    result = evaluate(
-        victim=victim,
-        defense=defense,
-        surrogate=Oblivious()(victim, defense),
-        attack=PGD(eps="16/255", steps=3),
-        clean=clean,
-        classes=4,
-        seed=0,
-        quantize=False,
-        batch_size=4,
-        device=CPU,
-        cache=TensorCache(tmp_path / "cache"),
-    )
-    return clean, result
+    surrogate = Oblivious()(victim, defense)
+    attack = PGD(eps="16/255", steps=3)
+    data = SimpleNamespace(classes=["a", "b", "c", "d"])
+    cell = Cell(victim, defense, surrogate, attack, clean, classes=4, data=data)
+    return cell, evaluate(cell, Runner(CPU, 4, TensorCache(tmp_path / "cache")))
 
 
 def record(tmp_path, defense, taps=TAPS, images=4) -> Maps:
-    clean, result = cell(tmp_path, defense)
-    return MapsRequest(taps, images).record(
-        *(small_cnn(), defense, clean, result.attacked.images, result.before, result.after),
-        classes=["a", "b", "c", "d"],
-        seed=0,
-        device=CPU,
-    )
+    return MapsRequest(taps, images).record(*evaluated(tmp_path, defense), CPU)
 
 
 def test_no_defense_has_the_victims_maps(tmp_path):
@@ -105,7 +94,7 @@ def test_a_votes_map_is_the_mean_over_its_copies():
 def test_labels_and_confidence_are_the_rows_own(tmp_path):
     vote = MedRDF(GaussianNoise(0.3), Median(), copies=15)
     maps = record(tmp_path, vote)
-    _, result = cell(tmp_path, vote)
+    _, result = evaluated(tmp_path, vote)
     places = [IDS.index(name) for name in maps.ids]
     assert places == [0, 2, 5, 8]  # spread over the set
     for side, said in ((maps.clean, result.before), (maps.adversarial, result.after)):
@@ -195,16 +184,12 @@ def test_masks_are_recorded_with_the_vote_of_each_pixel(tmp_path):
     x, seeds = IMAGES[:3], defender_seeds(0, IDS[:3])
     clean = ImageSet(x, victim(x).argmax(1), IDS[:3])
     defense = MedRDFSeg(GaussianNoise(0.2), NoDefense(), copies=30, k=None)
-    found = [
-        answers(
-            defense, victim, clean, seed=0, batch_size=2, device=CPU, cache=TensorCache(tmp_path)
-        )
-    ] * 2
+    surrogate, data = Oblivious()(victim, defense), SimpleNamespace(classes=["a", "b"])
+    cell = Cell(victim, defense, surrogate, NoAttack(), clean, classes=2, data=data)
+    found = evaluate(cell, Runner(CPU, 2, TensorCache(tmp_path)))
     request = MapsRequest((), 2)
     request.check(victim)
-    made = request.record(
-        *(victim, defense, clean, clean, *found), classes=["a", "b"], seed=0, device=CPU
-    )
+    made = request.record(cell, found, CPU)
     made.write(tmp_path / "maps.npz")
     assert request.met_by(tmp_path / "maps.npz")
     side = Maps.read(tmp_path / "maps.npz").clean

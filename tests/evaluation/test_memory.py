@@ -14,9 +14,12 @@ from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.median import Median
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.adversarial import adversarial_set
-from medrobust.evaluation.batches.batches import in_batches, out_of_memory
+from medrobust.evaluation.batches.batches import map_batches, out_of_memory
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.threat.oblivious import Oblivious
+from tests.evaluation.counted import Counted
 
 CPU = torch.device("cpu")
 N = 37
@@ -62,35 +65,27 @@ class NarrowMedian(Median):
         return super().forward(x, victim, seeds=seeds)
 
 
-def craft(folder, clean, attack, **settings):
+def craft(runner, clean, attack):
     surrogate = Oblivious()(small_cnn(), NoDefense())
-    return adversarial_set(
-        surrogate,
-        attack,
-        clean,
-        seed=0,
-        quantize=False,
-        batch_size=16,
-        device=CPU,
-        cache=TensorCache(folder),
-        **settings,
-    )
+    return adversarial_set(surrogate, attack, clean, runner, seed=0, quantize=False)
+
+
+def counted(folder):
+    return Counted(CPU, 16, TensorCache(folder))
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 @pytest.mark.parametrize("most", [1, 5])
 def test_halved_batches_give_the_same_set(tmp_path, clean, error, most, caplog):
-    whole = craft(tmp_path / "whole", clean, Narrow(most=99, error=error))
-    done: list[int] = []
+    whole = craft(counted(tmp_path / "whole"), clean, Narrow(most=99, error=error))
+    runner = counted(tmp_path / "parts")
     with caplog.at_level(logging.WARNING):
-        parts = craft(
-            tmp_path / "parts", clean, Narrow(most=most, error=error), advance=done.append
-        )
+        parts = craft(runner, clean, Narrow(most=most, error=error))
     assert parts.key == whole.key
     assert torch.equal(parts.images.images, whole.images.images)
     assert parts.checks == whole.checks
-    assert sum(done) == N
-    assert max(done) <= most
+    assert sum(runner.done) == N
+    assert max(runner.done) <= most
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "out of memory with 16 images on cpu: on with 8"
     assert len(said) == {1: 4, 5: 2}[most]  # once per halving, not once per batch
@@ -98,7 +93,7 @@ def test_halved_batches_give_the_same_set(tmp_path, clean, error, most, caplog):
 
 def test_one_image_too_much_fails_the_cell(tmp_path, clean):
     with pytest.raises(MemoryError):
-        craft(tmp_path, clean, Narrow(most=0, error=MemoryError()))
+        craft(counted(tmp_path), clean, Narrow(most=0, error=MemoryError()))
 
 
 def test_other_errors_are_not_taken_for_it(tmp_path, clean):
@@ -106,7 +101,7 @@ def test_other_errors_are_not_taken_for_it(tmp_path, clean):
     assert not out_of_memory(error)
     assert not out_of_memory(ValueError("out of memory"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        craft(tmp_path, clean, Narrow(most=5, error=error))
+        craft(counted(tmp_path), clean, Narrow(most=5, error=error))
 
 
 def test_the_defended_answer_halves_too(tmp_path, clean):
@@ -115,17 +110,17 @@ def test_the_defended_answer_halves_too(tmp_path, clean):
         victim = small_cnn()
         found.append(
             evaluate(
-                victim=victim,
-                defense=defense,
-                surrogate=Oblivious()(victim, defense),
-                attack=FGSM(eps="8/255"),
-                clean=clean,
-                classes=4,
-                seed=0,
-                quantize=False,
-                batch_size=16,
-                device=CPU,
-                cache=TensorCache(tmp_path / type(defense).__name__),
+                Cell(
+                    victim=victim,
+                    defense=defense,
+                    surrogate=Oblivious()(victim, defense),
+                    attack=FGSM(eps="8/255"),
+                    clean=clean,
+                    classes=4,
+                    seed=0,
+                    quantize=False,
+                ),
+                Runner(CPU, 16, TensorCache(tmp_path / type(defense).__name__)),
             ).measured
         )
     assert found[0] == found[1]
@@ -134,7 +129,7 @@ def test_the_defended_answer_halves_too(tmp_path, clean):
 def test_the_checks_halve_too(tmp_path, clean):
     """An attack that asks for little leaves the checks as the largest step."""
     surrogate = Oblivious()(small_cnn(), NoDefense())
-    plain = craft(tmp_path / "plain", clean, NoAttack())
+    plain = craft(counted(tmp_path / "plain"), clean, NoAttack())
     ask = surrogate.forward
 
     def narrow(x, *args):
@@ -143,10 +138,8 @@ def test_the_checks_halve_too(tmp_path, clean):
         return ask(x, *args)
 
     surrogate.forward = narrow  # type: ignore[method-assign]
-    settings = {"seed": 0, "quantize": False, "batch_size": 16, "device": CPU}
-    found = adversarial_set(
-        surrogate, NoAttack(), clean, cache=TensorCache(tmp_path / "narrow"), **settings
-    )
+    runner = Runner(CPU, 16, TensorCache(tmp_path / "narrow"))
+    found = adversarial_set(surrogate, NoAttack(), clean, runner, seed=0, quantize=False)
     assert found.checks == plain.checks
 
 
@@ -158,6 +151,6 @@ def test_batches_know_their_place(clean):
         return {"label": batch.labels}
 
     seeds = torch.arange(N)
-    found = in_batches(work, clean, seeds, batch_size=16, device=CPU, first=32)
+    found = map_batches(work, clean, seeds, batch_size=16, device=CPU, first=32)
     assert torch.equal(found["label"], clean.labels)
     assert seen == [(32, 2, "set/0"), (48, 3, "set/16"), (64, 4, "set/32")]

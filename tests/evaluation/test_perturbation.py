@@ -14,6 +14,8 @@ from medrobust.attack.smia import SMIA
 from medrobust.cache.tensors import TensorCache
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.none import NoDefense
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.metric.perturbation import variance
@@ -33,18 +35,18 @@ def cell(
 ) -> Result:
     victim = small_cnn()
     return evaluate(
-        victim=victim,
-        defense=NoDefense(),
-        surrogate=Oblivious()(victim, NoDefense()),
-        attack=attack,
-        clean=clean,
-        classes=4,
-        seed=0,
-        quantize=False,
-        batch_size=batch_size,
-        device=torch.device("cpu"),
-        cache=TensorCache(folder),
-        perturbation=perturbation,
+        Cell(
+            victim=victim,
+            defense=NoDefense(),
+            surrogate=Oblivious()(victim, NoDefense()),
+            attack=attack,
+            clean=clean,
+            classes=4,
+            seed=0,
+            quantize=False,
+            perturbation=perturbation,
+        ),
+        Runner(torch.device("cpu"), batch_size, TensorCache(folder)),
     )
 
 

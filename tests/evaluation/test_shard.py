@@ -17,7 +17,9 @@ from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.batches.shard import ShardError, Shards, shares
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.predict import answers
 from medrobust.model.core.victim import Victim
@@ -53,18 +55,17 @@ def images_for(victim: Victim) -> ImageSet:
 
 def run(folder, victim, shards, *, defense, threat, attack):
     return evaluate(
-        victim=victim,
-        defense=defense,
-        surrogate=threat(victim, defense),
-        attack=attack,
-        clean=images_for(victim),
-        classes=4,
-        seed=0,
-        quantize=False,
-        batch_size=8,
-        device=CPU,
-        cache=TensorCache(folder),
-        shards=shards,
+        Cell(
+            victim=victim,
+            defense=defense,
+            surrogate=threat(victim, defense),
+            attack=attack,
+            clean=images_for(victim),
+            classes=4,
+            seed=0,
+            quantize=False,
+        ),
+        Runner(CPU, 8, TensorCache(folder), shards),
     )
 
 
@@ -103,14 +104,7 @@ def answer(folder, shards, how, black):
     if black is not None:
         images.images[black, :, 0, 0] = 0
     return answers(
-        BlackCorner(how),
-        victim,
-        images,
-        seed=0,
-        batch_size=4,
-        device=CPU,
-        cache=TensorCache(folder),
-        shards=shards,
+        BlackCorner(how), victim, images, Runner(CPU, 4, TensorCache(folder), shards), seed=0
     )
 
 

@@ -14,6 +14,8 @@ from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.resolvers import register
 from medrobust.threat.oblivious import Oblivious
@@ -30,17 +32,17 @@ def cell(folder: Path, defense: MedRDF, batch_size: int = 16) -> Result:
     victim.freeze()
     labels = victim(images).argmax(1)
     return evaluate(
-        victim=victim,
-        defense=defense,
-        surrogate=Oblivious()(victim, defense),
-        attack=NoAttack(),
-        clean=ImageSet(images, labels, tuple(f"set/{i}" for i in range(N))),
-        classes=4,
-        seed=0,
-        quantize=False,
-        batch_size=batch_size,
-        device=torch.device("cpu"),
-        cache=TensorCache(folder),
+        Cell(
+            victim=victim,
+            defense=defense,
+            surrogate=Oblivious()(victim, defense),
+            attack=NoAttack(),
+            clean=ImageSet(images, labels, tuple(f"set/{i}" for i in range(N))),
+            classes=4,
+            seed=0,
+            quantize=False,
+        ),
+        Runner(torch.device("cpu"), batch_size, TensorCache(folder)),
     )
 
 

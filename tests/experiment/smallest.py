@@ -11,7 +11,7 @@ from here import run_here
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, open_dict
 
-from medrobust.evaluation import cell
+from medrobust.evaluation import run as evaluation
 from medrobust.model.core.taps import layers
 from medrobust.training import job
 from tests.experiment.paper_cells import CONF
@@ -90,7 +90,7 @@ def _shrink(node: Any, place: str, swept: set[str]) -> None:
 
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every job of `train.py` and `evaluate.py` in this process be shrunk first."""
-    for module, name in ((cell, "run_cell"), (job, "run_training")):
+    for module, name in ((evaluation, "run_cell"), (job, "run_training")):
         work = getattr(module, name)
         monkeypatch.setattr(module, name, lambda config, work=work: work(shrunk(config)))
 

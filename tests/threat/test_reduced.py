@@ -78,8 +78,8 @@ class Boastful(VictimSurrogate):
 
     exact = False
 
-    def value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor):  # type: ignore[no-untyped-def]
-        seen = super().value_and_grad(x, goal, seeds=seeds)
+    def _value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor):  # type: ignore[no-untyped-def]
+        seen = super()._value_and_grad(x, goal, seeds=seeds)
         return seen._replace(reached=torch.ones_like(seen.reached))
 
 

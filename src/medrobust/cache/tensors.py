@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class TensorCache:
 
     Args:
         folder: made on first write.
-        replay: whether `get_or_make` takes what is there; else it makes everything anew.
+        replay: use entries that are there; else everything is made anew.
     """
 
     def __init__(self, folder: str | Path, *, replay: bool = True) -> None:
@@ -101,39 +102,69 @@ class TensorCache:
         header = {"key": key, "sha256": _checksum(plain, text), "meta": text}
         write_atomically(self.path(key), save(plain, metadata=header))
 
-    def get_or_make(
-        self, key: str | None, make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
-    ) -> tuple[Entry, bool]:
-        """Return the entry and whether it was there; a new one is read back: both are equal bytes.
+    @contextmanager
+    def slot(self, key: str | None) -> Iterator["Slot"]:
+        """Reserve an entry: yields a slot that holds it, or is to be filled inside.
+
+        One process fills it at a time; another one waits, and finds it filled.
 
         Args:
             key: what the entry depends on; None when that cannot be named: nothing is kept then.
-            make: computes tensors and what is noted with them.
+        """
+        slot = Slot(self, key)
+        seen = None if key is None else _stamp(self.path(key))
+        if key is not None:
+            slot.found = self._wanted(key)
+        if key is None or slot.found is not None:
+            yield slot
+            return
+        with locked(self.lock_path(key), f"cache entry {key[:12]}"):
+            if _stamp(self.path(key)) != seen:  # another process made it meanwhile
+                slot.found = self._wanted(key)
+            yield slot
+
+    def _wanted(self, key: str) -> Entry | None:
+        return self.get(key) if self.replay else None
+
+
+@dataclass
+class Slot:
+    """A reserved place in the cache.
+
+    Attributes:
+        cache: holds the entry.
+        key: of the entry; None for one that is not kept.
+        found: the entry that was there; None when it is to be made.
+        made: the entry that `fill` left.
+    """
+
+    cache: TensorCache
+    key: str | None
+    found: Entry | None = None
+    made: Entry | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The entry, found or made."""
+        entry = self.found or self.made
+        assert entry is not None, "an empty slot was left unfilled"
+        return entry
+
+    def fill(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Store the entry and read it back, so that a hit and a miss give equal bytes.
 
         Raises:
             OSError: what was just written cannot be read back: look at the disk.
         """
-        if key is None:
-            tensors, meta = make()
+        if self.key is None:
             whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            return Entry(whole, dict(meta)), False
-        seen = _stamp(self.path(key))
-        found = self._wanted(key)
-        if found is not None:
-            return found, True
-        with locked(self.lock_path(key), f"cache entry {key[:12]}"):
-            if _stamp(self.path(key)) != seen:  # another process made it meanwhile
-                found = self._wanted(key)
-                if found is not None:
-                    return found, True
-            self.put(key, *make())
-            made = self.get(key)
-        if made is None:
-            raise OSError(f"{self.path(key)} was written but cannot be read back; check the disk")
-        return made, False
-
-    def _wanted(self, key: str) -> Entry | None:
-        return self.get(key) if self.replay else None
+            self.made = Entry(whole, dict(meta))
+            return
+        self.cache.put(self.key, tensors, meta)
+        self.made = self.cache.get(self.key)
+        if self.made is None:
+            path = self.cache.path(self.key)
+            raise OSError(f"{path} was written but cannot be read back; check the disk")
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

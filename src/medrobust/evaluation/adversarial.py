@@ -1,23 +1,21 @@
 """Adversarial sets: crafted once per (surrogate, attack, images, seed), then replayed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.iterated import Iterated
-from medrobust.cache.tensors import TensorCache
 from medrobust.code.digest import check_unchanged, reach_digest
 from medrobust.configured import all_code, unsourced
 from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.batches.batches import Batch
-from medrobust.evaluation.batches.diagnosis import watching
-from medrobust.evaluation.batches.shard import map_batches
+from medrobust.evaluation.batches.diagnosis import check_gradients
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.checks import craft_checks
 from medrobust.evaluation.quantize import quantize as to_eight_bit
 from medrobust.evaluation.stream import attacker_seeds
@@ -25,12 +23,7 @@ from medrobust.fingerprint import digest
 from medrobust.metric.perturbation import Course
 from medrobust.threat.surrogate import Surrogate
 
-if TYPE_CHECKING:
-    from medrobust.evaluation.batches.shard import Shards
-
 FORMAT = 3
-
-Advance = Callable[[int], None]
 
 
 class AdversarialSet(NamedTuple):
@@ -121,15 +114,13 @@ class _Craft:
         """
         x = batch.images
         try:
-            with (
-                watching(self.surrogate, batch.number, batch.ids),
-                self._course(len(x)) as course,
-            ):
+            with self.surrogate.nan_gradients() as nan, self._course(len(x)) as course:
                 made, queries = self.attack.craft(
                     self.surrogate, x, batch.labels, seeds=batch.seeds
                 )
         except AttackError as error:
             raise AttackError(f"{error}; the batch holds {batch.ids}") from None
+        check_gradients(nan, batch.number, batch.ids)
         if self.quantize:
             made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
         found = {"images": made} | ({} if queries is None else {"queries": queries})
@@ -150,30 +141,22 @@ def adversarial_set(
     surrogate: Surrogate,
     attack: Attack,
     clean: ImageSet,
+    runner: Runner,
     *,
     seed: int,
     quantize: bool,
-    batch_size: int,
-    device: torch.device,
-    cache: TensorCache,
-    shards: "Shards | None" = None,
-    advance: Advance = lambda _: None,
     data: Any = None,
     watched: bool = False,
 ) -> AdversarialSet:
     """Replay the set, or craft and store it.
 
     Args:
-        surrogate: what the attacker sees, on `device`.
+        surrogate: model that the attack differentiates or queries, on the runner's device.
         attack: crafts a batch.
         clean: images to attack.
+        runner: computes and caches.
         seed: the run's seed; with each sample's id it gives that sample's own.
         quantize: round to the 8-bit image that could really be handed over.
-        batch_size: images at once; changes no result.
-        device: where to craft.
-        cache: where sets are kept.
-        shards: processes on several devices; changes no result. None = `device` alone.
-        advance: told the number of images after each batch.
         data: datamodule whose training split an attack learns from, if it learns.
         watched: note the course of an iterated attack, too; the images are the same.
 
@@ -187,38 +170,26 @@ def adversarial_set(
     key = set_key(surrogate, attack, clean, seed, quantize, learned_from, watched=watched)
     code = all_code(surrogate, attack)
     reached = reach_digest(code, __name__)
-
-    def make() -> tuple[dict[str, Tensor], dict[str, object]]:
-        start = time.perf_counter()
-        seeds = attacker_seeds(seed, clean.ids)
-        if attack.learns:
-            attack.fit(surrogate, data)
-        work = _Craft(surrogate, attack, quantize, watched)
-        tensors = map_batches(
-            work,
-            clean,
-            seeds,
-            batch_size=batch_size,
-            device=device,
-            shards=shards,
-            advance=advance,
-        )
-        check_unchanged(reached, code, __name__)
-        seconds = time.perf_counter() - start
-        checks = craft_checks(
-            surrogate, attack, clean, tensors["images"], seeds, batch_size, device
-        )
-        return tensors, {"seconds": seconds, "checks": checks}
-
-    entry, replayed = cache.get_or_make(key, make)
-    if replayed:
-        advance(len(clean))
+    with runner.cache.slot(key) as slot:
+        if slot.found is None:
+            start = time.perf_counter()
+            seeds = attacker_seeds(seed, clean.ids)
+            if attack.learns:
+                attack.fit(surrogate, data)
+            work = _Craft(surrogate, attack, quantize, watched)
+            with runner.progress("craft", len(clean), watch=surrogate) as advance:
+                tensors = runner.map(work, clean, seeds, advance=advance)
+            check_unchanged(reached, code, __name__)
+            seconds = time.perf_counter() - start
+            checks = craft_checks(surrogate, attack, clean, tensors["images"], seeds, runner)
+            slot.fill(tensors, {"seconds": seconds, "checks": checks})
+    tensors, meta = slot.entry
     return AdversarialSet(
-        clean.with_images(entry.tensors["images"]),
+        clean.with_images(tensors["images"]),
         key,
-        entry.meta["seconds"],
-        entry.meta["checks"],
-        replayed,
-        entry.tensors.get("queries"),
-        entry.tensors.get("course"),
+        meta["seconds"],
+        meta["checks"],
+        replayed=slot.found is not None,
+        queries=tensors.get("queries"),
+        course=tensors.get("course"),
     )

@@ -10,20 +10,70 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from medrobust.attack.core.base import Attack
 from medrobust.code.module import owner
 from medrobust.configured import Configured
 from medrobust.data.core.base import MedicalDataModule
 from medrobust.data.core.image_set import ImageSet, load
+from medrobust.defense.core.base import Defense
+from medrobust.defense.core.detector import Detector
+from medrobust.defense.core.learned import learners
 from medrobust.devices import check_devices
+from medrobust.evaluation.cell import Cell
 from medrobust.model.core.checkpoint import TrainedVictim, load_victim
+from medrobust.threat.base import Threat
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate
-from medrobust.training.command import expected_victim
+from medrobust.training.command import defense_command, expected_victim, train_command
 
 if TYPE_CHECKING:
     from medrobust.evaluation.batches.shard import Shards
 
 Part = TypeVar("Part", bound=Configured)
+
+
+def parts_of(
+    config: DictConfig,
+    choices: dict[str, str],
+    overrides: list[str],
+    device: torch.device,
+) -> tuple[Cell, Threat]:
+    """Build the cell of a config: load, fit and freeze all that it evaluates.
+
+    Args:
+        config: composed and checked.
+        choices: name of what was chosen in each config group, for the commands in errors.
+        overrides: of the command line, for the same.
+        device: of victim and defense.
+
+    Returns:
+        The cell, and the threat that made its surrogate.
+    """
+    data, clean = data_and_images(config)
+    victim = victim_of(config, data, train_command(choices, overrides, config.victim_seed), device)
+    defense = made(config.defense, Defense, "defense").to(device)  # type: ignore[type-abstract]
+    for learned in learners(defense):
+        of_victim = config.victim_seed if learned.needs_victim else None
+        learned.train_command = defense_command(choices, overrides, learned.seed, of_victim)
+    if config.rerun is True:
+        for part in defense.modules():
+            if isinstance(part, Detector):
+                part.fits = None  # learned anew
+    defense.fit(victim, data)
+    threat = made(config.threat, Threat, "threat")  # type: ignore[type-abstract]
+    cell = Cell(
+        victim=victim,
+        defense=defense,
+        surrogate=in_precision(threat(victim, defense), config.precision),
+        attack=made(config.attack, Attack, "attack"),  # type: ignore[type-abstract]
+        clean=clean,
+        classes=data.num_classes,
+        seed=config.seed,
+        quantize=config.quantize,
+        data=data,
+        perturbation=config.perturbation,
+    )
+    return cell, threat
 
 
 def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:

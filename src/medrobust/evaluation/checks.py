@@ -14,8 +14,9 @@ from medrobust.attack.core.goal import Goal
 from medrobust.attack.criterion.by_task import by_task
 from medrobust.attack.loss.by_task import ByTask
 from medrobust.data.core.image_set import ImageSet
-from medrobust.evaluation.batches.batches import Batch, in_batches
+from medrobust.evaluation.batches.batches import Batch
 from medrobust.evaluation.batches.diagnosis import check_finite
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.threat.surrogate import Surrogate
 
 GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs
@@ -70,8 +71,7 @@ def craft_checks(
     clean: ImageSet,
     adversarial: Tensor,
     seeds: Tensor,
-    batch_size: int,
-    device: torch.device,
+    runner: Runner,
 ) -> dict[str, float]:
     """Measure an adversarial set on the surrogate that it was made on.
 
@@ -86,13 +86,7 @@ def craft_checks(
     Raises:
         FloatingPointError: NaN or infinite logits or gradients; names the batch and the images.
     """
-    found = in_batches(
-        _Check(surrogate, attack, adversarial),
-        clean,
-        seeds,
-        batch_size=batch_size,
-        device=device,
-    )
+    found = runner.here().map(_Check(surrogate, attack, adversarial), clean, seeds)
     checks = {
         "surrogate_clean": _share(found["before"]),
         "surrogate_adversarial": _share(found["after"]),

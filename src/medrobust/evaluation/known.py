@@ -4,8 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from medrobust.code.package import package_digest
-from medrobust.evaluation.record.iterates import IteratesRequest
-from medrobust.evaluation.record.maps import MapsRequest
+from medrobust.evaluation.record.requests import Requests
 from medrobust.result.beside import ALWAYS, paths, state
 from medrobust.result.row import Row, RowError
 from medrobust.result.stale import stale
@@ -37,18 +36,12 @@ def known_row(
     return row
 
 
-def is_complete(
-    store: RowStore, row_id: str, maps: MapsRequest | None, iterates: IteratesRequest | None
-) -> bool:
-    """Tell whether a finished row has what is asked for beside it, and no damaged file.
+def is_complete(store: RowStore, row_id: str, requests: Requests) -> bool:
+    """Return whether a finished row has what is asked for next to it, and no damaged file.
 
     Damage is logged; what is damaged is made again.
     """
     damage = state(paths(store, row_id, ALWAYS)).damage
     for message in damage:
         _log.warning("making again: %s", message)
-    return (
-        not damage
-        and (maps is None or maps.met_by(store.maps(row_id)))
-        and (iterates is None or iterates.met_by(store.iterates(row_id)))
-    )
+    return not damage and requests.met_by(store, row_id)

@@ -1,30 +1,24 @@
 """What the deployed system answers to a set of images."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from medrobust.box.keep import kept
-from medrobust.cache.tensors import TensorCache
 from medrobust.code.digest import check_unchanged, reach_digest
 from medrobust.configured import all_code, unsourced
 from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
 from medrobust.evaluation.batches.batches import Batch
-from medrobust.evaluation.batches.diagnosis import check_finite, naming
-from medrobust.evaluation.batches.shard import map_batches
+from medrobust.evaluation.batches.diagnosis import check_finite, name_culprits
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.fingerprint import digest
 from medrobust.model.core.frozen import check_frozen
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Answers, Prediction
-
-if TYPE_CHECKING:
-    from medrobust.evaluation.batches.shard import Shards
 
 FORMAT = 3
 _DETAIL = "details."
@@ -75,7 +69,7 @@ class _Answer:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """What is kept of the prediction; names the images that are to blame for an error."""
         x, seeds = batch.images, batch.seeds
-        with torch.no_grad(), naming(self.defense, self.victim, x, seeds, batch.ids):
+        with torch.no_grad(), name_culprits(self.defense, self.victim, x, seeds, batch.ids):
             prediction = self.defense(x, self.victim, seeds=seeds)
         check_finite(prediction.logits, "logits", batch.number, batch.ids)
         if prediction.score is not None:
@@ -88,26 +82,18 @@ def answers(
     defense: Defense,
     victim: Victim,
     images: ImageSet,
+    runner: Runner,
     *,
     seed: int,
-    batch_size: int,
-    device: torch.device,
-    cache: TensorCache,
-    shards: "Shards | None" = None,
-    advance: Callable[[int], None] = lambda _: None,
 ) -> Answers:
-    """The defended victim's answers, replayed when these very images were answered before.
+    """Return the defended victim's answers, replayed when these very images were answered before.
 
     Args:
         defense: deployed.
-        victim: frozen, on `device`.
-        images: what the clinic sees.
+        victim: frozen, on the runner's device.
+        images: clean or attacked.
+        runner: computes and caches.
         seed: the run's seed.
-        batch_size: images at once; changes no result.
-        device: where to compute.
-        cache: where answers are kept.
-        shards: processes on several devices; changes no result. None = `device` alone.
-        advance: told the number of images after each batch.
 
     Raises:
         FloatingPointError: NaN or infinite logits, with the ids of the images.
@@ -127,31 +113,22 @@ def answers(
     }
     key = None if unsourced(code) else digest(parts)
 
-    def make() -> tuple[dict[str, Tensor], dict[str, object]]:
-        start = time.perf_counter()
-        tensors = map_batches(
-            _Answer(defense, victim),
-            images,
-            defender_seeds(seed, images.ids),
-            batch_size=batch_size,
-            device=device,
-            shards=shards,
-            advance=advance,
-        )
-        check_unchanged(reached, code, __name__)
-        return tensors, {"seconds": time.perf_counter() - start}
-
-    entry, replayed = cache.get_or_make(key, make)
-    if replayed:
-        advance(len(images))
-    found = entry.tensors
+    with runner.cache.slot(key) as slot:
+        if slot.found is None:
+            start = time.perf_counter()
+            seeds = defender_seeds(seed, images.ids)
+            with runner.progress("answer", len(images), watch=victim) as advance:
+                tensors = runner.map(_Answer(defense, victim), images, seeds, advance=advance)
+            check_unchanged(reached, code, __name__)
+            slot.fill(tensors, {"seconds": time.perf_counter() - start})
+    found, meta = slot.entry
     return Answers(
         found["label"].long(),
         found.get("log_odds"),
         found.get("score"),
         found.get("confidence"),
         found.get("abstain"),
-        entry.meta["seconds"],
+        meta["seconds"],
         key,
         {
             name.removeprefix(_DETAIL): value

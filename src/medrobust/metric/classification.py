@@ -1,5 +1,6 @@
 """What is measured of a classifier's answers."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,13 @@ class Measured(NamedTuple):
     confusion: list[list[int]] | None = None
     clean_confusion: list[list[int]] | None = None
     per_image: dict[str, np.ndarray] | None = None
+
+    def add(
+        self, values: Mapping[str, float], intervals: Mapping[str, list[float]] | None = None
+    ) -> None:
+        """Add further metrics, and their intervals where they have any."""
+        self.values.update(values)
+        self.intervals.update(intervals or {})
 
 
 def measure_classification(

@@ -72,10 +72,10 @@ class DefendedSurrogate(Surrogate):
         losses, totals = zip(*parts, strict=True)
         return torch.stack(losses).sum(0) / self.eot_samples, self._reached(goal, totals)
 
-    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
+    def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
         if self.eot_samples == 1:
-            return super().value_and_grad(x, goal, seeds=seeds)
+            return super()._value_and_grad(x, goal, seeds=seeds)
         losses, totals, grad = [], [], torch.zeros_like(x)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -89,11 +89,13 @@ class DefendedSurrogate(Surrogate):
                 totals.append(_Total.of(seen, x).detached())
         return Gradient(torch.stack(losses).sum(0), grad, self._reached(goal, totals))
 
-    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
+    def _values_and_grads(
+        self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor
+    ) -> list[Gradient]:
         """Of one forward pass without noise; else a look per goal, all at the same draws."""
         if self.eot_samples == 1:
-            return super().values_and_grads(x, goals, seeds=seeds)
-        return [self.value_and_grad(x, goal, seeds=seeds) for goal in goals]
+            return super()._values_and_grads(x, goals, seeds=seeds)
+        return [self._value_and_grad(x, goal, seeds=seeds) for goal in goals]
 
     def _reached(self, goal: Aim, totals: Sequence["_Total"]) -> Tensor:
         """Success of the mean over all draws."""

@@ -33,13 +33,15 @@ class MeanAnswerSurrogate(DefendedSurrogate):
         """Loss and success of the mean answer."""
         return Surrogate.value(self, x, goal, seeds=seeds)
 
-    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
+    def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, its gradient and success of the mean answer."""
-        return Surrogate.value_and_grad(self, x, goal, seeds=seeds)
+        return Surrogate._value_and_grad(self, x, goal, seeds=seeds)
 
-    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
+    def _values_and_grads(
+        self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor
+    ) -> list[Gradient]:
         """Of several goals, from one forward pass over all draws."""
-        return Surrogate.values_and_grads(self, x, goals, seeds=seeds)
+        return Surrogate._values_and_grads(self, x, goals, seeds=seeds)
 
     def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
         """One chunk of draws; it is computed again for its gradient, so that memory is bounded."""

@@ -37,14 +37,16 @@ class ReducedPrecision(Surrogate):
         """The exact loss and success."""
         return self.surrogate.value(x, goal, seeds=seeds)
 
-    def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
+    def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, gradient and a guess of success, from bfloat16 passes."""
         if goal.loss.taps:  # features come in float32 alone
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
         with self.surrogate.victim.reduced_precision():  # type: ignore[operator,union-attr]
             return self.surrogate.value_and_grad(x, goal, seeds=seeds)
 
-    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
+    def _values_and_grads(
+        self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor
+    ) -> list[Gradient]:
         """Losses, gradients and guesses of success, from bfloat16 passes."""
         if any(goal.loss.taps for goal in goals):
             return self.surrogate.values_and_grads(x, goals, seeds=seeds)

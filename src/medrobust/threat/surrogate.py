@@ -1,9 +1,10 @@
 """The differentiable thing that an attack sees."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,14 @@ class Surrogate(nn.Module, ABC):
     exact: bool = True
     scored: bool = True
     random: bool = False
+    _nan: list[Tensor] | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass whose gradients would not be checked for NaN."""
+        super().__init_subclass__(**kwargs)
+        for name in ("value_and_grad", "values_and_grads"):
+            if name in vars(cls):
+                raise TypeError(f"{cls.__name__}.{name} is final; override _{name} instead")
 
     @property
     @abstractmethod
@@ -76,19 +85,59 @@ class Surrogate(nn.Module, ABC):
             prediction = self(x, seeds, goal.loss.taps)
             return goal.value(prediction), goal.reached(prediction)
 
+    @final
     def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
-        """Loss, input gradient and success from one forward and one backward pass.
+        """Return loss, input gradient and success from one forward and one backward pass.
 
         Weights get no gradient and no graph survives the call.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
-            goal: what the attacker wants of them.
+            goal: loss and criterion of the attack.
             seeds: int64 (N,).
 
         Raises:
             RuntimeError: no gradient reaches the image: use a black-box attack or `adaptive`.
         """
+        seen = self._value_and_grad(x, goal, seeds=seeds)
+        if self._nan is not None:
+            self._nan.append(seen.grad.isnan().any())
+        return seen
+
+    @final
+    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
+        """Return `value_and_grad` of several goals, from one forward pass where that is possible.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            goals: one or more.
+            seeds: int64 (N,).
+
+        Raises:
+            RuntimeError: no gradient reaches the image.
+        """
+        several = self._values_and_grads(x, goals, seeds=seeds)
+        if self._nan is not None:
+            self._nan.append(torch.stack([seen.grad.isnan().any() for seen in several]).any())
+        return several
+
+    @contextmanager
+    def nan_gradients(self) -> Iterator[list[Tensor]]:
+        """Record, for every gradient taken inside the block, whether it holds NaN.
+
+        The sign of NaN is 0 in torch: a sign attack would stand still and look merely weak.
+
+        Yields:
+            A list that grows by one bool scalar on the device per gradient.
+        """
+        found: list[Tensor] = []
+        self._nan = found
+        try:
+            yield found
+        finally:
+            self._nan = None
+
+    def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             prediction = self(x, seeds, goal.loss.taps)
@@ -97,17 +146,9 @@ class Surrogate(nn.Module, ABC):
             (grad,) = torch.autograd.grad(loss.sum(), x)
         return Gradient(loss.detach(), grad, goal.reached(prediction))
 
-    def values_and_grads(self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
-        """`value_and_grad` of several goals, from one forward pass and a backward pass each.
-
-        Args:
-            x: images (N, C, H, W) in [0, 1].
-            goals: one or more.
-            seeds: int64 (N,).
-
-        Raises:
-            RuntimeError: as in `value_and_grad`.
-        """
+    def _values_and_grads(
+        self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor
+    ) -> list[Gradient]:
         taps = tuple(dict.fromkeys(tap for goal in goals for tap in goal.loss.taps))
         found = []
         with torch.enable_grad():

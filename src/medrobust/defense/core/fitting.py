@@ -110,8 +110,10 @@ def remembered(
         return make()
     from medrobust.cache.tensors import TensorCache  # needs safetensors
 
-    entry, _ = TensorCache(folder).get_or_make(digest([FORMAT, *parts]), lambda: (make(), {}))
-    return entry.tensors
+    with TensorCache(folder).slot(digest([FORMAT, *parts])) as slot:
+        if slot.found is None:
+            slot.fill(make(), {})
+    return slot.entry.tensors
 
 
 def names_of(datamodule: Any) -> list[Any]:

@@ -46,7 +46,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
 
 
-def in_batches(
+def map_batches(
     work: Work,
     images: ImageSet,
     seeds: Tensor,

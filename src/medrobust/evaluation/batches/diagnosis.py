@@ -1,4 +1,4 @@
-"""Which images of a batch are to blame, in the words of a failed cell."""
+"""Name the images of a batch that cause an error."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +9,10 @@ from torch import Tensor
 from medrobust.defense.core.base import Defense
 from medrobust.evaluation.batches.batches import out_of_memory
 from medrobust.model.core.victim import Victim
-from medrobust.threat.aim import Aim
-from medrobust.threat.surrogate import Gradient, Surrogate
 
 
 def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> None:
-    """Refuse numbers that are none.
+    """Raise if any value is NaN or infinite.
 
     Args:
         values: (N,) or (N, ...).
@@ -35,10 +33,10 @@ def check_finite(values: Tensor, what: str, batch: int, ids: Sequence[str]) -> N
 
 
 @contextmanager
-def naming(
+def name_culprits(
     defense: Defense, victim: Victim, x: Tensor, seeds: Tensor, ids: Sequence[str]
 ) -> Iterator[None]:
-    """When the defense raises on a batch, try its images one by one and name those that raise.
+    """Name the images that a defense raises for, by trying those of the batch one by one.
 
     Args:
         defense: that the block calls on `x`.
@@ -62,43 +60,21 @@ def naming(
         raise
 
 
-@contextmanager
-def watching(surrogate: Surrogate, batch: int, ids: Sequence[str]) -> Iterator[None]:
-    """Refuse a batch in which any gradient held a NaN.
-
-    The sign of NaN is 0 in torch: an attack by signs would stand still and look merely weak.
+def check_gradients(found: Sequence[Tensor], batch: int, ids: Sequence[str]) -> None:
+    """Raise if any gradient of a batch held NaN.
 
     Args:
-        surrogate: whose gradients are looked at inside the block, without waiting for the device.
+        found: one bool scalar per gradient, see `Surrogate.nan_gradients`.
         batch: its number, from 0.
         ids: its sample ids.
 
     Raises:
-        FloatingPointError: after the block; names the batch and its images.
+        FloatingPointError: names the gradients by number, the batch and its images.
     """
-    found: list[Tensor] = []
-    look, looks = surrogate.value_and_grad, surrogate.values_and_grads
-
-    def watched(x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
-        seen = look(x, goal, seeds=seeds)
-        found.append(seen.grad.isnan().any())
-        return seen
-
-    def all_watched(x: Tensor, goals: Sequence[Aim], *, seeds: Tensor) -> list[Gradient]:
-        several = looks(x, goals, seeds=seeds)
-        found.append(torch.stack([seen.grad.isnan().any() for seen in several]).any())
-        return several
-
-    surrogate.value_and_grad = watched  # type: ignore[method-assign]
-    surrogate.values_and_grads = all_watched  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del surrogate.value_and_grad, surrogate.values_and_grads
-    if found and torch.stack(found).any():
-        steps = torch.stack(found).nonzero().flatten().tolist()
+    if found and torch.stack(list(found)).any():
+        steps = torch.stack(list(found)).nonzero().flatten().tolist()
         raise FloatingPointError(
-            f"the surrogate's gradients held NaN at looks {steps[:5]} of batch {batch}, "
+            f"the surrogate's gradients held NaN at gradient steps {steps[:5]} of batch {batch}, "
             f"which holds {', '.join(ids)}"
         )
 

@@ -24,7 +24,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
 from medrobust.data.core.image_set import ImageSet
-from medrobust.evaluation.batches.batches import Work, in_batches
+from medrobust.evaluation.batches.batches import Work
 from medrobust.evaluation.batches.worker import STOP, RemoteError, packed, serve, unpacked
 
 
@@ -46,22 +46,24 @@ class Shards:
         self._thread: Thread | None = None
         self._why: BaseException | None = None
 
-    def run(
+    def map(
         self,
         work: Work,
         images: ImageSet,
         seeds: Tensor,
         *,
         batch_size: int,
+        device: torch.device,
         advance: Callable[[int], None] = lambda _: None,
     ) -> dict[str, Tensor]:
-        """As `in_batches`, on all devices at once.
+        """Do some work on every batch, on all devices at once; see `map_batches`.
 
         Args:
             work: can be pickled; its tensors go to each device.
             images: what to work on.
             seeds: int64 (N,), one per image.
             batch_size: images at once on each device.
+            device: not used; each process has its own.
             advance: told the number of images after each batch.
 
         Raises:
@@ -185,21 +187,3 @@ def shards_of(accelerator: str, devices: int | str) -> Shards | None:
     strategy = fabric_for(accelerator, devices).strategy
     assert isinstance(strategy, DDPStrategy)
     return Shards(accelerator, strategy.num_processes) if strategy.num_processes > 1 else None
-
-
-def map_batches(
-    work: Work,
-    images: ImageSet,
-    seeds: Tensor,
-    *,
-    batch_size: int,
-    device: torch.device,
-    shards: Shards | None,
-    advance: Callable[[int], None],
-) -> dict[str, Tensor]:
-    """`in_batches` on several devices, or on the one when there are no more."""
-    if shards is None:
-        return in_batches(
-            work, images, seeds, batch_size=batch_size, device=device, advance=advance
-        )
-    return shards.run(work, images, seeds, batch_size=batch_size, advance=advance)

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from medrobust.data.core.image_set import ImageSet
-from medrobust.evaluation.batches.batches import in_batches
+from medrobust.evaluation.batches.batches import map_batches
 from medrobust.signals import end_with_parent
 
 STOP = b"stop"
@@ -86,7 +86,7 @@ def _share(device: torch.device, end: Connection, work: bytes, share: bytes) -> 
             raise _StoppedError
 
     images, labels, ids, seeds, first, batch_size = unpacked(share, torch.device("cpu"))
-    return in_batches(
+    return map_batches(
         unpacked(work, device),
         ImageSet(images, labels, ids),
         seeds,

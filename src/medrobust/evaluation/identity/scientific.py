@@ -1,6 +1,6 @@
 """The part of a composed config that can change a result."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,23 +13,35 @@ _ELSEWHERE: Final = {
 }
 
 
-def scientific_config(config: DictConfig) -> dict[str, Any]:
-    """Groups and keys that decide a cell's numbers, resolved; no paths, devices or loggers."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    kept: dict[str, Any] = _without({name: plain[name] for name in _GROUPS})
-    return kept | global_keys(config)
+class Science(NamedTuple):
+    """The part of a config that decides a cell's numbers.
 
+    Attributes:
+        config: groups and keys, as plain data.
+        keys: those outside of the groups.
+    """
 
-def unresolved(config: DictConfig) -> dict[str, Any]:
-    """Return the same groups as they were written, of a config that cannot be resolved."""
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    return {name: plain.get(name) or {} for name in _GROUPS}
+    config: dict[str, Any]
+    keys: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Science":
+        """Resolve groups and keys; leave out paths, devices and loggers."""
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(plain, dict)
+        keys = global_keys(config)
+        return cls(_without({name: plain[name] for name in _GROUPS}) | keys, keys)
+
+    @classmethod
+    def unresolved(cls, config: DictConfig) -> "Science":
+        """Take the groups as they are written, of a config that cannot be resolved."""
+        plain = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(plain, dict)
+        return cls({name: plain.get(name) or {} for name in _GROUPS}, {})
 
 
 def global_keys(config: DictConfig) -> dict[str, Any]:
-    """Those outside of the groups.
+    """Return the keys outside of the groups that decide a number.
 
     Further measures that were asked for are among them; without any, a row has the id that it
     always had.

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from medrobust.attack.core.base import Attack
 from medrobust.attack.core.iterated import Iterated
-from medrobust.data.core.image_set import ImageSet
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.number import whole
 from medrobust.result.arrays import ArraysError
 from medrobust.result.iterates import Iterates
-from medrobust.threat.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -72,36 +71,24 @@ class IteratesRequest:
             return False
         return found is not None and (found.at, found.wanted) == (self.at, self.images)
 
-    def record(
-        self,
-        surrogate: Surrogate,
-        attack: Attack,
-        clean: ImageSet,
-        *,
-        seed: int,
-        device: torch.device,
-        data: Any = None,
-    ) -> Iterates:
-        """Attack some images once more, as they were attacked, and watch.
+    def record(self, cell: Cell, device: torch.device) -> Iterates:
+        """Attack some images once more, as they were attacked, and keep the perturbations.
 
         Args:
-            surrogate: what the attacker sees, on `device`.
-            attack: of the cell; its first restart is watched.
-            clean: the evaluated set.
-            seed: the run's seed.
+            cell: surrogate on `device`, attack (its first restart is watched), clean images, data.
             device: where to compute.
-            data: datamodule that a learning attack learns from.
         """
+        surrogate, attack, clean = cell.surrogate, cell.attack, cell.clean
         self.check(attack)
         assert isinstance(attack, Iterated)
         places = torch.linspace(0, len(clean) - 1, min(self.images, len(clean))).long()
         ids = tuple(clean.ids[place] for place in places.tolist())
         x = clean.images[places].to(device)
         if attack.learns:
-            attack.fit(surrogate, data)
+            attack.fit(surrogate, cell.data)
         seen = _Seen(x, self.at)
         with attack.watched(seen):
-            seeds = attacker_seeds(seed, ids).to(device)
+            seeds = attacker_seeds(cell.seed, ids).to(device)
             attack(surrogate, x, clean.labels[places].to(device), seeds=seeds)
         kept = torch.stack([seen.kept.get(number, seen.now) for number in self.at])
         return Iterates(

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
+from medrobust.evaluation.cell import Cell
+from medrobust.evaluation.evaluate import Result
 from medrobust.evaluation.stream import defender_seeds
 from medrobust.model.core.victim import Victim
 from medrobust.number import whole
-from medrobust.prediction import Answers
 from medrobust.result.arrays import ArraysError
 from medrobust.result.maps import Maps, Side
 
@@ -67,37 +67,23 @@ class MapsRequest:
             return False
         return found is not None and (found.taps, found.wanted) == (self.taps, self.images)
 
-    def record(
-        self,
-        victim: Victim,
-        defense: Defense,
-        clean: ImageSet,
-        attacked: ImageSet,
-        before: Answers,
-        after: Answers,
-        *,
-        classes: Sequence[str],
-        seed: int,
-        device: torch.device,
-    ) -> Maps:
-        """The maps of some images.
+    def record(self, cell: Cell, result: Result, device: torch.device) -> Maps:
+        """Return the maps of some images.
 
         Args:
-            victim: frozen, on `device`.
-            defense: deployed, on `device`.
-            clean: the evaluated set.
-            attacked: the same samples, attacked.
-            before: the deployed system's answers to `clean`.
-            after: its answers to `attacked`.
-            classes: names of the classes.
-            seed: the run's seed.
+            cell: victim and defense on `device`, data, clean images and seed.
+            result: the attacked images, and the answers to both sets.
             device: where to compute.
         """
+        victim, defense, clean = cell.victim, cell.defense, cell.clean
         places = torch.linspace(0, len(clean) - 1, min(self.images, len(clean))).long()
         ids = tuple(clean.ids[place] for place in places.tolist())
-        seeds = defender_seeds(seed, ids).to(device)
+        seeds = defender_seeds(cell.seed, ids).to(device)
         sides = []
-        for images, answers in ((clean.images, before), (attacked.images, after)):
+        for images, answers in (
+            (clean.images, result.before),
+            (result.attacked.images.images, result.after),
+        ):
             x = images[places]
             with torch.no_grad():
                 logits = victim(x.to(device))
@@ -120,7 +106,7 @@ class MapsRequest:
         return Maps(
             ids=ids,
             labels=clean.labels[places].numpy(),
-            classes=tuple(classes),
+            classes=tuple(cell.data.classes),
             taps=self.taps,
             wanted=self.images,
             clean=sides[0],

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.detector import Detector
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.stream import defender_seeds
-from medrobust.model.core.victim import Victim
 
 IMAGES = 32
 """Timed at once, at most."""
@@ -17,32 +17,22 @@ IMAGES = 32
 _ROUNDS = 3
 
 
-def overhead(
-    detector: Detector,
-    victim: Victim,
-    images: ImageSet,
-    *,
-    seed: int,
-    batch_size: int,
-    device: torch.device,
-) -> dict[str, float]:
-    """Seconds per image of victim, Cushion and detector, timed in turn; the best of three rounds.
+def overhead(detector: Detector, cell: Cell, runner: Runner) -> dict[str, float]:
+    """Return seconds per image of victim, Cushion and detector, timed in turn; best of 3 rounds.
 
     Args:
-        detector: deployed, on `device`.
-        victim: frozen, on `device`.
-        images: the first of them are timed.
-        seed: the run's seed.
-        batch_size: images at once.
-        device: where to compute.
+        detector: the cell's defense.
+        cell: victim, seed, and clean images, the first of which are timed.
+        runner: device and batch size.
 
     Returns:
         `victim_per_image`: a plain answer; `cushion_per_image`: the Cushion, 0 without one;
         `detector_per_image`: score, threshold and answer, without the Cushion.
     """
-    count = min(len(images), batch_size, IMAGES)
-    x = images.images[:count].to(device)
-    seeds = defender_seeds(seed, images.ids[:count]).to(device)
+    images, victim = cell.clean, cell.victim
+    count = min(len(images), runner.batch_size, IMAGES)
+    x = images.images[:count].to(runner.device)
+    seeds = defender_seeds(cell.seed, images.ids[:count]).to(runner.device)
     work: dict[str, Callable[[], object]] = {
         "victim": lambda: victim(x),
         "cushion": lambda: detector.view(x, seeds=seeds),

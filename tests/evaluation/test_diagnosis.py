@@ -14,13 +14,13 @@ from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.core.base import Defense
 from medrobust.defense.none import NoDefense
 from medrobust.evaluation.adversarial import adversarial_set
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.predict import answers
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.oblivious import Oblivious
 
 CPU = torch.device("cpu")
-SETTINGS = {"seed": 0, "batch_size": 4, "device": CPU}
 
 
 class Odd(nn.Module):
@@ -62,10 +62,10 @@ def test_nan_of_the_surrogate_is_found_whatever_the_attack(cache, clean, in_valu
     surrogate = Oblivious()(odd(in_value), NoDefense())
     named = r"(logits|gradients) are NaN or infinite for 2 of 4 images of batch 1: s/5, s/6$"
     with pytest.raises(FloatingPointError, match=named):
-        adversarial_set(surrogate, NoAttack(), clean, quantize=False, cache=cache, **SETTINGS)
+        adversarial_set(surrogate, NoAttack(), clean, Runner(CPU, 4, cache), seed=0, quantize=False)
     # The attack meets it first. Whichever way it fails, the batch's images are named.
     with pytest.raises((AttackError, FloatingPointError), match=r"batch.*s/4.*s/5.*s/6.*s/7"):
-        adversarial_set(surrogate, FGSM(0.1), clean, quantize=False, cache=cache, **SETTINGS)
+        adversarial_set(surrogate, FGSM(0.1), clean, Runner(CPU, 4, cache), seed=0, quantize=False)
     assert cache.keys() == []
 
 
@@ -87,17 +87,21 @@ def test_nan_gradients_on_the_way_are_found_though_the_end_is_sound(cache, clean
     half = [0.5] * 3
     victim = Victim(Brief(False), mean=half, std=half, architecture=kind).freeze()
     surrogate = Oblivious()(victim, NoDefense())
-    with pytest.raises(FloatingPointError, match=r"NaN at looks \[1\] of batch 0, which holds s/0"):
+    with pytest.raises(
+        FloatingPointError, match=r"NaN at gradient steps \[1\] of batch 0, which holds s/0"
+    ):
         adversarial_set(
-            surrogate, BIM(0.1, steps=3), clean, quantize=False, cache=cache, **SETTINGS
+            surrogate, BIM(0.1, steps=3), clean, Runner(CPU, 4, cache), seed=0, quantize=False
         )
     assert cache.keys() == []
-    adversarial_set(surrogate, BIM(0.1, steps=3), clean, quantize=False, cache=cache, **SETTINGS)
+    adversarial_set(
+        surrogate, BIM(0.1, steps=3), clean, Runner(CPU, 4, cache), seed=0, quantize=False
+    )
 
 
 def test_nan_of_the_victim_names_batch_and_images(cache, clean):
     with pytest.raises(FloatingPointError, match=r"2 of 4 images of batch 1: s/5, s/6$"):
-        answers(NoDefense(), odd(True), clean, cache=cache, **SETTINGS)
+        answers(NoDefense(), odd(True), clean, Runner(CPU, 4, cache), seed=0)
     assert cache.keys() == []
 
 
@@ -121,7 +125,7 @@ class Picky(Defense):
 )
 def test_a_defense_that_raises_names_its_images(cache, clean, alone, note):
     with pytest.raises(KeyError, match="too bright") as caught:
-        answers(Picky(alone), small_cnn(), clean, cache=cache, **SETTINGS)
+        answers(Picky(alone), small_cnn(), clean, Runner(CPU, 4, cache), seed=0)
     assert caught.value.__notes__ == [note]
 
 
@@ -136,4 +140,4 @@ class Scorer(Defense):
 def test_nan_of_a_detectors_score_names_batch_and_images(cache, clean):
     message = r"the detector's scores are NaN or infinite for 2 of 4 images of batch 1: s/5, s/6$"
     with pytest.raises(FloatingPointError, match=message):
-        answers(Scorer(), small_cnn(), clean, cache=cache, **SETTINGS)
+        answers(Scorer(), small_cnn(), clean, Runner(CPU, 4, cache), seed=0)

@@ -1,0 +1,73 @@
+"""Files beside a row: those that every cell writes, and those that a config asks for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from omegaconf import DictConfig
+
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
+from medrobust.evaluation.evaluate import Result
+from medrobust.evaluation.record.iterates import IteratesRequest
+from medrobust.evaluation.record.maps import MapsRequest
+from medrobust.evaluation.record.pictures import sheet, strips
+from medrobust.result.per_image import PerImage
+from medrobust.result.picture import write_picture
+from medrobust.result.store import RowStore
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The recordings that a config asks for.
+
+    Attributes:
+        maps: activation maps of some images.
+        iterates: perturbations of an iterated attack on its way.
+    """
+
+    maps: MapsRequest | None
+    iterates: IteratesRequest | None
+
+    @classmethod
+    def parse(cls, config: DictConfig, cell: Cell) -> "Requests":
+        """Read the nodes `maps` and `iterates`.
+
+        Raises:
+            ValueError: the cell cannot record what they ask for.
+        """
+        maps = MapsRequest.parse(config.maps)
+        if maps is not None:
+            maps.check(cell.victim)
+        iterates = IteratesRequest.parse(config.iterates)
+        if iterates is not None:
+            iterates.check(cell.attack)
+        return cls(maps, iterates)
+
+    def met_by(self, store: RowStore, row_id: str) -> bool:
+        """Return whether the files beside a row hold what is asked for."""
+        return (self.maps is None or self.maps.met_by(store.maps(row_id))) and (
+            self.iterates is None or self.iterates.met_by(store.iterates(row_id))
+        )
+
+    def write(
+        self, cell: Cell, result: Result, runner: Runner, store: RowStore, row_id: str
+    ) -> dict[str, np.ndarray]:
+        """Write all files beside the row, and return its pictures.
+
+        Call this before the row is stored: a finished row has its files.
+        """
+        if self.maps is not None:
+            self.maps.record(cell, result, runner.device).write(store.maps(row_id))
+        if self.iterates is not None:
+            self.iterates.record(cell, runner.device).write(store.iterates(row_id))
+        if result.scores is not None:
+            result.scores.write(store.scores(row_id))
+        if result.measured.per_image is not None:
+            PerImage(cell.clean.ids, result.measured.per_image).write(store.per_image(row_id))
+        pictures = strips(
+            *(cell.clean, result.attacked.images, cell.defense.cpu()),
+            seed=cell.seed,
+            answers=(result.before, result.after),
+        )
+        write_picture(store.picture(row_id), sheet(pictures))
+        return pictures
