@@ -12,7 +12,8 @@ from medrobust.attack.core.base import Attack
 from medrobust.attack.pgd import PGD
 from medrobust.keys import EVALUATE, train
 from medrobust.resolvers import register
-from medrobust.typed import ConfigError, check_config, parameters_of
+from medrobust.signature import parameters_of
+from medrobust.typed import ConfigError, check_config
 
 CONF = Path(__file__).parents[1] / "conf"
 CHOICES = ("attack=pgd", "defense=medrdf", "threat=adaptive", "logger=none")

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 from medrobust.code.digest import code_digest, foreign, module_digest
 from medrobust.code.module import note
 from medrobust.fingerprint import digest
+from medrobust.signature import parameters_of
 
 Code = type | Callable[..., Any]
 
@@ -54,6 +55,12 @@ class Configured:
                 captured |= value
             elif kind is not inspect.Parameter.VAR_POSITIONAL or value:  # object.__init__ has one
                 captured[name] = value
+        known = parameters_of(cls)  # type: ignore[arg-type]  # mypy: a class is hashable
+        for name in kwargs if known.handed else ():
+            if name not in known.names:
+                raise TypeError(f"{cls.__name__} got an unexpected keyword argument {name!r}")
+        for name in sorted(known.handed - captured.keys()):  # defaults of what `**options` hands on
+            captured[name] = known.names[name].default
         object.__setattr__(self, "_captured", captured)
         return self
 

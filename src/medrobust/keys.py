@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
 from medrobust.number import fraction, whole
-from medrobust.typed import parameters_of
+from medrobust.signature import parameters_of
 
 Number = float | str
 """A number, or a fraction such as 8/255."""
@@ -92,7 +92,7 @@ def train() -> Mapping[str, Any]:
     """Return the keys of `conf/train.yaml`; `trainer` has those of Lightning's Trainer."""
     from pytorch_lightning import Trainer
 
-    names, kinds, _ = parameters_of(Trainer)
+    names, kinds, *_ = parameters_of(Trainer)
     known = {name: kinds.get(name, Any) for name in names}
     return {
         **_BOTH,

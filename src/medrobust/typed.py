@@ -1,16 +1,16 @@
 """Checks a composed config against the signatures of what it names, once, before anything runs."""
 
-import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Any, Literal
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, InterpolationToMissingValueError
 
 from medrobust.schema import Made, SchemaError, check_type
+from medrobust.signature import parameters_of
 
 _HYDRA: Mapping[str, Any] = {
     "_target_": str,
@@ -23,7 +23,6 @@ _HYDRA: Mapping[str, Any] = {
 
 _DEFAULTS = {"_partial_": False, "_args_": [], "_recursive_": True, "_convert_": "none"}
 _REFERENCE = re.compile(r"\$\{\s*(?:oc\.select:\s*)?([\w.]+)\s*(?=[}\[,])")
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class ConfigError(ValueError):
@@ -140,54 +139,6 @@ def _checked(node: Mapping[str, Any], name: str) -> Made:
             except SchemaError as error:
                 raise ConfigError(str(error)) from None
     return made
-
-
-class Parameters(NamedTuple):
-    """Keyword parameters of a class or a function.
-
-    Attributes:
-        names: name -> parameter.
-        kinds: name -> annotation, of those that have one.
-        open: it may take other names, too.
-    """
-
-    names: Mapping[str, inspect.Parameter]
-    kinds: Mapping[str, Any]
-    open: bool
-
-
-def parameters_of(call: Callable[..., Any]) -> Parameters:
-    """Return the parameters of a class or a function.
-
-    Those that a class takes as `**rest` are its base's. Only this package's classes are known to
-    hand them on; another one may do as it likes with a name that its base does not have.
-    """
-    names: dict[str, inspect.Parameter] = {}
-    kinds: dict[str, Any] = {}
-    owners = [call]
-    if isinstance(call, type):
-        owners = [base for base in call.__mro__ if "__init__" in vars(base) and base is not object]
-        if not owners:  # made by `__new__`, in C or not
-            return Parameters(names, kinds, open=call.__new__ is not object.__new__)
-    foreign = False
-    for owner in owners:
-        function: Any = owner.__init__ if isinstance(owner, type) else owner  # type: ignore[misc]
-        try:
-            found = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):  # of C, which tells nothing
-            return Parameters(names, kinds, open=True)
-        try:
-            typed = get_type_hints(function, include_extras=True)
-        except Exception:  # an annotation that cannot be evaluated tells nothing
-            typed = {}
-        for one in found:
-            if one.kind not in _VARIADIC and one.name not in ("self", *names):
-                names[one.name] = one
-                kinds |= {one.name: typed[one.name]} if one.name in typed else {}
-        if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in found):
-            return Parameters(names, kinds, foreign)
-        foreign |= not (isinstance(owner, type) and owner.__module__.startswith("medrobust."))
-    return Parameters(names, kinds, foreign)
 
 
 def _equal(value: Any, default: Any) -> bool:

@@ -1,20 +1,18 @@
 """APGD: projected gradient descent that chooses its own step sizes."""
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import LossRestartClimb
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule, sign, unit_l2
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -46,11 +44,7 @@ class APGD(Iterated):
         step_size: a_0, in pixel units; None = 2 * eps.
         rho: share of rising steps, in [0, 1], up to which a step size counts as too large.
         momentum: m, in (0, 1]; 1 = none.
-        restarts: independent random starts, >= 1.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`, `restarts`; see `Iterated`.
     """
 
     random_start: ClassVar[bool] = True
@@ -61,26 +55,12 @@ class APGD(Iterated):
         *,
         steps: int,
         norm: str = "linf",
-        step_size: float | str | None = None,
         rho: float = 0.75,
         momentum: float = 0.75,
-        restarts: int = 1,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossRestartClimb],
     ) -> None:
         self.norm = known_norm(norm)
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            restarts=restarts,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.rho = fraction(rho, "attack.rho")
         self.momentum = fraction(momentum, "attack.momentum", above=True)
 

@@ -1,10 +1,10 @@
 """BIM: the basic iterative method, also called I-FGSM."""
 
-from medrobust.attack.core.criterion import Criterion
+from typing import Unpack
+
+from medrobust.attack.core.arguments import LossClimb
 from medrobust.attack.core.iterated import Iterated
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule, sign
-from medrobust.attack.core.target import Target
 
 
 class BIM(Iterated):
@@ -18,10 +18,7 @@ class BIM(Iterated):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: gradient steps, >= 1.
         step_size: a, in pixel units; None = eps / steps, which splits the budget.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`; see `Iterated`.
     """
 
     def __init__(
@@ -29,21 +26,9 @@ class BIM(Iterated):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
 
     def default_step_size(self) -> float:
         """Eps / steps."""

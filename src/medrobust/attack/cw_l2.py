@@ -1,16 +1,16 @@
 """CW in L2: the attack of Carlini and Wagner that trades distance against margin."""
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import Aim
 from medrobust.attack.core.ball import norm
 from medrobust.attack.core.closest import Closest
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, judged
-from medrobust.attack.core.target import Target
 from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
@@ -52,8 +52,7 @@ class CWL2(MinimumNorm):
             loss only; success is that of the task.
         abort_early: an image leaves a stage when a tenth of its steps, at least 50, did not lower
             its loss.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `target`, `criterion`; see `Attack`.
     """
 
     norm = "l2"
@@ -68,11 +67,10 @@ class CWL2(MinimumNorm):
         binary_search_steps: int = 9,
         confidence: float = 0.0,
         abort_early: bool = True,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Aim],
     ) -> None:
         self.confidence = fraction(confidence, "attack.confidence", high=1e9)
-        super().__init__(eps, loss=Margin(confidence), target=target, criterion=criterion)
+        super().__init__(eps, loss=Margin(confidence), **options)
         self.steps = whole(steps, "attack.steps", low=1)
         self.lr = fraction(lr, "attack.lr", high=100.0, above=True)
         self.initial_const = fraction(initial_const, "attack.initial_const", high=1e10, above=True)

@@ -1,7 +1,8 @@
 """CW in L∞: PGD on the margin of Carlini and Wagner."""
 
-from medrobust.attack.core.criterion import Criterion
-from medrobust.attack.core.target import Target
+from typing import Unpack
+
+from medrobust.attack.core.arguments import RestartClimb
 from medrobust.attack.loss.margin import Margin
 from medrobust.attack.pgd import PGD
 
@@ -18,10 +19,7 @@ class CWLinf(PGD):
         steps: gradient steps per restart, >= 1.
         step_size: in pixel units; None = min(eps, 2.5 * eps / steps), as in `PGD`.
         kappa: margin in logit units beyond which there is nothing to gain, >= 0.
-        restarts: independent random starts, >= 1.
-        early_stop: see `Iterated`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `restarts`; see `Iterated`.
     """
 
     def __init__(
@@ -29,20 +27,7 @@ class CWLinf(PGD):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
         kappa: float = 50.0,
-        restarts: int = 1,
-        early_stop: bool = False,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[RestartClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            restarts=restarts,
-            early_stop=early_stop,
-            loss=Margin(kappa),
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, loss=Margin(kappa), **options)

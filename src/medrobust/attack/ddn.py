@@ -1,16 +1,16 @@
 """DDN: direction and norm of the perturbation, decoupled."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import LossAim
 from medrobust.attack.core.ball import norm
 from medrobust.attack.core.closest import Closest
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.minimum_norm import MinimumNorm, annealed, farthest, judged
 from medrobust.attack.core.step import unit_l2
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, normal
 from medrobust.threat.surrogate import Surrogate
@@ -33,12 +33,7 @@ class DDN(MinimumNorm):
         gamma: relative change of the norm per step, in (0, 1).
         init_norm: L2 norm of the first perturbation, above 0.
         levels: grey levels that images are rounded to at every step, 256 for 8 bit; None = none.
-        loss: loss to maximise; None = by task, see `ByTask`. Cross-entropy vanishes
-            where logits saturate; `Margin` does not. On masks `Dice` is nearer to the default
-            success; `Margin` with `kappa` 0 to `EveryPixel`, since it lets go of a pixel that is
-            wrong already.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `loss`, `target`, `criterion`; see `Attack`.
     """
 
     norm = "l2"
@@ -51,11 +46,9 @@ class DDN(MinimumNorm):
         gamma: float = 0.05,
         init_norm: float = 1.0,
         levels: int | None = None,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossAim],
     ) -> None:
-        super().__init__(eps, loss=loss, target=target, criterion=criterion)
+        super().__init__(eps, **options)
         self.steps = whole(steps, "attack.steps", low=1)
         self.gamma = fraction(gamma, "attack.gamma", high=0.999, above=True)
         self.init_norm = fraction(init_norm, "attack.init_norm", high=1e4, above=True)

@@ -1,10 +1,9 @@
 """PGD whose step size drops at some steps."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
-from medrobust.attack.core.criterion import Criterion
-from medrobust.attack.core.loss import Loss
-from medrobust.attack.core.target import Target
+from medrobust.attack.core.arguments import LossRestartClimb
 from medrobust.attack.pgd import PGD
 from medrobust.number import fraction, whole
 
@@ -20,11 +19,7 @@ class DecayedPGD(PGD):
         after: after how many steps the step size drops, each time; none at all is PGD.
         decay: what it is multiplied by then, in (0, 1].
         step_size: the first, in pixel units; None = min(eps, 2.5 * eps / steps), as in `PGD`.
-        restarts: independent random starts, >= 1.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`, `restarts`; see `Iterated`.
     """
 
     def __init__(
@@ -34,23 +29,9 @@ class DecayedPGD(PGD):
         steps: int,
         after: Sequence[int] = (50,),
         decay: float = 0.1,
-        step_size: float | str | None = None,
-        restarts: int = 1,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossRestartClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            restarts=restarts,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         if isinstance(after, str) or not isinstance(after, Sequence):
             raise ValueError(f"attack.after={after!r}; expected a list of steps such as [50]")
         self.after = tuple(whole(step, "attack.after", low=1) for step in after)

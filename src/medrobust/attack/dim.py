@@ -1,15 +1,14 @@
 """DIM: momentum with diverse inputs, also called M-DI²-FGSM."""
 
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
-from medrobust.attack.core.target import Target
 from medrobust.attack.core.transform import draw_window, shrink, shrink_boxes
 from medrobust.attack.mim import MIM
 from medrobust.number import NumberError, fraction
@@ -34,13 +33,9 @@ class DIM(MIM):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: gradient steps, >= 1.
         step_size: in pixel units; None = eps / steps.
-        decay: mu, >= 0; 0 gives DI²-FGSM, without momentum.
         resize_rate: smallest size, as a share of the image's own, in (0, 1).
         diversity_prob: p, in [0, 1]; 0 gives MIM.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`, `decay`; see `MIM`.
     """
 
     def __init__(
@@ -48,25 +43,11 @@ class DIM(MIM):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
-        decay: float = 1.0,
         resize_rate: float = 0.9,
         diversity_prob: float = 0.5,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[MomentumClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            decay=decay,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.resize_rate = fraction(resize_rate, "attack.resize_rate", high=100.0, above=True)
         if self.resize_rate >= 1:
             raise NumberError(

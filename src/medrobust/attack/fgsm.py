@@ -4,11 +4,8 @@ from torch import Tensor
 
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.base import Attack
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import sign
-from medrobust.attack.core.target import Target
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
@@ -27,16 +24,6 @@ class FGSM(Attack):
     """
 
     eps: float
-
-    def __init__(
-        self,
-        eps: float | str,
-        *,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
-    ) -> None:
-        super().__init__(eps, loss=loss, target=target, criterion=criterion)
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """One step from the clean image."""

@@ -1,12 +1,14 @@
 """FMN: the fast minimum-norm attack."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import Aim
 from medrobust.attack.core.ball import norm as norm_of
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import (
     MinimumNorm,
@@ -16,7 +18,6 @@ from medrobust.attack.core.minimum_norm import (
     judged,
 )
 from medrobust.attack.core.step import unit_l2
-from medrobust.attack.core.target import Target
 from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
@@ -50,8 +51,7 @@ class FMN(MinimumNorm):
         steps: gradient steps, >= 1.
         step_size: L2 length of the first step, in either norm.
         gamma: relative change of the radius at the first step, in [0.001, 1).
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `target`, `criterion`; see `Attack`.
     """
 
     def __init__(
@@ -62,12 +62,11 @@ class FMN(MinimumNorm):
         norm: str = "l2",
         step_size: float | str = 1.0,
         gamma: float = 0.05,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Aim],
     ) -> None:
         self.norm = known_norm(norm)
         unbounded = Margin(1e9)  # its gradient never stops
-        super().__init__(eps, loss=unbounded, target=target, criterion=criterion)
+        super().__init__(eps, loss=unbounded, **options)
         self.steps = whole(steps, "attack.steps", low=1)
         self.step_size = fraction(step_size, "attack.step_size", high=1e4, above=True)
         self.gamma = fraction(gamma, "attack.gamma", low=_LAST_GAMMA, high=0.999)

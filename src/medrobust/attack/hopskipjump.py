@@ -1,19 +1,18 @@
 """HopSkipJump: walks along the decision boundary with label queries only."""
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
 from medrobust import rng
+from medrobust.attack.core.arguments import Query
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
 from medrobust.attack.core.base import distance, known_norm
 from medrobust.attack.core.best import Best
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells
 from medrobust.attack.core.step import StepRule, sign, unit_l2
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 
 BALLS: dict[str, type[Ball]] = {"l2": L2Ball, "linf": LinfBall}
@@ -51,9 +50,7 @@ class HopSkipJump(QueryAttack):
         gamma: width of probes and bisections, in units of the authors' choice: distance / D, and
             distance / D^1.5 (L2) or / D^2 (L∞), for images of D numbers. Neither goes below what
             the images' dtype can show.
-        chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `chunk`, `target`, `criterion`; see `QueryAttack`.
 
     Raises:
         ValueError: `norm` is another.
@@ -70,14 +67,10 @@ class HopSkipJump(QueryAttack):
         answers: int = 3,
         starts: int = 100,
         gamma: float = 1.0,
-        chunk: int = 512,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Query],
     ) -> None:
         self.norm = known_norm(norm)
-        super().__init__(
-            eps, queries=queries, chunk=chunk, answers=answers, target=target, criterion=criterion
-        )
+        super().__init__(eps, queries=queries, answers=answers, **options)
         self.starts = whole(starts, "attack.starts", low=1)
         self.gamma = fraction(gamma, "attack.gamma", high=1e6, above=True)
 

@@ -1,15 +1,15 @@
 """Joint PGD: each step goes where, to first order, the smaller of both margins is largest."""
 
 from itertools import count
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import RestartClimb
 from medrobust.attack.core.ball import Ball, LinfBall
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.evading import Evading, per_image
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 from medrobust.threat.surrogate import Gradient
 
@@ -33,10 +33,7 @@ class JointPGD(Evading):
         horizon: share of eps, in (0, 1], that the linearised problem looks ahead; 1 = all of the
             ball, right for linear models. Curved ones are trusted less far.
         step_size: see `Evading`.
-        restarts: independent random starts, >= 1.
-        early_stop: an image leaves once it is wrong and undetected.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = wrong and undetected.
+        **options: `early_stop`, `target`, `criterion`, `restarts`; see `Iterated`.
     """
 
     def __init__(
@@ -45,21 +42,9 @@ class JointPGD(Evading):
         *,
         steps: int,
         horizon: float | str = 0.5,
-        step_size: float | str | None = None,
-        restarts: int = 1,
-        early_stop: bool = False,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[RestartClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            restarts=restarts,
-            early_stop=early_stop,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.horizon = fraction(horizon, "attack.horizon", above=True)
 
     def step_rule(self) -> StepRule:

@@ -1,10 +1,10 @@
 """MIM: the momentum iterative method, also called MI-FGSM."""
 
-from medrobust.attack.core.criterion import Criterion
+from typing import Unpack
+
+from medrobust.attack.core.arguments import LossClimb
 from medrobust.attack.core.iterated import Iterated
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import Momentum, StepRule
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -20,10 +20,7 @@ class MIM(Iterated):
         steps: gradient steps, >= 1.
         step_size: a, in pixel units; None = eps / steps, as in the paper.
         decay: mu, >= 0; 0 gives BIM.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`; see `Iterated`.
     """
 
     def __init__(
@@ -31,22 +28,10 @@ class MIM(Iterated):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
         decay: float = 1.0,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.decay = fraction(decay, "attack.decay", high=10.0)
 
     def default_step_size(self) -> float:

@@ -1,14 +1,14 @@
 """NES: sign steps on a gradient estimated from Gaussian directions."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.arguments import Estimate
 from medrobust.attack.core.estimated import Estimated
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import Momentum, StepRule
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -30,10 +30,7 @@ class NES(Estimated):
         step_size: a, in pixel units.
         decay: momentum, >= 0; 0 = none, as in the paper's text.
         queries: budget per image; None = 1 + steps * (2 * samples + 1).
-        chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        loss: loss to maximise; None = the margin.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `chunk`, `loss`, `target`, `criterion`; see `Estimated`.
     """
 
     def __init__(
@@ -45,11 +42,7 @@ class NES(Estimated):
         sigma: float | str = 0.01,
         step_size: float | str = 0.01,
         decay: float = 0.9,
-        queries: int | None = None,
-        chunk: int = 512,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Estimate],
     ) -> None:
         super().__init__(
             eps,
@@ -57,11 +50,7 @@ class NES(Estimated):
             samples=samples,
             width=fraction(sigma, "attack.sigma", above=True),
             step_size=fraction(step_size, "attack.step_size", above=True),
-            queries=queries,
-            chunk=chunk,
-            loss=loss,
-            target=target,
-            criterion=criterion,
+            **options,
         )
         self.decay = fraction(decay, "attack.decay", high=10.0)
 

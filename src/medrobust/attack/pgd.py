@@ -2,11 +2,8 @@
 
 from typing import ClassVar
 
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.iterated import Iterated
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule, sign
-from medrobust.attack.core.target import Target
 
 
 class PGD(Iterated):
@@ -22,35 +19,10 @@ class PGD(Iterated):
             every start can reach the far side of the ball.
         restarts: independent random starts, >= 1.
         early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `loss`, `target`, `criterion`; see `Attack`.
     """
 
     random_start: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        eps: float | str,
-        *,
-        steps: int,
-        step_size: float | str | None = None,
-        restarts: int = 1,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
-    ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            restarts=restarts,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
 
     def default_step_size(self) -> float:
         """min(eps, 2.5 * eps / steps)."""

@@ -1,16 +1,15 @@
 """RayS: a hard-label search for the closest corner direction in L∞."""
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import Query
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.best import Best
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -44,9 +43,7 @@ class RayS(QueryAttack):
         answers: of a random system, that must agree; a system that is not random is asked once.
         tolerance: a radius is known when its bisection is narrower than tolerance / sqrt(D) for
             images of D numbers: the step of a ray's L2 length, as in the authors' code.
-        chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `chunk`, `target`, `criterion`; see `QueryAttack`.
     """
 
     dense: ClassVar[bool] = False
@@ -59,13 +56,9 @@ class RayS(QueryAttack):
         queries: int,
         answers: int = 3,
         tolerance: float = 1e-3,
-        chunk: int = 512,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Query],
     ) -> None:
-        super().__init__(
-            eps, queries=queries, chunk=chunk, answers=answers, target=target, criterion=criterion
-        )
+        super().__init__(eps, queries=queries, answers=answers, **options)
         self.radius_tolerance = fraction(tolerance, "attack.tolerance", above=True)
 
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:

@@ -1,13 +1,13 @@
 """SI-NI-FGSM: Nesterov's look ahead, and gradients averaged over scaled copies."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
-from medrobust.attack.core.target import Target
 from medrobust.attack.mim import MIM
 from medrobust.number import whole
 from medrobust.rng import fold_in
@@ -30,12 +30,8 @@ class SINIFGSM(MIM):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: gradient steps, >= 1.
         step_size: a, in pixel units; None = eps / steps, as in the paper.
-        decay: mu, >= 0; 0 neither remembers nor looks ahead.
         copies: m, >= 1; 1 gives NI-FGSM.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`, `decay`; see `MIM`.
     """
 
     looks_at_point = False
@@ -45,24 +41,10 @@ class SINIFGSM(MIM):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
-        decay: float = 1.0,
         copies: int = 5,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[MomentumClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            decay=decay,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.copies = whole(copies, "attack.copies", low=1, high=64)
 
     def look(

@@ -1,19 +1,18 @@
 """SMIA: the stabilised medical image attack."""
 
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import LossClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.core.kernel import gaussian_kernel, smooth
 from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.core.target import Target
 from medrobust.attack.loss.core.disagreement import disagreement
 from medrobust.number import fraction, whole
 from medrobust.prediction import Prediction
@@ -44,10 +43,7 @@ class SMIA(Iterated):
         sigma: standard deviation of W in pixels.
         through_smoothed: False takes the smoothed image's prediction for a constant; True also
             sends the gradient of L_STA through it: perturbations of far lower variance, weaker.
-        early_stop: see `Iterated`.
-        loss: loss of L_DEV, to maximise; None = by task (cross-entropy, RetinaNet's loss).
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`; see `Iterated`.
     """
 
     def __init__(
@@ -55,25 +51,13 @@ class SMIA(Iterated):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
         alpha: float = 1.0,
         kernel_size: int = 3,
         sigma: float = 1.0,
         through_smoothed: bool = False,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.alpha = fraction(alpha, "attack.alpha", high=1e4)
         size = whole(kernel_size, "attack.kernel_size", low=1)
         sigma = fraction(sigma, "attack.sigma", high=1e4, above=True)

@@ -1,14 +1,14 @@
 """SPSA: Adam on a gradient estimated from random sign directions."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.core.criterion import Criterion
+from medrobust.attack.core.arguments import Estimate
 from medrobust.attack.core.estimated import Estimated
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction
 
 
@@ -27,10 +27,7 @@ class SPSA(Estimated):
         delta: finite-difference radius, in pixel units.
         lr: Adam's learning rate, in pixel units per iteration.
         queries: budget per image; None = 1 + steps * (2 * samples + 1).
-        chunk: images that pass the surrogate at once; bounds memory, changes no result.
-        loss: loss to maximise; None = the margin.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `chunk`, `loss`, `target`, `criterion`; see `Estimated`.
     """
 
     def __init__(
@@ -41,11 +38,7 @@ class SPSA(Estimated):
         samples: int = 128,
         delta: float | str = 0.01,
         lr: float | str = 0.01,
-        queries: int | None = None,
-        chunk: int = 512,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Estimate],
     ) -> None:
         super().__init__(
             eps,
@@ -53,11 +46,7 @@ class SPSA(Estimated):
             samples=samples,
             width=fraction(delta, "attack.delta", above=True),
             step_size=fraction(lr, "attack.lr", above=True),
-            queries=queries,
-            chunk=chunk,
-            loss=loss,
-            target=target,
-            criterion=criterion,
+            **options,
         )
 
     def directions(self, seeds: Tensor, shape: torch.Size) -> Tensor:

@@ -1,15 +1,14 @@
 """TIM: the translation-invariant method, also called TI-MI-FGSM."""
 
 from collections.abc import Callable
+from typing import Unpack
 
 from torch import Tensor
 
 from medrobust.attack.core import kernel as kernels
+from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
-from medrobust.attack.core.target import Target
 from medrobust.attack.dim import DIM
 from medrobust.number import whole
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -40,16 +39,12 @@ class TIM(DIM):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: gradient steps, >= 1.
         step_size: in pixel units; None = eps / steps.
-        decay: mu of the momentum, >= 0; 0 gives TI-FGSM, or TI-BIM with several steps.
         kernel: gaussian (its radius is three standard deviations), uniform or linear.
         kernel_size: height and width of W in pixels, odd; 1 gives MIM. The paper's 15 is for
             images of 299 px.
         resize_rate: see `DIM`.
         diversity_prob: see `DIM`; 0, as in the paper's TIM (torchattacks: 0.5).
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`, `decay`; see `MIM`.
     """
 
     def __init__(
@@ -57,28 +52,14 @@ class TIM(DIM):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
-        decay: float = 1.0,
         kernel: str = "gaussian",
         kernel_size: int = 15,
         resize_rate: float = 0.9,
         diversity_prob: float = 0.0,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[MomentumClimb],
     ) -> None:
         super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            decay=decay,
-            resize_rate=resize_rate,
-            diversity_prob=diversity_prob,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
+            eps, steps=steps, resize_rate=resize_rate, diversity_prob=diversity_prob, **options
         )
         if kernel not in KERNELS:
             raise ValueError(f"attack.kernel={kernel!r}; expected one of {', '.join(KERNELS)}")

@@ -2,17 +2,15 @@
 
 import math
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import LossAim
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.base import Attack, AttackError
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, sample_seeds, uniform
 from medrobust.threat.surrogate import Surrogate
@@ -47,9 +45,7 @@ class UAP(Attack):
         restarts: random starts, >= 1.
         seed: decides the starts, the drawn images and their order; the seeds of attacked images
             have no say.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `loss`, `target`, `criterion`; see `Attack`.
     """
 
     eps: float
@@ -66,11 +62,9 @@ class UAP(Attack):
         clip: float | None = 2.0,
         restarts: int = 4,
         seed: int = 0,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[LossAim],
     ) -> None:
-        super().__init__(eps, loss=loss, target=target, criterion=criterion)
+        super().__init__(eps, **options)
         self.epochs = whole(epochs, "attack.epochs", low=1)
         self.batch = whole(batch, "attack.batch", low=1)
         self.images = None if images is None else whole(images, "attack.images", low=1)

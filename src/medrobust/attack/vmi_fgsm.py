@@ -1,14 +1,14 @@
 """VMI-FGSM: momentum with variance tuning."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import Momentum, StepRule
-from medrobust.attack.core.target import Target
 from medrobust.attack.mim import MIM
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, uniform
@@ -31,13 +31,9 @@ class VMIFGSM(MIM):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: gradient steps, >= 1.
         step_size: in pixel units; None = eps / steps, as in the paper.
-        decay: mu, >= 0.
         neighbours: N, >= 1; the paper has 20 (torchattacks 5).
         beta: radius of the neighbourhood as a multiple of eps, > 0.
-        early_stop: see `Iterated`.
-        loss: loss to maximise; None = by task, see `ByTask`.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `early_stop`, `target`, `criterion`, `loss`, `decay`; see `MIM`.
     """
 
     def __init__(
@@ -45,25 +41,11 @@ class VMIFGSM(MIM):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
-        decay: float = 1.0,
         neighbours: int = 20,
         beta: float = 1.5,
-        early_stop: bool = False,
-        loss: Loss | None = None,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[MomentumClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            decay=decay,
-            early_stop=early_stop,
-            loss=loss,
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, **options)
         self.neighbours = whole(neighbours, "attack.neighbours", low=1)
         self.beta = fraction(beta, "attack.beta", high=100.0, above=True)
 

@@ -1,17 +1,17 @@
 """The frame of score-based attacks that climb an estimated gradient."""
 
 from abc import abstractmethod
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import Query
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.best import Best
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.core.target import Target
 from medrobust.attack.loss.margin import Margin
 from medrobust.number import whole
 from medrobust.rng import fold_in
@@ -41,10 +41,8 @@ class Estimated(QueryAttack):
         step_size: factor of the step rule's direction, in pixel units.
         queries: budget per image, for the clean one and at least one step; a step that it cannot
             pay is not begun. None = what all steps cost.
-        chunk: see `QueryAttack`.
         loss: loss to maximise; None = the margin.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `chunk`, `target`, `criterion`; see `QueryAttack`.
     """
 
     def __init__(
@@ -55,11 +53,9 @@ class Estimated(QueryAttack):
         samples: int,
         width: float,
         step_size: float,
-        queries: int | None,
-        chunk: int,
-        loss: Loss | None,
-        target: Target | None,
-        criterion: Criterion | None,
+        queries: int | None = None,
+        loss: Loss | None = None,
+        **options: Unpack[Query],
     ) -> None:
         self.samples = whole(samples, "attack.samples", low=1)
         wanted, each = whole(steps, "attack.steps", low=1), 2 * self.samples + 1
@@ -69,10 +65,8 @@ class Estimated(QueryAttack):
         super().__init__(
             eps,
             queries=1 + each * wanted,
-            chunk=chunk,
             loss=loss or Margin(),
-            target=target,
-            criterion=criterion,
+            **options,
         )
         self.width, self.step_size = width, step_size
 

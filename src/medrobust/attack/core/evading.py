@@ -1,15 +1,14 @@
 """The frame of attacks on a classifier and a detector at once, with a gradient of each."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
+from medrobust.attack.core.arguments import RestartClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.step import StepRule, sign
-from medrobust.attack.core.target import Target
 from medrobust.attack.loss.joint import Joint
 from medrobust.attack.pgd import PGD
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -29,10 +28,7 @@ class Evading(PGD):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: gradient steps per restart, >= 1; each a forward and two backward passes.
         step_size: the first step in pixel units; None = min(eps, 4 * eps / steps).
-        restarts: independent random starts, >= 1.
-        early_stop: an image leaves once it is wrong and undetected.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = wrong and undetected.
+        **options: `early_stop`, `target`, `criterion`, `restarts`; see `Iterated`.
     """
 
     dense: ClassVar[bool] = False
@@ -42,22 +38,9 @@ class Evading(PGD):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None = None,
-        restarts: int = 1,
-        early_stop: bool = False,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[RestartClimb],
     ) -> None:
-        super().__init__(
-            eps,
-            steps=steps,
-            step_size=step_size,
-            restarts=restarts,
-            early_stop=early_stop,
-            loss=Joint(),
-            target=target,
-            criterion=criterion,
-        )
+        super().__init__(eps, steps=steps, loss=Joint(), **options)
 
     def default_step_size(self) -> float:
         """min(eps, 4 * eps / steps): shrinking steps still cross the ball twice."""

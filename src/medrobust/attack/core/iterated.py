@@ -3,19 +3,17 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import LossAim
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.best import Best
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
-from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -46,9 +44,7 @@ class Iterated(Attack):
             set of fooled images is the same on the surrogate itself and costs far fewer passes,
             but the point has only just crossed the boundary: weaker against what the attack did
             not see, a defense or another model.
-        loss: loss to maximise; None = the attack's own.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `loss`, `target`, `criterion`; see `Attack`.
     """
 
     eps: float
@@ -64,14 +60,12 @@ class Iterated(Attack):
         eps: float | str,
         *,
         steps: int,
-        step_size: float | str | None,
-        early_stop: bool,
+        step_size: float | str | None = None,
         restarts: int = 1,
-        loss: Loss | None,
-        target: Target | None,
-        criterion: Criterion | None,
+        early_stop: bool = False,
+        **options: Unpack[LossAim],
     ) -> None:
-        super().__init__(eps, loss=loss, target=target, criterion=criterion)
+        super().__init__(eps, **options)
         self.steps = whole(steps, "attack.steps", low=1)
         self.restarts = whole(restarts, "attack.restarts", low=1)
         self.early_stop = self.trusts_one_look = early_stop

@@ -1,17 +1,16 @@
 """The frame of black-box attacks: they ask, answers are counted, and the budget is kept."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
+from medrobust.attack.core.arguments import Aim
 from medrobust.attack.core.base import Attack, AttackError, Crafted
 from medrobust.attack.core.best import Best
-from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.loss import Loss
-from medrobust.attack.core.target import Target
 from medrobust.number import whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -148,8 +147,7 @@ class QueryAttack(Attack):
         loss: loss to maximise; None = the attack's own.
         answers: of a random system, that must agree before a hard-label attack takes an image for
             fooled, >= 1; each is a query. A system that is not random is asked once.
-        target: rule that chooses target classes; None = untargeted.
-        criterion: when an image counts as fooled; None = by task.
+        **options: `target`, `criterion`; see `Attack`.
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -165,10 +163,9 @@ class QueryAttack(Attack):
         chunk: int = 512,
         loss: Loss | None = None,
         answers: int = 1,
-        target: Target | None = None,
-        criterion: Criterion | None = None,
+        **options: Unpack[Aim],
     ) -> None:
-        super().__init__(eps, loss=loss, target=target, criterion=criterion)
+        super().__init__(eps, loss=loss, **options)
         self.queries = whole(queries, "attack.queries", low=1)
         self.chunk = whole(chunk, "attack.chunk", low=1)
         self.answers = whole(answers, "attack.answers", low=1)
