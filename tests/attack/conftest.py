@@ -83,13 +83,20 @@ def seeds() -> Tensor:
 
 
 class RowNet(nn.Module):
-    """Two layers whose arithmetic on an image is the same bit by bit in any batch."""
+    """Two layers whose arithmetic on an image is the same bit by bit in any batch.
 
-    def __init__(self, inputs: int, hidden: int = 8, classes: int = 4) -> None:
+    The weights are orthogonal, and what all hidden units share moves no class: whatever the seed,
+    each class has its share of the images and can be reached from any other.
+    """
+
+    def __init__(self, inputs: int, hidden: int = 16, classes: int = 4) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(3)
-        self.first = nn.Parameter(torch.randn(hidden, inputs, generator=generator) / inputs**0.5)
-        self.second = nn.Parameter(torch.randn(classes, hidden, generator=generator))
+        first = torch.randn(inputs, hidden, generator=generator)
+        second = torch.randn(hidden, classes, generator=generator)
+        self.first = nn.Parameter(torch.linalg.qr(first).Q.T.contiguous())
+        second = torch.linalg.qr(second - second.mean(0)).Q.T.contiguous()
+        self.second = nn.Parameter(2 * second)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = (x.flatten(1).unsqueeze(1) * self.first).sum(2).clamp(min=0)

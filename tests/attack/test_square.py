@@ -31,7 +31,7 @@ from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
 from tests.attack.conftest import RowNet, make_victim
 
-EPS = {"linf": 0.06, "l2": 0.5}
+EPS = {"linf": 0.035, "l2": 0.5}
 norms = pytest.mark.parametrize("norm", EPS)
 Toy = tuple[VictimSurrogate, Tensor, Tensor, Tensor]
 

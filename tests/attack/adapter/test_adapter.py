@@ -194,11 +194,11 @@ def test_autoattack_standard_on_four_classes_and_by_seed(
     row_surrogate: VictimSurrogate,
 ) -> None:
     """Theirs would aim at nine classes, and takes the time as its seed when given none."""
-    x = torch.rand(5, 3, 6, 5, generator=torch.Generator().manual_seed(5))
+    x = torch.rand(20, 3, 6, 5, generator=torch.Generator().manual_seed(5))
     y = row_surrogate.victim(x).argmax(1)
     attack = adapted("pyautoattack", version="standard", attacks=None, queries=20)
     tracer = sys.gettrace()
-    found = [attack(row_surrogate, x, y, seeds=torch.arange(k, k + 5)) for k in (0, 0, 100)]
+    found = [attack(row_surrogate, x, y, seeds=torch.arange(k, k + 20)) for k in (0, 0, 100)]
     assert sys.gettrace() is tracer
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
