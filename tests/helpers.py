@@ -26,6 +26,18 @@ def linear_victim(channels: int = 3, size: int = 8, classes: int = 4, seed: int 
     return Victim(network, mean=half, std=half, architecture=architecture).freeze()
 
 
+def class_directions(victim: Victim) -> Tensor:
+    """Return (K, C, H, W): the unit steps that most raise a linear victim's classes over the mean.
+
+    Grey is equally far from all classes of `linear_victim`: noise around grey is of each class
+    alike, and of one class the more, the longer the step toward it.
+    """
+    weight = victim.network.get_parameter("weight").detach().T
+    steps = weight - weight.mean(0)
+    size = round((steps.shape[1] / victim.mean.numel()) ** 0.5)
+    return (steps / steps.norm(dim=1, keepdim=True)).view(len(steps), -1, size, size)
+
+
 def small_cnn(classes: int = 4, seed: int = 0) -> Victim:
     """A frozen, untrained convolutional classifier of RGB images of any size."""
     torch.manual_seed(seed)

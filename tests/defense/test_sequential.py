@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers import small_cnn
+from helpers import class_directions, linear_victim, small_cnn
 from torch import Tensor
 
 from medrobust.defense.core.betting import log_capital
@@ -16,8 +16,10 @@ from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 
-IMAGES = torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 SEEDS = sample_seeds(0, [str(i) for i in range(9)])
+TORN = linear_victim(classes=3)
+IMAGES = (0.5 + torch.linspace(0, 2, 9).view(-1, 1, 1, 1) * class_directions(TORN)[0]).clamp(0, 1)
+"""From grey, whose copies are of each class alike, to one whose copies are all of class 0."""
 
 
 def medrdf(n: int = 600, **settings: object) -> MedRDF:
@@ -26,12 +28,8 @@ def medrdf(n: int = 600, **settings: object) -> MedRDF:
 
 @pytest.fixture(scope="module")
 def torn() -> Victim:
-    """A victim whose vote is sure on some of the images and not on others."""
-    victim = small_cnn(classes=3)
-    with torch.no_grad():
-        logits = victim(IMAGES)
-        victim.network[-1].bias.sub_(logits.mean(0))
-    return victim
+    """A victim whose vote is torn on the first of the images, and surer on each that follows."""
+    return TORN
 
 
 def streams(shares: list[float], runs: int, n: int, seed: int = 0) -> np.ndarray:
@@ -168,8 +166,8 @@ def test_what_stops_a_vote():
 
 
 def test_settled_says_what_the_stopping_rule_saw():
-    votes = torch.from_numpy(streams([0.66, 0.28, 0.06], 200, 5000)[-6])
-    defense = medrdf(5000, stopping="sequential")
+    votes = torch.from_numpy(streams([0.68, 0.26, 0.06], 200, 5000)[-6])
+    defense = medrdf(5000, estimator="sequential")
     first, second = votes.topk(2, dim=1).values.unbind(1)
     known = log_capital(first, second, votes.sum(1) - first - second, 0.0) >= np.log(3 / 1e-5)
     settled = defense.decide(votes).details["rm_settled"]

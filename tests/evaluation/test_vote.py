@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import small_cnn
+from helpers import class_directions, linear_victim
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
@@ -25,12 +25,10 @@ N = 23
 
 
 def cell(folder: Path, defense: MedRDF, batch_size: int = 16) -> Result:
-    victim = small_cnn()
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(N, 3, 8, 8, generator=generator)
-    victim.network[-1].bias.data -= victim(images).mean(0)  # several classes, some near ties
-    victim.freeze()
-    labels = victim(images).argmax(1)
+    victim = linear_victim()
+    labels = torch.arange(N) % 4
+    steps = torch.linspace(0.05, 1, N).view(-1, 1, 1, 1)  # the first images are near ties
+    images = (0.5 + steps * class_directions(victim)[labels]).clamp(0, 1)
     return evaluate(
         Cell(
             victim=victim,
