@@ -22,12 +22,16 @@ from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 N = 64
 X = torch.rand(N, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 SEEDS = sample_seeds(0, [str(i) for i in range(N)])
-EPS = 4 / 255
+EPS = 2 / 255
 
 
 @pytest.fixture(scope="module")
 def victim() -> Victim:
-    return small_cnn().accelerate()
+    """Untrained, with each of its classes as the answer to some of the images."""
+    victim = small_cnn()
+    with torch.no_grad():
+        victim.network[-1].bias.sub_(victim(X).mean(0))
+    return victim.accelerate()
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +39,9 @@ def goal(victim: Victim) -> Goal:
     return Goal(CrossEntropy(), Misclassified(), victim(X).argmax(1))
 
 
-def right(victim: Victim, x: Tensor, y: Tensor) -> float:
+def right(victim: Victim, x: Tensor, y: Tensor) -> int:
     with torch.no_grad():
-        return float((victim(x).argmax(1) == y).float().mean())
+        return int((victim(x).argmax(1) == y).sum())
 
 
 def test_gradient_is_near_and_decisions_are_exact(victim: Victim, goal: Goal) -> None:
@@ -68,8 +72,8 @@ def test_pgd_fools_as_many(victim: Victim, goal: Goal, early_stop: bool) -> None
         for surrogate in (exact, ReducedPrecision(exact))
     ]
     left = [right(victim, images, goal.labels) for images in found]
-    assert 0.05 < left[0] < 0.95
-    assert abs(left[1] - left[0]) <= 1 / N
+    assert 10 < left[0] < 54
+    assert abs(left[1] - left[0]) <= 4
     assert distance(X, found[1], "linf").max() <= EPS
 
 
