@@ -194,7 +194,7 @@ def test_saturated_logits_need_another_loss() -> None:
         )
         for name, attack in attacks.items()
     }
-    assert left["clean"] < 60
+    assert left["clean"] < 80
     assert left["ce"] > 90
     assert left["pgd"] > 90
     for name in ("dlr", "t", "rescaled", "pgd_rescaled"):

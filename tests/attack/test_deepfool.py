@@ -114,7 +114,6 @@ def test_crosses_what_torchattacks_only_nears(
     other = library.DeepFool(victim, steps=50)(x, y).detach()
     found = DeepFool(steps=50)(VictimSurrogate(victim), x, y, seeds=seeds[:30])
     assert fooled(victim, found, y).all()
-    assert fooled(victim, other, y).float().mean() <= fooled(victim, found, y).float().mean()
     assert median(x, found, "l2") <= 1.001 * median(x, other, "l2")
 
 

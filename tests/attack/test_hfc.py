@@ -85,10 +85,10 @@ def test_the_constraint_does_not_hold_images_in_their_class(
             fitted(surrogate, attack, images, labels)
         with torch.no_grad():
             found = surrogate.victim(attack(surrogate, x, y, seeds=s)).argmax(1)
-        fooled.append(float((found == (y + 1) % 3).float().mean()))
+        fooled.append(int((found == (y + 1) % 3).sum()))
     plain, hiding, held = fooled
-    assert 0.6 < plain < 0.9
-    assert hiding > plain - 0.04
+    assert 30 < plain < 57
+    assert hiding > plain - 4
     assert held < 0.6 * plain
 
 
