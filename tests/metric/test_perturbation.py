@@ -36,17 +36,17 @@ def followed(points: list[torch.Tensor]) -> Course:
 
 def test_cosines_against_scipy() -> None:
     generator = torch.Generator().manual_seed(1)
-    points = torch.randn(8, 4, 1, 2, 3, generator=generator).cumsum(0).double()
+    points = torch.randn(8, 40, 1, 2, 3, generator=generator).cumsum(0).double()
     steps = points.diff(dim=0).flatten(2).numpy()
-    wanted = [sum(cosine(steps[t, n], steps[t + 1, n]) < 1 for t in range(6)) for n in range(4)]
+    wanted = [sum(cosine(steps[t, n], steps[t + 1, n]) < 1 for t in range(6)) for n in range(40)]
     course = followed(list(points))
     assert course.alike.tolist() == wanted
-    assert course.pairs.tolist() == [6] * 4
-    assert 0 < sum(wanted) < 24
+    assert course.pairs.tolist() == [6] * 40
+    assert 0 < sum(wanted) < 240
     values, intervals = measure_perturbation(points[0], points[-1], None, course.counts, seed=0)
-    assert values == {"perturbation_cosine": pytest.approx(sum(wanted) / 24)}
+    assert values == {"perturbation_cosine": pytest.approx(sum(wanted) / 240)}
     low, high = intervals["perturbation_cosine"]
-    assert low <= sum(wanted) / 24 <= high
+    assert low <= sum(wanted) / 240 <= high
 
 
 def image(*values: float) -> torch.Tensor:
