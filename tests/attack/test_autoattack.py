@@ -221,7 +221,7 @@ def test_rand_finds_what_the_others_find_without_noise() -> None:
 def test_batch_changes_no_bit(row_surrogate: VictimSurrogate, size: int) -> None:
     x = torch.rand(12, 3, 6, 5, generator=torch.Generator().manual_seed(5))
     y, seeds = row_surrogate.victim(x).argmax(1), fold_in(torch.arange(12), 0)
-    attack = AutoAttack(2 / 255, version="plus", steps=4, queries=10)
+    attack = AutoAttack(4 / 255, version="plus", steps=4, queries=10)
     whole = attack(row_surrogate, x, y, seeds=seeds)
     parts = [
         attack(row_surrogate, x[i : i + size], y[i : i + size], seeds=seeds[i : i + size])

@@ -115,8 +115,8 @@ def test_chunk_and_batch_change_no_bit(
 ) -> None:
     x = torch.rand(11, 3, 6, 5, generator=torch.Generator().manual_seed(5))
     y, seeds = row_surrogate.victim(x).argmax(1), seeds[:11]
-    whole = make(2 * EPS, steps=4, samples=6).craft(row_surrogate, x, y, seeds=seeds)
-    small = make(2 * EPS, steps=4, samples=6, chunk=5)
+    whole = make(3 * EPS, steps=6, samples=6).craft(row_surrogate, x, y, seeds=seeds)
+    small = make(3 * EPS, steps=6, samples=6, chunk=5)
     parts = [
         small.craft(row_surrogate, x[i : i + 3], y[i : i + 3], seeds=seeds[i : i + 3])
         for i in range(0, 11, 3)
