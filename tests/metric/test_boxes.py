@@ -108,8 +108,8 @@ def test_by_hand():
 def test_intervals_hold_their_values_and_follow_the_seed():
     measured = measure_boxes(Y, FOUND, noisy(Y, 5, shift=8.0), classes=CLASSES, seed=0)
     for name, (low, high) in measured.intervals.items():
-        if name == "attack_success_rate":
-            assert low <= measured.values[name] <= high
+        if name == "attack_success_rate":  # of so few images that it may be a point
+            assert np.clip(measured.values[name], low, high) == measured.values[name]
         else:
             assert low < measured.values[name] < high, name
     assert {"map", "map_50", "map_50_95", "iou", "clean_map", "clean_iou"} <= set(
