@@ -42,7 +42,7 @@ def test_objective_is_a_difference_with_three_classes() -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_robust_accuracy_as_the_reference(norm: str) -> None:
-    """Their starts are drawn differently: equal within three images. Both drop fooled images."""
+    """Their starts are drawn differently: equal within two images. Both drop fooled images."""
     peer = pytest.importorskip("pyautoattack.autopgd_base")
     surrogate, x, y, seeds = fragile(10)
     unit, name = {"linf": (1 / 255, "Linf"), "l2": (0.04, "L2")}[norm]
@@ -53,7 +53,7 @@ def test_robust_accuracy_as_the_reference(norm: str) -> None:
             surrogate.victim, n_iter=20, norm=name, eps=factor * unit, device="cpu"
         )
         theirs = standing(surrogate, run.perturb(x, y), y)
-        assert abs(int(ours.sum()) - int(theirs.sum())) <= 3
+        assert abs(int(ours.sum()) - int(theirs.sum())) <= 2
         assert 10 < ours.sum() < 90
 
 
