@@ -318,8 +318,8 @@ def test_oblivious_attacks_stop_early_when_they_fool_alone(rows: Rows) -> None:
     found = plain(surrogate, x, y, seeds=seeds)
     with torch.no_grad():
         assert (surrogate(found, seeds).label != y).sum() >= len(x) - 2
-    both = PGD(8 * EPS, steps=20, early_stop=True, objective=Joint())
+    both = PGD(8 * EPS, steps=20, early_stop=True, loss=Joint())
     assert won(surrogate, both(surrogate, x, y, seeds=seeds), y, seeds).sum() >= len(x) - 2
-    alone = PGD(8 * EPS, steps=20, early_stop=True, objective=WB(), success=Misclassified())
-    assert alone.success is not None  # a success of one's own is kept
+    alone = PGD(8 * EPS, steps=20, early_stop=True, loss=WB(), criterion=Misclassified())
+    assert alone.criterion is not None  # a success of one's own is kept
     assert won(surrogate, alone(surrogate, x, y, seeds=seeds), y, seeds).sum() < len(x) - 4

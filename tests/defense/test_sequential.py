@@ -167,7 +167,7 @@ def test_what_stops_a_vote():
 
 def test_settled_says_what_the_stopping_rule_saw():
     votes = torch.from_numpy(streams([0.68, 0.26, 0.06], 200, 5000)[-6])
-    defense = medrdf(5000, estimator="sequential")
+    defense = medrdf(5000, stopping="sequential")
     first, second = votes.topk(2, dim=1).values.unbind(1)
     known = log_capital(first, second, votes.sum(1) - first - second, 0.0) >= np.log(3 / 1e-5)
     settled = defense.decide(votes).details["rm_settled"]

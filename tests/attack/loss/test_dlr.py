@@ -64,9 +64,9 @@ def test_too_few_classes_are_refused_by_number() -> None:
 def test_any_gradient_attack_carries_it(row_surrogate: VictimSurrogate) -> None:
     x = torch.rand(20, 3, 6, 5, generator=torch.Generator().manual_seed(5))
     y = row_surrogate.victim(x).argmax(1)
-    found = PGD(0.2, steps=20, objective=DLR())(row_surrogate, x, y, seeds=torch.arange(20))
+    found = PGD(0.2, steps=20, loss=DLR())(row_surrogate, x, y, seeds=torch.arange(20))
     assert (row_surrogate.victim(found).argmax(1) != y).float().mean() > 0.8
-    attack = PGD(0.2, steps=20, objective=DLR(), target=NextClass())
+    attack = PGD(0.2, steps=20, loss=DLR(), target=NextClass())
     found = attack(row_surrogate, x, y, seeds=torch.arange(20))
     assert (row_surrogate.victim(found).argmax(1) == (y + 1) % 4).float().mean() > 0.7
 
