@@ -177,7 +177,7 @@ def test_saturated_logits_raise_the_flag(cache, clean):
     adversarial = attack(surrogate, sure.images, labels, seeds=seeds)
     checks = craft_checks(surrogate, attack, sure, adversarial, seeds, Runner(CPU, 16, cache))
     assert checks["zero_gradient"] > 0.9
-    assert any("no gradient at all" in flag for flag in flags(checks, attack))
+    assert any("no gradient at all" in flag.text for flag in flags(checks, attack))
 
 
 def test_an_attack_that_cannot_move_is_flagged(cache, clean):
@@ -192,7 +192,7 @@ def test_an_attack_that_cannot_move_is_flagged(cache, clean):
     still = sure.images.clone()
     checks = craft_checks(surrogate, attack, sure, still, seeds, Runner(CPU, 16, cache))
     assert checks["linf_max"] == 0
-    found = " ".join(flags(checks, attack))
+    found = " ".join(flag.text for flag in flags(checks, attack))
     assert "no gradient at all" in found
     assert "0% of its linf budget" in found
     assert "hardly fooled" in found
@@ -210,19 +210,21 @@ def test_flags_for_a_weak_attack():
     }
     attack = PGD(eps="8/255", steps=3)
     assert flags(strong, attack) == []
-    assert "budget" in flags(strong | {"linf_median": 2 / 255}, attack)[0]
+    assert "budget" in flags(strong | {"linf_median": 2 / 255}, attack)[0].text
     nearest = DDN(eps="8/255", steps=3)  # of its budget it needs what the image asks for
     assert flags(strong | {"l2_median": 1e-3}, nearest) == []
     for hasty in (nearest, PGD(eps="8/255", steps=3, early_stop=True), AutoAttack("8/255")):
         assert flags(strong, hasty) == []
         (flag,) = flags(strong, hasty, random=True)
-        assert flag.startswith(f"{type(hasty).__name__} takes one look at a random system")
+        assert flag.text.startswith(
+            f"{type(hasty).__name__} judges success on a randomized defense"
+        )
     for patient in (attack, AutoAttack("8/255", version="rand"), Square("8/255")):
         assert flags(strong, patient, random=True) == []
-    assert "hardly fooled" in flags(strong | {"surrogate_adversarial": 0.89}, attack)[0]
+    assert "hardly fooled" in flags(strong | {"surrogate_adversarial": 0.89}, attack)[0].text
     assert (
         "only 40%"
-        in flags(strong | {"surrogate_clean": 0.4, "surrogate_adversarial": 0.0}, attack)[0]
+        in flags(strong | {"surrogate_clean": 0.4, "surrogate_adversarial": 0.0}, attack)[0].text
     )
 
 

@@ -18,6 +18,7 @@ from medrobust.report.figure.rm_map import RMMap
 from medrobust.report.figure.robust_metric import RobustMetric
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.config import TableConfig
+from medrobust.result.flag import flag
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
@@ -60,7 +61,7 @@ def rows(name: str) -> tuple[Row, ...]:
             confusion=matrix,
             clean_confusion=matrix if number % 2 else None,
             classes=list(CLASSES) if matrix else [],
-            flags=["hardly fooled what it was made on"] if number % 4 == 0 else [],
+            flags=[flag("surrogate_not_fooled", before=0.9, after=0.89)] if number % 4 == 0 else [],
             config={**made.cell, **others, "attack": attack, "defense": defense},
             overrides=[f"{key}={value}" for key, value in job.items()],
         )

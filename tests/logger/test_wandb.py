@@ -15,6 +15,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 from medrobust.evaluation.record.pictures import sheet
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.logger.wandb import WandbLogger, logged_in, resolve_mode, tags_of
+from medrobust.result.flag import flag
 from medrobust.result.row import Row
 
 ROW = Row(
@@ -165,7 +166,9 @@ def test_a_failed_cell_is_a_failed_run_that_says_why(offline: Path) -> None:
 
 
 def test_tags_are_the_words_of_the_command_line_and_what_to_beware_of() -> None:
-    row = replace(ROW, flags=["weak"], status="failed", cell={"attack": "a" * 90})
+    row = replace(
+        ROW, flags=[flag("weak_surrogate", share=0.1)], status="failed", cell={"attack": "a" * 90}
+    )
     assert tags_of(row) == [f"attack={'a' * 57}", "phantom", "flagged", "failed"]
 
 

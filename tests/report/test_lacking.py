@@ -25,6 +25,7 @@ from medrobust.report.table.config import TableConfig
 from medrobust.report.table.measure import measure
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
+from medrobust.result.flag import flag
 from medrobust.result.row import CELL, Row
 from tests.report.conftest import make_row
 from tests.report.page_reader import read
@@ -74,7 +75,7 @@ def lacking(draw: random.Random) -> list[Row]:
             settings=draw.choice([{}, {"eps": 2 / 255}, {"eps": 8 / 255, "norm": "linf"}]),
             filters=draw.choice([{}, {"window": 3}, {"window": 5}]),
             seconds=draw.choice([{}, {"per_image": 0.1}, {"victim_per_image": 0.1}]),
-            flags=draw.choice([[], ["a flag"]]),
+            flags=draw.choice([[], [flag("text", text="a flag")]]),
             config={"number": number},
         )
         if row.status == "done":

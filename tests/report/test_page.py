@@ -20,6 +20,7 @@ from medrobust.report.render import latex, markdown
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.config import TableConfig
 from medrobust.report.table.pivot import build
+from medrobust.result.flag import flag
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 from tests.report.page_reader import Element, read
@@ -59,7 +60,7 @@ def matrix(**more: Any) -> list[Row]:
             None if (i, j) == (1, 1) else 0.1 + (3 * i + j) / 13,
             attack=attack,
             defense=defense,
-            flags=["12% of images give the attacker no gradient at all: masked"] if j == 2 else [],
+            flags=[flag("zero_gradient", share=0.12)] if j == 2 else [],
             **more,
         )
         for i, defense in enumerate(("none", "median", "jpeg"))
@@ -127,7 +128,7 @@ def test_text_of_rows_is_never_markup() -> None:
             accuracy,
             attack=f"a{evil}{number}",
             defense=f"d{evil}",
-            flags=[evil],
+            flags=[flag("text", text=evil)],
             classes=[evil, "b"],
             confusion=[[1, 2], [3, 4]],
             clean_confusion=[[1, 2], [3, 4]],

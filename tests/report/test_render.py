@@ -13,6 +13,7 @@ from medrobust.report.table.config import TableConfig
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
 from medrobust.report.write import write
+from medrobust.result.flag import flag
 from tests.report.conftest import make_row
 
 ATTACKS = ("none", *(f"medrdf/ifgsm_{n}" for n in (1, 2, 5, 7)), *(f"pgd_{n}" for n in range(4)))
@@ -26,7 +27,7 @@ def table(*, phantom: bool = False, **node: object) -> Table:
             attack=attack,
             defense="none" if i == 0 else f"defense_{i}",
             phantom=phantom,
-            flags=["zero_gradient & more"] if j == 8 else [],
+            flags=[flag("text", text="zero_gradient & more")] if j == 8 else [],
         )
         for i in range(12)
         for j, attack in enumerate(ATTACKS)
@@ -113,7 +114,10 @@ FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "＝1"]
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_csv_has_no_formula(name: str) -> None:
-    rows = [make_row(0.5, defense=name, attack=name), make_row(-0.4, flags=[name])]
+    rows = [
+        make_row(0.5, defense=name, attack=name),
+        make_row(-0.4, flags=[flag("text", text=name)]),
+    ]
     found = list(csv.DictReader(io.StringIO(tidy.render(build(rows, CONFIG)), newline="")))
     for line in found:
         for key in line.keys() - {"value", "low", "high"}:

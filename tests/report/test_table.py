@@ -9,6 +9,7 @@ from medrobust.report.render.text import parts
 from medrobust.report.table.config import TableConfig, TableError
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
+from medrobust.result.flag import flag
 from medrobust.result.row import Row
 from tests.report.conftest import MakeRow, make_row
 
@@ -208,13 +209,16 @@ def test_phantoms_have_no_paper_and_say_so(row: MakeRow) -> None:
         build(mixed, config)
 
 
+ZERO, OVER = flag("text", text="zero gradients"), flag("text", text="over budget")
+
+
 def test_flags_are_numbered(row: MakeRow) -> None:
     rows = [
-        row(0.7, flags=["zero gradients"]),
-        row(0.6, attack="bim", flags=["over budget", "zero gradients"]),
+        row(0.7, flags=[ZERO]),
+        row(0.6, attack="bim", flags=[OVER, ZERO]),
     ]
     table = build(rows, TableConfig())
-    assert table.flags == ("zero gradients", "over budget")
+    assert table.flags == (ZERO, OVER)
     assert [table.marks(cell) for cell in table.cells[0]] == [(1,), (1, 2)]
     assert parts(table, table.cells[0][1]).ours + "¹,²" == parts(table, table.cells[0][1]).lines()
 

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from medrobust.evaluation.known import is_complete
+from medrobust.evaluation.record.requests import Requests
 from medrobust.logger.cell import kept_pictures
 from medrobust.result.arrays import ArraysError
 from medrobust.result.beside import READERS, all_paths, state
@@ -173,11 +174,11 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureF
     store = RowStore(tmp_path)
     for ending in READERS:
         WRITE[ending](tmp_path / f"row.{ending}")
-    assert is_complete(store, "row", None, None)
+    assert is_complete(store, "row", Requests(None, None))
     for path in (store.picture("row"), store.scores("row"), store.per_image("row")):
         whole = path.read_bytes()
         path.write_bytes(whole[:50])
-        assert not is_complete(store, "row", None, None)
+        assert not is_complete(store, "row", Requests(None, None))
         assert f"making again: {path} is damaged" in caplog.text
         path.write_bytes(whole)
     assert [path.name for path in all_paths(store)] == sorted(f"row.{name}" for name in READERS)

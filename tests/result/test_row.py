@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust.code.package import package_digest
-from medrobust.result.row import UNCHECKED, Row, RowError
+from medrobust.result.flag import flag
+from medrobust.result.row import Row, RowError
 from medrobust.result.stale import stale
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -38,14 +39,14 @@ def test_nan_is_never_written() -> None:
         (lambda data: "{", "f.json is not JSON .*; delete it"),
         (lambda data: "[" * 100_000, "f.json is not JSON .*; delete it"),
         (lambda data: "1" * 5000, "f.json is not JSON .*; delete it"),
-        (lambda data: "[]", "f.json is not a row of format 4"),
-        (lambda data: json.dumps(data | {"format": [4]}), "not a row of format 4"),
-        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 4"),
+        (lambda data: "[]", "f.json is not a row of format 5"),
+        (lambda data: json.dumps(data | {"format": [4]}), "not a row of format 5"),
+        (lambda data: json.dumps(data | {"format": 0}), "not a row of format 5"),
         (lambda data: json.dumps(data | {"extra": 0}), r"unknown fields \['extra'\]"),
         (lambda data: json.dumps({k: data[k] for k in data if k != "checksum"}), "checksum"),
         (lambda data: json.dumps(data | {"n": 7}), "f.json is damaged: its checksum does not"),
         (lambda data: json.dumps(data | {"format": 2}), "unknown fields"),
-        (lambda data: json.dumps({"format": 4}), r"missing or unknown fields \['attack_variant'"),
+        (lambda data: json.dumps({"format": 5}), r"missing or unknown fields \['attack_variant'"),
     ],
 )
 def test_damage_is_named(change: Any, message: str) -> None:
@@ -64,7 +65,7 @@ def test_a_row_of_an_older_format_is_still_read_and_known_to_be_old(older: int) 
         text = json.dumps(data, sort_keys=True)
         data["checksum"] = hashlib.sha256(text.encode()).hexdigest()
     row = Row.from_json(json.dumps(data), "f.json")
-    told = [f"{UNCHECKED} (format {older}); rerun=true renews it"] if older < 3 else []
+    told = [flag("unchecked", format=older)] if older < 3 else []
     assert row == Row(
         *("a", "done", {}),
         n=3,

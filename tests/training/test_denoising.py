@@ -22,7 +22,6 @@ from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
 from medrobust.logger.null import NullLogger
 from medrobust.model.core.victim import Victim
-from medrobust.report.page.explain import meaning
 from medrobust.training.defense.denoising import WarmStartError, ZerothOrderModule
 from medrobust.training.defense.train import NothingToTrainError, train_defense
 
@@ -115,8 +114,8 @@ def test_weights_of_the_warm_start_are_told(
     assert remarks(defense) == []  # not loaded yet
     defense.fit(victim, data)
     (remark,) = remarks(defense)
-    assert remark.startswith(told)
-    assert meaning(remark)
+    assert remark.text.startswith(told)
+    assert remark.meaning
     assert defense.denoiser.remarks(replace(meta, best_epoch=1)) == ()
 
 

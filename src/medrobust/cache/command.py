@@ -13,7 +13,7 @@ from medrobust.cache.tensors import TensorCache
 from medrobust.code.package import package_digest
 from medrobust.result.beside import all_paths, state
 from medrobust.result.lock import LockedError, locked_now
-from medrobust.result.row import CELL, UNCHECKED, Row, RowError
+from medrobust.result.row import CELL, Row, RowError
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 
@@ -162,7 +162,7 @@ def _cache(folder: Path) -> TensorCache:
 def _unchecked_rows(folder: Path, broken: Collection[str]) -> int:
     store = RowStore(folder)
     found = store.rows(row_id for row_id in store.ids() if row_id not in broken)
-    return sum(any(flag.startswith(UNCHECKED) for flag in row.flags) for row in found)
+    return sum(any(flag.code == "unchecked" for flag in row.flags) for row in found)
 
 
 def _tell(console: Console, message: str) -> None:

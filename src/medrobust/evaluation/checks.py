@@ -1,4 +1,4 @@
-"""Is the attack worth its number? Measurements on what was attacked, and the flags they raise.
+"""Check that the attack was strong enough to be trusted: measurements, and the flags they raise.
 
 The checks follow Carlini et al. (2019) and the ones of AutoAttack: a strong result for a defense
 means little if the attack had no gradient, spent no budget, or did not even fool its surrogate.
@@ -17,6 +17,7 @@ from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.batches.batches import Batch
 from medrobust.evaluation.batches.diagnosis import check_finite
 from medrobust.evaluation.batches.runner import Runner
+from medrobust.result.flag import Flag, flag
 from medrobust.threat.surrogate import Surrogate
 
 GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs
@@ -100,43 +101,30 @@ def craft_checks(
     return checks
 
 
-def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> list[str]:
-    """Failed checks in plain words, for the table.
+def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> list[Flag]:
+    """Return the failed checks.
 
     Args:
         checks: of `craft_checks`.
         attack: that crafted.
-        random: what was attacked answers anew each time.
+        random: the surrogate is randomized.
     """
-    found: list[str] = []
+    found: list[Flag] = []
     if attack.eps is None and checks["linf_max"] == 0:
         return found  # no attack; one that has a budget and cannot move is flagged below
     if checks.get("zero_gradient", 0.0) > 0.05:
-        found.append(
-            f"{checks['zero_gradient']:.0%} of images give the attacker no gradient at all: "
-            "masked or saturated, the accuracy is an upper bound"
-        )
+        found.append(flag("zero_gradient", share=checks["zero_gradient"]))
     if random and attack.trusts_one_look:
-        found.append(
-            f"{type(attack).__name__} takes one look at a random system for success: luck. What "
-            "stands here may fall to attack=pgd or attack=autoattack attack.version=rand"
-        )
-    if checks["surrogate_clean"] < 0.5:
-        found.append(
-            f"what was attacked is right on only {checks['surrogate_clean']:.0%} of clean images"
-        )
+        found.append(flag("single_draw", attack=type(attack).__name__))
+    before, after = checks["surrogate_clean"], checks["surrogate_adversarial"]
+    if before < 0.5:
+        found.append(flag("weak_surrogate", share=before))
     bounded = attack.eps if attack.fills_budget else None
-    if bounded is not None and checks[f"{attack.norm}_median"] < 0.5 * bounded:
-        found.append(
-            f"the attack used {checks[f'{attack.norm}_median'] / bounded:.0%} of its "
-            f"{attack.norm} budget (median)"
-        )
-    if checks["surrogate_adversarial"] > 0.9 * checks["surrogate_clean"]:
-        found.append(
-            "the attack hardly fooled what it was made on: "
-            f"{checks['surrogate_clean']:.0%} right before, "
-            f"{checks['surrogate_adversarial']:.0%} after"
-        )
+    used = checks[f"{attack.norm}_median"]
+    if bounded is not None and used < 0.5 * bounded:
+        found.append(flag("unused_budget", share=used / bounded, norm=attack.norm))
+    if after > 0.9 * before:
+        found.append(flag("surrogate_not_fooled", before=before, after=after))
     return found
 
 

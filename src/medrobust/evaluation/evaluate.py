@@ -23,6 +23,7 @@ from medrobust.metric.detector import measure_detection
 from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.prediction import Answers
+from medrobust.result.flag import Flag
 from medrobust.result.scores import Scores
 from medrobust.task import Task, check_labels, task_of
 
@@ -43,7 +44,7 @@ class Result:
         before: the deployed system's answers to the clean images.
         after: its answers to the adversarial set.
         checks: attack-strength measurements.
-        flags: failed ones, and remarks on the defense's weights, in plain words.
+        flags: failed ones, and remarks on the defense's weights.
         seconds: `craft`, `defend` and `per_image` (of the defended answer); of a detector those of
             `overhead`, too.
         keys: entries of the cache that this is made of.
@@ -55,7 +56,7 @@ class Result:
     before: Answers
     after: Answers
     checks: dict[str, float]
-    flags: list[str]
+    flags: list[Flag]
     seconds: dict[str, float]
     keys: dict[str, str]
     scores: Scores | None = None

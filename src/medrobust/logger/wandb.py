@@ -100,7 +100,7 @@ class WandbLogger(LightningWandbLogger, CellLogger):
             run.log(numbers)  # into the summary too; panels draw by themselves only what is logged
         run.summary.update({"status": row.status, "n": row.n, "phantom": row.phantom})
         if row.flags:
-            run.summary.update({"flags": "; ".join(row.flags)})
+            run.summary.update({"flags": "; ".join(flag.text for flag in row.flags)})
         if row.error is not None:
             run.summary.update({"error": row.error.rstrip().splitlines()[-1]})
 
@@ -170,7 +170,7 @@ def _staged_in(folder: str | None) -> Iterator[None]:
 def tags_of(row: "Row") -> list[str]:
     """Labels to search a cell by: `attack=pgd` …, and `phantom`, `flagged` or `failed`."""
     names = [f"{axis}={name}" for axis, name in row.cell.items() if name]
-    marks = {"phantom": row.phantom, "flagged": row.flags, "failed": row.status == "failed"}
+    marks = {"phantom": row.phantom, "flagged": bool(row.flags), "failed": row.status == "failed"}
     # wandb refuses longer ones; the config has the whole name.
     return [tag[:64] for tag in (*names, *(mark for mark, holds in marks.items() if holds))]
 

@@ -5,15 +5,17 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
+from medrobust.result.flag import Flag, flag
 from medrobust.schema import SchemaError, check_type
 
-FORMAT = 4
+FORMAT = 5
 
 _UNRECORDED: dict[str, Any] = {"code": {"package": "not recorded"}}
 _ADDED: dict[int, dict[str, Any]] = {
     1: {"clean_confusion": None} | _UNRECORDED,
     2: _UNRECORDED,
     3: _UNRECORDED,
+    4: {},
 }
 """Older formats that are still read: what a row of them lacks."""
 
@@ -22,10 +24,6 @@ _UNSUMMED = (1, 2)
 
 _FREE = {"error", "config", "overrides"}
 """Fields of free text, which may have line breaks."""
-
-
-UNCHECKED = "read from a file without a checksum"
-"""Beginning of the flag of a row whose file would not show damage."""
 
 
 class RowError(ValueError):
@@ -48,8 +46,7 @@ class Row:
         metrics: name -> value; proportions in [0, 1].
         intervals: name -> [low, high], 95 %.
         checks: attack-strength measurements, name -> value.
-        flags: failed attack-strength checks, and remarks on the defense's weights, in plain words;
-            of a row that was read from a file without a checksum, a remark on that.
+        flags: failed attack-strength checks, and what else speaks against the numbers.
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
             adversarial set was made, also when it was replayed; `training`, that of the victim.
         confusion: counts under attack, true class × predicted class, None for segmentation; an
@@ -84,7 +81,7 @@ class Row:
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     checks: dict[str, float] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     confusion: list[list[int]] | None = None
     clean_confusion: list[list[int]] | None = None
@@ -136,18 +133,24 @@ class Row:
             )
         if version in _UNSUMMED:
             _check_types(data, source)
-            told = f"{UNCHECKED} (format {version}); rerun=true renews it"
-            data["flags"] = [*data["flags"], told]
-        return cls(**data | added | {"format": FORMAT})
+        return cls(**data | added | {"format": FORMAT, "flags": _flags(data["flags"], version)})
 
 
 def _check_types(data: dict[str, Any], source: str) -> None:
-    kinds = get_type_hints(Row)
+    kinds = get_type_hints(Row) | {"flags": list[str]}
     try:
         for name in set(data) - _FREE:
             check_type(data[name], kinds[name], name)
     except SchemaError as error:
         raise RowError(f"{source} is damaged ({error}); delete it and run again") from None
+
+
+def _flags(stored: list[Any], version: int) -> list[Flag]:
+    """Read flags; formats below 5 have them in words."""
+    if version >= 5:
+        return [Flag(one["code"], one["values"]) for one in stored]
+    told = [flag("text", text=text) for text in stored]
+    return [*told, flag("unchecked", format=version)] if version in _UNSUMMED else told
 
 
 def _checksum(data: dict[str, Any]) -> str:

@@ -1,15 +1,13 @@
-"""Tell whether a row is what today's code would compute."""
+"""Compare the code that made a row with today's."""
 
 from collections.abc import Sequence
 
+from medrobust.result.flag import Flag, flag
 from medrobust.result.row import Row
-
-OTHER_CODE = "made by other code"
-"""Beginning of the flag of a row that other code computed."""
 
 
 def stale(row: Row, today: str) -> bool:
-    """Tell whether other code of this package computed a row.
+    """Return whether other code of this package computed a row.
 
     Args:
         row: finished or failed; a failed one has no number, and is never stale.
@@ -18,12 +16,11 @@ def stale(row: Row, today: str) -> bool:
     return row.code.get("package", today) != today
 
 
-def code_flags(row: Row, today: str) -> list[str]:
-    """Return what a reader should know of the code that made a row, in plain words."""
-    return [f"{OTHER_CODE} than today's; rerun=stale renews it"] if stale(row, today) else []
+def code_flags(row: Row, today: str) -> list[Flag]:
+    """Return the flag of a row that other code made, if it is one."""
+    return [flag("other_code")] if stale(row, today) else []
 
 
-def unsourced_flags(names: Sequence[str]) -> list[str]:
+def unsourced_flags(names: Sequence[str]) -> list[Flag]:
     """Return the flag of a row that code without source had a part in."""
-    said = ", ".join(names)
-    return [f"code without source, so never replayed from the cache: {said}"] if names else []
+    return [flag("no_source", names=", ".join(names))] if names else []

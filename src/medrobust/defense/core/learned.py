@@ -20,6 +20,7 @@ from medrobust.defense.core.detector import Detector
 from medrobust.fingerprint import digest_tensors
 from medrobust.model.core.expected import Expected, check_data
 from medrobust.model.core.victim import Victim
+from medrobust.result.flag import Flag
 
 
 class UntrainedDefenseError(RuntimeError):
@@ -70,8 +71,8 @@ class Learned(Defense):
         """Settings that decide the weights; those of a checkpoint must equal them."""
         return {key: value for key, value in self.settings.items() if key not in self.untrained}
 
-    def remarks(self, meta: DefenseMeta) -> tuple[str, ...]:
-        """What a reader of its numbers should know of such weights, in plain words."""
+    def remarks(self, meta: DefenseMeta) -> tuple[Flag, ...]:
+        """Return flags of numbers that such weights give; none for most."""
         return ()
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
@@ -177,8 +178,8 @@ def training_queries(defense: Defense) -> int:
     return sum(part.meta.queries for part in learners(defense) if part.meta is not None)
 
 
-def remarks(defense: Defense) -> list[str]:
-    """What a reader should know of the loaded weights of a defense, and of the parts of it."""
+def remarks(defense: Defense) -> list[Flag]:
+    """Return the flags of the loaded weights of a defense, and of its parts."""
     return [
         remark
         for part in learners(defense)

@@ -9,6 +9,7 @@ from medrobust.defense.core.learned import LearnedPurifier
 from medrobust.defense.network.dncnn import DnCNN
 from medrobust.defense.network.steady import steady
 from medrobust.number import fraction, whole
+from medrobust.result.flag import Flag, flag
 
 
 class DS(LearnedPurifier):
@@ -58,14 +59,12 @@ class DS(LearnedPurifier):
         network = DnCNN(channels, features=self.features, depth=self.depth)
         self.denoiser = network.to(memory_format=torch.channels_last)
 
-    def remarks(self, meta: DefenseMeta) -> tuple[str, ...]:
-        """Whether the weights are of the warm start, which the victim had no part in."""
+    def remarks(self, meta: DefenseMeta) -> tuple[Flag, ...]:
+        """Flag weights of the warm start, which the victim had no part in."""
         if meta.best_epoch >= self.warm_epochs:
             return ()
         return (
-            f"{self.name} has the weights of epoch {meta.best_epoch + 1} of its warm start of "
-            f"{self.warm_epochs}: what it learned from the victim afterwards lowered its "
-            f"validation loss no further",
+            flag("warm_start", name=self.name, epoch=meta.best_epoch + 1, epochs=self.warm_epochs),
         )
 
     def denoise(self, x: Tensor) -> Tensor:

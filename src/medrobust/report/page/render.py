@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from medrobust.report.page.card import card
 from medrobust.report.page.cell import CellView, metrics, views
 from medrobust.report.page.curve import charts
-from medrobust.report.page.explain import meaning
 from medrobust.report.render.colour import heat
 from medrobust.report.render.text import legend, number
 from medrobust.report.sweep import Sweep
@@ -69,7 +68,7 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         figures=[(one, base64.b64encode(one.png).decode()) for one in drawn],
         facts=card(sweep.rows),
         legend=legend(table),
-        flagged=[(flag, meaning(flag)) for flag in table.flags],
+        flagged=table.flags,
         scale=[(step / 5, *heat(step / 5)) for step in range(6)] if percent else [],
         number=lambda value: number(table, value, unit=table.unit),
         readable=readable,

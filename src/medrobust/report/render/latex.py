@@ -73,7 +73,9 @@ def render(table: Table) -> str:
         ]
     lines.append("\\par\\smallskip\\footnotesize")
     below = [" ".join(escape(text) for text in legend(table))]
-    below += [f"$^{{{mark}}}$ {escape(flag)}." for mark, flag in enumerate(table.flags, start=1)]
+    below += [
+        f"$^{{{mark}}}$ {escape(flag.text)}." for mark, flag in enumerate(table.flags, start=1)
+    ]
     below += [escape(note) for note in table.notes]
     lines += [f"{text}\\par" for text in below]
     return "\n".join([*lines, "\\end{table}"]) + "\n"

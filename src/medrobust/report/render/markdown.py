@@ -26,7 +26,7 @@ def render(table: Table) -> str:
         lines += _grid(block)
     lines += ["", paragraph(" ".join(legend(table)))]
     for mark, flag in enumerate(table.flags, start=1):
-        lines += ["", f"{superscript((mark,))} {escape(flag)}."]
+        lines += ["", f"{superscript((mark,))} {escape(flag.text)}."]
     for note in table.notes:
         lines += ["", paragraph(note)]
     return "\n".join(lines) + "\n"

@@ -66,7 +66,7 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
         "difference": cell.difference,
         "paper_in_interval": cell.paper_in_interval,
         "paper_note": (paper.note or None) if paper else None,
-        "flags": "; ".join(cell.flags) or None,
+        "flags": "; ".join(flag.text for flag in cell.flags) or None,
         "phantom": table.phantom,
         "row_id": row.id if row else None,
         "revision": row.revision if row else None,

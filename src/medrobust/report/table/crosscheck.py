@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from medrobust.report.table.label import comparable, flatten, readable
+from medrobust.result.flag import Flag, flag
 from medrobust.result.row import Row
 
 EFFORT = ("eps", "steps", "restarts", "queries", "max_queries")
@@ -19,17 +20,17 @@ VERSION = ("version", "targets")
 NOISE = 2.0
 """How many standard errors a difference must exceed."""
 
-Flags = dict[str, list[str]]
+Flags = dict[str, list[Flag]]
 
 
 def crosschecks(rows: Iterable[Row]) -> Flags:
-    """All checks.
+    """Return the failed checks between rows.
 
     Args:
         rows: of one table; failed ones and clean ones (`attack=none`) are passed over.
 
     Returns:
-        Row id -> flags in plain words; rows without a flag are absent.
+        Row id -> flags; rows without a flag are absent.
     """
     attacked = [row for row in rows if row.status == "done" and row.cell.get("attack") != "none"]
     flags: Flags = {}
@@ -63,10 +64,8 @@ def stronger_setting(rows: Sequence[Row]) -> Flags:
                 )
                 blind = strong.cell.get("threat") in ("oblivious", "transfer")
                 unseen = blind and strong.cell.get("defense") != "none"
-                flags.setdefault(strong.id, []).append(
-                    f"weaker than a lighter attack: {more} left more accuracy"
-                    + (" (it does not see this defense)" if unseen else "")
-                )
+                code = "lighter_oblivious_stronger" if unseen else "lighter_attack_stronger"
+                flags.setdefault(strong.id, []).append(flag(code, more=more))
     return flags
 
 
@@ -93,7 +92,7 @@ def black_box(rows: Sequence[Row]) -> Flags:
         beaten = [row for row in group if _knows_less(row, best) and _higher(best, row)]
         for row in beaten:
             flags.setdefault(best.id, []).append(
-                f"weaker than {_name_of(row)}, which knows less: gradients may be masked"
+                flag("less_knowledge_stronger", attack=_name_of(row))
             )
     return flags
 
@@ -118,9 +117,7 @@ def adaptive(rows: Sequence[Row]) -> Flags:
                     and _no_less(aware, blind)
                     and _higher(aware, blind, _DETECTION)
                 ):
-                    flags.setdefault(aware.id, []).append(
-                        "weaker than the oblivious attack, although it sees the defense"
-                    )
+                    flags.setdefault(aware.id, []).append(flag("oblivious_stronger"))
                     break
     return flags
 

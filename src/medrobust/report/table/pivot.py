@@ -14,6 +14,7 @@ from medrobust.report.table.measure import OF_TIME, measure
 from medrobust.report.table.paper_number import paper_value
 from medrobust.report.table.setting import absent, hidden
 from medrobust.report.table.table import METRIC, Cell, Heading, Table
+from medrobust.result.flag import Flag
 from medrobust.result.row import Row
 from medrobust.result.stale import code_flags
 
@@ -116,7 +117,7 @@ def _measured(rows: Sequence[Row], metric: str) -> bool:
 def _cell(
     row: Row,
     metric: str,
-    checks: list[str],
+    checks: list[Flag],
     reference: ReferenceConfig | None,
     config: TableConfig,
     several: bool,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from medrobust.metric.definition import Unit, unit_of
 from medrobust.report.table.label import Level
 from medrobust.report.table.reference import PaperValue
+from medrobust.result.flag import Flag
 from medrobust.result.row import Row
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Cell:
     row: Row | None = None
     value: float | None = None
     interval: tuple[float, float] | None = None
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     paper: PaperValue | None = None
     metric: str = ""
     unit: Unit = "proportion"
@@ -107,7 +108,7 @@ class Table:
     row_axes: tuple[str, ...]
     column_axes: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     notes: tuple[str, ...]
     phantom: bool
     heading: str = ""
