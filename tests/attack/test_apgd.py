@@ -45,7 +45,7 @@ def test_step_sizes_by_hand() -> None:
     def look(walk: Walk) -> Walk:
         step = next(at)
         walk = walk.moved(torch.full((3, 1, 1, 1), float(step)))
-        return walk.looked(10 * walk.point, log[:, step])
+        return walk.seen(10 * walk.point, log[:, step])
 
     walk = Walk.start(torch.zeros(3, 1, 1, 1), 8.0)
     for _ in range(5):  # the start and four steps

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.core.transform import Window, draw_window, shrink
 from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.criterion.misclassified import Misclassified
@@ -102,7 +103,7 @@ def test_without_diversity_it_is_the_peers(
         surrogate.victim, eps=EPS, alpha=EPS / 5, steps=5, decay=0.7, diversity_prob=0.0
     )
     ours = DIM(EPS, steps=5, decay=0.7, diversity_prob=0.0)
-    ours.looks_at_point = False  # so that it returns the last iterate, as the peer does
+    ours.gradient_at_point = False  # so that it returns the last iterate, as the peer does
     found, other = ours(surrogate, images, labels, seeds=seeds), peer(images, labels)
     check_same(found, other)
 
@@ -115,7 +116,7 @@ def test_a_mask_moves_with_its_image(pixel_surrogate: VictimSurrogate) -> None:
     seeds = torch.arange(8)
     attack = DIM(EPS, steps=1, resize_rate=0.5, diversity_prob=1.0)
     goal = Goal(CrossEntropy(), JaccardBelow(), y)
-    seen = attack.look(pixel_surrogate, x, goal, ball=LinfBall(x, EPS), memory=None, seeds=seeds)
+    seen = attack.gradient(pixel_surrogate, Iterate(x, goal, LinfBall(x, EPS), None, seeds))
     window = draw_window(fold_in(seeds, 1), 10, 14, rate=0.5, probability=1.0)
     for index in range(8):
         leaf = x[index].clone().requires_grad_()
@@ -132,7 +133,7 @@ def test_every_step_draws_anew(
     goal, ball = Goal(CrossEntropy(), Misclassified(), y), LinfBall(x, EPS)
     attack = DIM(EPS, steps=1, resize_rate=0.5, diversity_prob=1.0)
     first, again, second = (
-        attack.look(surrogate, x, goal, ball=ball, memory=None, seeds=s).grad
+        attack.gradient(surrogate, Iterate(x, goal, ball, None, s)).grad
         for s in (seeds, seeds, fold_in(seeds, 1))
     )
     assert torch.equal(first, again)

@@ -167,7 +167,7 @@ def test_a_system_that_is_not_random_is_asked_once(
 ) -> None:
     make = ATTACKS[name][1]
     surrogate = BlackBox("labels")(half, NoDefense())
-    one, five = (make(QUERIES, answers=k).craft(surrogate, x, y, seeds=seeds) for k in (1, 5))
+    one, five = (make(QUERIES, repeats=k).craft(surrogate, x, y, seeds=seeds) for k in (1, 5))
     assert torch.equal(one.images, five.images)
     assert torch.equal(one.queries, five.queries)  # type: ignore[arg-type]
     assert (half(one.images).argmax(1) == 0).any()
@@ -219,10 +219,10 @@ def test_a_sure_success_is_one_of_every_answer_within_the_budget() -> None:
     x = torch.tensor(list(told)).view(5, 1, 1, 1)
     goal = Goal(Margin(), Misclassified(), torch.zeros(5, dtype=torch.int64))
     surrogate = Script({0.5: "nnn" + told[0.5]} | {k: v for k, v in told.items() if k < 0.5})
-    oracle = Oracle(surrogate, x, goal, torch.arange(5), budget=5, chunk=2, answers=3)
+    oracle = Oracle(surrogate, x, goal, torch.arange(5), budget=5, chunk=2, repeats=3)
     spent = torch.tensor([4])
     for _ in range(3):
-        oracle.ask(spent, x[spent])  # two are left, and three would be needed
+        oracle.query(spent, x[spent])  # two are left, and three would be needed
     loss, reached = oracle.sure(torch.arange(5), x)
     assert reached.tolist() == [True, False, False, False, False]  # the last: not asked to the end
     assert oracle.asked.tolist() == [3, 3, 1, 2, 5]
@@ -239,7 +239,7 @@ def test_a_search_ends_when_thirty_answers_agree() -> None:
     oracle = Oracle(surrogate, x, goal, torch.arange(4), budget=31, chunk=3)
     spent = torch.tensor([3])
     for _ in range(3):
-        oracle.ask(spent, x[spent])
+        oracle.query(spent, x[spent])
     done = oracle.done(torch.arange(4), x, torch.tensor([True, True, False, True]))
     assert done.tolist() == [True, False, False, False]
     assert oracle.asked[:3].tolist() == [29, 3, 0]  # in groups of 1, 2, 4, 8 and 14
@@ -261,8 +261,8 @@ def test_who_is_random(half: Victim) -> None:
 
 @pytest.mark.parametrize("kind", [RayS, HopSkipJump])
 def test_bad_answers_are_refused(kind: type[QueryAttack]) -> None:
-    with pytest.raises(ValueError, match=r"attack\.answers=0 is out of range; expected at least 1"):
-        kind(EPS, queries=10, answers=0)
+    with pytest.raises(ValueError, match=r"attack\.repeats=0 is out of range; expected at least 1"):
+        kind(EPS, queries=10, repeats=0)
 
 
 def test_a_budget_that_ends_with_the_clean_image(

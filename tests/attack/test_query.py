@@ -24,7 +24,7 @@ class Noise(QueryAttack):
         step = 1
         while len(rows) and oracle.left(rows).min() > 1:
             shift = torch.stack([oracle.x[rows] + s * step / 255 for s in (1, -1)]).clamp(0, 1)
-            loss, reached = oracle.ask(rows, shift)
+            loss, reached = oracle.query(rows, shift)
             for k in range(2):
                 best.offer(rows, shift[k], loss[k], reached[k])
             rows, step = rows[~reached.any(0)], step + 1
@@ -58,10 +58,10 @@ def test_the_query_budget_cannot_be_broken(surrogate: Surrogate, images: Tensor)
     goal = Goal(CrossEntropy(), Misclassified(), y)
     oracle = Oracle(surrogate, images[:4], goal, torch.arange(4), budget=3, chunk=2)
     rows = torch.tensor([0, 2])
-    oracle.ask(rows, images[rows].expand(2, -1, -1, -1, -1))
+    oracle.query(rows, images[rows].expand(2, -1, -1, -1, -1))
     assert oracle.asked.tolist() == [2, 0, 2, 0]
     with pytest.raises(RuntimeError, match="2 queries asked, but 1 are left"):
-        oracle.ask(rows, images[rows].expand(2, -1, -1, -1, -1))
+        oracle.query(rows, images[rows].expand(2, -1, -1, -1, -1))
 
 
 def test_the_qth_query_has_the_qth_noise() -> None:
@@ -86,8 +86,8 @@ def test_the_qth_query_has_the_qth_noise() -> None:
         surrogate = Seen()
         oracle = Oracle(surrogate, x, goal, torch.tensor([7, 8]), budget=5, chunk=3)
         index = torch.tensor(rows)
-        oracle.ask(index, x[index])
-        oracle.ask(index, x[index].expand(3, -1, -1, -1, -1))
+        oracle.query(index, x[index])
+        oracle.query(index, x[index].expand(3, -1, -1, -1, -1))
         logs.append([seed for image, seed in surrogate.log if image == 0.25])
     assert logs[0] == logs[1] == logs[2]
     assert len(set(logs[0])) == 4

@@ -13,6 +13,7 @@ from toys import Noise
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.fgsm import FGSM
@@ -80,14 +81,8 @@ def by_hand(
 
 def look(attack: SMIA, surrogate: Surrogate, x: Tensor, point: Tensor, goal: Goal) -> Gradient:
     with torch.no_grad():
-        return attack.look(
-            surrogate,
-            point,
-            goal,
-            ball=LinfBall(x, 0.1),
-            memory=torch.zeros(len(x), 0),
-            seeds=torch.arange(len(x)),
-        )
+        memory, seeds = torch.zeros(len(x), 0), torch.arange(len(x))
+        return attack.gradient(surrogate, Iterate(point, goal, LinfBall(x, 0.1), memory, seeds))
 
 
 def near(x: Tensor) -> Tensor:

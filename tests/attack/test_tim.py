@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.core.kernel import gaussian_kernel, linear_kernel, uniform_kernel
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.dim import DIM
@@ -62,7 +63,7 @@ def test_steps_along_scipys_smoothed_gradient(
             for image in plain.flatten(0, 1)
         ]
     ).reshape(x.shape)
-    seen = attack.look(surrogate, x, goal, ball=ball, memory=None, seeds=seeds)
+    seen = attack.gradient(surrogate, Iterate(x, goal, ball, None, seeds))
     np.testing.assert_allclose(seen.grad.numpy(), expected, atol=1e-12)
     found = attack(surrogate, x, y, seeds=seeds)
     np.testing.assert_allclose((found - x).numpy(), EPS * np.sign(expected), atol=1e-9)
@@ -86,7 +87,7 @@ def test_the_peers_images(
         surrogate.victim, **arguments, kernel_name=kernel, len_kernel=size, nsig=3
     )
     ours = TIM(EPS, steps=6, decay=0.8, kernel=kernel, kernel_size=size)
-    ours.looks_at_point = False  # so that it returns the last iterate, as the peer does
+    ours.gradient_at_point = False  # so that it returns the last iterate, as the peer does
     found, other = ours(surrogate, x, y, seeds=s), peer(x, y)
     check_same(found, other)
 

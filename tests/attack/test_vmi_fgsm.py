@@ -55,7 +55,7 @@ def test_the_peers_images(
     arguments = {"alpha": EPS / STEPS, "steps": STEPS, "decay": 0.9, "beta": 1.5}
     peer = torchattacks.VMIFGSM(surrogate.victim, eps=EPS, N=NEIGHBOURS, **arguments)
     ours = VMIFGSM(EPS, steps=STEPS, decay=0.9, neighbours=NEIGHBOURS, beta=1.5)
-    ours.looks_at_point = False  # so that it returns the last iterate, as the peer does
+    ours.gradient_at_point = False  # so that it returns the last iterate, as the peer does
     found = ours(surrogate, x, y, seeds=s)
     planned = Planned(s, x.shape[1:])
     with monkeypatch.context() as patch:

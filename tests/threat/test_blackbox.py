@@ -107,7 +107,7 @@ def test_a_label_attack_cannot_see_the_loss():
     surrogate, rows = BlackBox("scores")(small_cnn(), NoDefense()), torch.arange(N)
     goal = Goal(CrossEntropy(), Misclassified(), Y)
     seen = [
-        Oracle(surrogate, X, goal, SEEDS, budget=1, chunk=4, scores=scores).ask(rows, X)
+        Oracle(surrogate, X, goal, SEEDS, budget=1, chunk=4, scores=scores).query(rows, X)
         for scores in (True, False)
     ]
     assert (seen[0][0] != 0).all()

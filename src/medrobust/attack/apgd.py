@@ -11,7 +11,7 @@ from medrobust.attack.core.ball import Ball, L2Ball, LinfBall
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.iterated import Iterate, Iterated
 from medrobust.attack.core.step import StepRule, sign, unit_l2
 from medrobust.number import fraction
 from medrobust.rng import fold_in
@@ -34,8 +34,8 @@ class APGD(Iterated):
     point.
 
     What is returned: see `Iterated`, but here the random start is a candidate too, since its loss
-    is known at no price and the authors' code counts it. Noise of a random surrogate is averaged
-    by the surrogate (`threat.samples`), not here.
+    is known at no price and the authors' code counts it. Noise of a randomized surrogate is
+    averaged by the surrogate (`threat.eot_samples`), not here.
 
     Args:
         eps: radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -87,10 +87,10 @@ class APGD(Iterated):
         walk = Walk.start(ball.draw(seeds), self.step_size)
         for step in range(self.steps):
             shown, noise = ball.shown(walk.point), fold_in(seeds, step)
-            seen = self.look(surrogate, shown, goal, ball=ball, memory=None, seeds=noise)
+            seen = self.gradient(surrogate, Iterate(shown, goal, ball, None, noise))
             loss, reached = self._verdict(surrogate, shown, goal, seen, noise)
             best.offer(rows, shown, loss, reached)
-            walk = walk.looked(seen.grad, loss)
+            walk = walk.seen(seen.grad, loss)
             if self.early_stop:
                 stay = (~reached).nonzero().flatten()
                 if len(stay) == 0:
@@ -111,7 +111,7 @@ class APGD(Iterated):
 
 
 class Walk(NamedTuple):
-    """Where the images of a climb stand, and what their next step depends on; a row per image.
+    """State of the images of a climb, one row per image.
 
     Attributes:
         point: (N, C, H, W), where each image stands.
@@ -141,7 +141,7 @@ class Walk(NamedTuple):
 
     @classmethod
     def start(cls, point: Tensor, size: float) -> Self:
-        """At `point` (N, C, H, W), before the first look."""
+        """Start at `point` (N, C, H, W), before the first gradient."""
         row = point.new_full((len(point),), torch.inf)
         zero = torch.zeros_like(point)
         return cls(
@@ -162,8 +162,8 @@ class Walk(NamedTuple):
         """The walks of a subset of the images."""
         return type(self)(*(part[index] for part in self))
 
-    def looked(self, grad: Tensor, loss: Tensor) -> Self:
-        """After a look at `point`: its gradient, and its loss (N,)."""
+    def seen(self, grad: Tensor, loss: Tensor) -> Self:
+        """Return the state with the gradient at `point` and its loss (N,)."""
         grad, loss = grad.to(self.point.dtype), loss.to(self.loss.dtype)
         higher = loss > self.peak_loss
         pixel = higher.view(-1, 1, 1, 1)
@@ -177,7 +177,7 @@ class Walk(NamedTuple):
         )
 
     def reviewed(self, window: int, rho: float) -> Self:
-        """At a checkpoint, `window` steps after the last: halve where the step is too large."""
+        """Halve step sizes that are too large, at a checkpoint `window` steps after the last."""
         stuck = ~self.halved & (self.checked >= self.peak_loss)
         halve = (self.rises <= rho * window) | stuck
         pixel = halve.view(-1, 1, 1, 1)
@@ -191,7 +191,7 @@ class Walk(NamedTuple):
         )
 
     def moved(self, point: Tensor) -> Self:
-        """After a step."""
+        """Return the state after a step."""
         return self._replace(point=point, previous=self.point)
 
 

@@ -28,9 +28,10 @@ class AutoAttack(Attack):
 
     - `standard`: APGD-CE, APGD-T, FAB-T, Square.
     - `plus`: APGD-CE, APGD-DLR and FAB with five restarts each, Square, APGD-T, FAB-T.
-    - `rand`: APGD-CE and APGD-DLR, for random defenses. The average over noise is the threat's:
-      set `threat.samples=20` for the authors' setting. Here both attack every image to their last
-      step, unlike the authors' code, where an image leaves as soon as one draw of the noise fools
+    - `rand`: APGD-CE and APGD-DLR, for randomized defenses. The average over noise is the threat's:
+      set `threat.eot_samples=20` for the authors' setting. Here both attack every image to their
+      last step, unlike the authors' code, where an image leaves as soon as one draw of the noise
+      fools
       it: by luck, and against another draw it stands.
 
     Works for any number of classes: the targeted components try min(`targets`, K - 1) of them, and
@@ -38,9 +39,9 @@ class AutoAttack(Attack):
     not counted: the other components have gradients.
 
     Returned is the clean image where it is wrong already; the first component's image that fools
-    the surrogate, as it crossed the boundary; and for images that stand to the end the best try of
-    the first component. Of `rand`: what fools it with the highest loss of the first component, of
-    the clean image and each component's best, all judged under the same noise.
+    the surrogate, as it crossed the boundary; and for images that withstand to the end the best try
+    of the first component. Of `rand`: what fools it with the highest loss of the first component,
+    of the clean image and each component's best, all judged under the same noise.
 
     Args:
         eps: radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -93,7 +94,7 @@ class AutoAttack(Attack):
             raise ValueError(f"attack.version={version!r}, expected one of {', '.join(versions)}")
         self.components = versions[version]
         self.version = version
-        self.trusts_one_look = version != "rand"
+        self.single_draw = version != "rand"
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Run the components."""

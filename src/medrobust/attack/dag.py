@@ -32,7 +32,7 @@ class DAG(Iterated):
         steps: gradient steps, >= 1; the paper takes at most 200.
         step_size: gamma, by which the most sensitive value of an image moves, in pixel units;
             None = min(eps, 10 * eps / steps), since the others move far less; at `8/255` and 200
-            steps that is 0.4/255, beside the paper's 0.5/255.
+            steps that is 0.4/255, the paper's is 0.5/255.
         labels: rule of the adversarial class of each pixel in an untargeted attack; None =
             `RandomClass`, the paper's choice. `MostLikely` is stronger.
         target: rule that chooses target classes, which every pixel shall reach; None =

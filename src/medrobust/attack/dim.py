@@ -4,11 +4,9 @@ from dataclasses import replace
 from typing import Unpack
 
 import torch
-from torch import Tensor
 
 from medrobust.attack.core.arguments import MomentumClimb
-from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.core.transform import draw_window, shrink, shrink_boxes
 from medrobust.attack.mim import MIM
 from medrobust.number import NumberError, fraction
@@ -55,36 +53,27 @@ class DIM(MIM):
                 "an image keeps its size, and enlarging it by r to resize it back is 1 / r"
             )
         self.diversity_prob = fraction(diversity_prob, "attack.diversity_prob")
-        self.looks_at_point = self.diversity_prob == 0
+        self.gradient_at_point = self.diversity_prob == 0
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
         """The gradient at the transformed image, carried back through the transform."""
         if self.diversity_prob == 0:
-            return super().look(surrogate, point, goal, ball=ball, memory=memory, seeds=seeds)
+            return super().gradient(surrogate, at)
         window = draw_window(
-            fold_in(seeds, 1),
-            *point.shape[2:],
+            fold_in(at.seeds, 1),
+            *at.point.shape[2:],
             rate=self.resize_rate,
             probability=self.diversity_prob,
         )
-        task = task_of(goal.labels)
+        goal, task = at.goal, task_of(at.goal.labels)
         if task == "segmentation":
             goal = replace(goal, labels=shrink(goal.labels, window))
         elif task == "detection":
-            canvas = (point.shape[2], point.shape[3])
+            canvas = (at.point.shape[2], at.point.shape[3])
             goal = replace(goal, labels=shrink_boxes(goal.labels, window, canvas))
         with torch.enable_grad():
-            leaf = point.detach().requires_grad_()
+            leaf = at.point.detach().requires_grad_()
             moved = shrink(leaf, window)
-        seen = surrogate.value_and_grad(moved.detach(), goal, seeds=fold_in(seeds, 0))
+        seen = surrogate.value_and_grad(moved.detach(), goal, seeds=fold_in(at.seeds, 0))
         (grad,) = torch.autograd.grad(moved, leaf, seen.grad)
         return seen._replace(grad=grad)

@@ -67,7 +67,7 @@ class External(Attack):
         return tuple(dict.fromkeys((*super().computed_by, self.call, *named)))
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
-        """What the callable returns, on the device and in the dtype of `x`."""
+        """Call the attack and return its images on the device and in the dtype of `x`."""
         model = LogitsModel(surrogate, seeds, x.dtype)
         images = x.to(torch.float32, copy=True)
         with _untouched(model), _seeded(int(seeds[0]) % 2**32, x.device), torch.enable_grad():
@@ -83,7 +83,7 @@ class External(Attack):
 class LogitsModel(nn.Module):
     """The surrogate as other libraries want it: images in, logits out.
 
-    A random surrogate gets fresh noise at each call. Other libraries drop, repeat and reorder
+    A randomized surrogate gets fresh noise at each call. Other libraries drop, repeat and reorder
     images as they like, so the noise belongs to a place in the call, not to an image.
 
     It cannot be put into training mode, moved or cast: other libraries do all three to what they

@@ -23,7 +23,7 @@ class FAB(MinimumNorm):
     """Steps onto the nearest linearised decision boundary, biased toward the clean image.
 
     Croce and Hein 2020, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary
-    Attack", algorithm 1: at each step the boundary to the class that looks nearest is linearised,
+    Attack", algorithm 1: at each step the boundary to the class that seems nearest is linearised,
     the point and the clean image are both projected onto it inside [0, 1], and the next point is
     the mean of the two, overshot by `eta` and weighted by their distances. Whenever it is
     adversarial the walk goes back toward the clean image. In place of the authors' final search,
@@ -176,7 +176,7 @@ class FAB(MinimumNorm):
     def _nearest_plane(
         self, surrogate: Surrogate, shown: Tensor, gaps: Tensor, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Of the linearised boundaries the nearest: its excess (M,) and normal (M, D)."""
+        """Return excess (M,) and normal (M, D) of the nearest linearised boundary."""
         logits, grads = surrogate.logits_and_grads(shown, gaps, seeds=seeds)
         precision = torch.finfo(logits.dtype).eps
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))

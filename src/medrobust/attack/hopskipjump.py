@@ -26,16 +26,16 @@ class HopSkipJump(QueryAttack):
     Attack", algorithms 1 and 2, with the authors' constants: 100 sqrt(t) directions at step t,
     step lengths that start at distance / sqrt(t) and halve until the goal is reached.
 
-    Differences, both for a known budget and small medical models: every boundary search asks at
+    Differences, both for a known budget and small medical models: every boundary search queries at
     distance eps first, and the image leaves when the goal is reached there; starting images are
     random at every scale, from one colour to a value per pixel, since many models call all white
     noise one class. An image leaves when its budget does not pay for another estimate.
 
-    On a random surrogate a candidate reaches the goal where `answers` answers in a row say so, and
-    images leave only when certain. Probes are as long as the budget (the corner's distance in L∞):
-    at the authors' length, made for a sharp boundary, noise alone decides which side answers. A
-    boundary point nearer than eps is pushed out to it, for on the boundary itself half of the draws
-    go either way.
+    On a randomized surrogate a candidate reaches the goal where `repeats` responses in a row do,
+    and images leave only when certain. Probes are as long as the budget (the corner's distance in
+    L∞): at the authors' length, made for a sharp boundary, noise alone decides which side answers.
+    A boundary point nearer than eps is pushed out to it, for on the boundary itself half of the
+    draws go either way.
 
     Returned is the boundary point, pulled back to eps where it is farther; the clean image where
     no start was found.
@@ -44,7 +44,7 @@ class HopSkipJump(QueryAttack):
         eps: radius in pixel units of [0, 1] images, in `norm`; a number or `8/255`.
         queries: budget per image; the first is the clean image.
         norm: `l2` or `linf`.
-        answers: of a random system, that must agree; the directions of an estimate are asked about
+        repeats: identical responses of a randomized defense; directions of an estimate are queried
             once each, as in a system that is not random.
         starts: random images that may be tried as a start, >= 1.
         gamma: width of probes and bisections, in units of the authors' choice: distance / D, and
@@ -64,13 +64,13 @@ class HopSkipJump(QueryAttack):
         *,
         queries: int,
         norm: str = "l2",
-        answers: int = 3,
+        repeats: int = 3,
         starts: int = 100,
         gamma: float = 1.0,
         **options: Unpack[Query],
     ) -> None:
         self.norm = known_norm(norm)
-        super().__init__(eps, queries=queries, answers=answers, **options)
+        super().__init__(eps, queries=queries, repeats=repeats, **options)
         self.starts = whole(starts, "attack.starts", low=1)
         self.gamma = fraction(gamma, "attack.gamma", high=1e6, above=True)
 
@@ -120,7 +120,7 @@ class HopSkipJump(QueryAttack):
         return ball.shown(ball.project(out))
 
     def _settle(self, oracle: Oracle, best: Best, rows: Tensor, point: Tensor) -> None:
-        """On a random surrogate, offer what is certain for boundary points within eps."""
+        """Offer what is certain for boundary points within eps, on a randomized surrogate."""
         if not oracle.random:
             return
         x, image = oracle.x[rows], self._answer(oracle, rows, point)
@@ -220,7 +220,7 @@ class HopSkipJump(QueryAttack):
                 drawn = 2 * rng.uniform(noise, start.shape[1:]) - 1
             drawn = (drawn / norm(drawn)).to(start.dtype).view(-1, *start.shape)
             probes = (start + reach * drawn).clamp(0, 1).to(point.dtype)
-            _, reached = oracle.ask(rows, probes)
+            _, reached = oracle.query(rows, probes)
             sides = (2 * reached.to(start.dtype) - 1).view(-1, len(rows), 1, 1, 1)
             for probe, side in zip(probes, sides, strict=True):
                 move = probe.to(start.dtype) - start

@@ -24,7 +24,7 @@ class NES(Estimated):
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: >= 1.
-        samples: directions per step, >= 1; each is asked about on both sides.
+        samples: directions per step, >= 1; each is queried on both sides.
         sigma: standard deviation of the search, in pixel units; the paper uses 0.001, which 8-bit
             and bfloat16 images cannot show.
         step_size: a, in pixel units.

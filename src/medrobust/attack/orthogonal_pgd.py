@@ -9,7 +9,7 @@ from medrobust.threat.surrogate import Gradient
 
 
 class OrthogonalPGD(Evading):
-    """As `SelectivePGD`, each gradient without its part along the other one.
+    """`SelectivePGD` with each gradient orthogonal to the other one.
 
     Bryniarski et al. 2022, the orthogonal attack: while the answer is right the step is along
     grad f - proj_{grad g} grad f, else along grad g - proj_{grad f} grad g, with f the classifier's

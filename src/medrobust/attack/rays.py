@@ -24,15 +24,15 @@ class RayS(QueryAttack):
 
     The budget is known here, so the first query of a bisection is at r = eps: reaching the goal
     there ends the attack on that image, and otherwise the radius is above eps. All images of a
-    batch ask one query at a time, each at its own place in the search.
+    batch make one query at a time, each at its own place in the search.
 
     The first trial is the black image, as in the paper. Where it does not reach the goal, random
     sign patterns of every scale are tried until one does; the paper goes on flipping blocks of the
     white image, which on some models never leaves a class. Where images are coarse (bfloat16, a
     defense of few bits) radii come in steps, and a better ray is seen only if it wins a whole one.
 
-    On a random surrogate a ray reaches the goal where `answers` answers in a row say so, and as
-    long as its corner is not certain the search goes on to smaller radii than eps: a corner deep
+    On a randomized surrogate a ray reaches the goal where `repeats` responses in a row say so, and
+    as long as its corner is not certain the search goes on to smaller radii than eps: a corner deep
     inside the other class is one that most draws put there.
 
     Returned is x + eps * s, cut to [0, 1], for the s that reached the goal or else the best one.
@@ -40,7 +40,7 @@ class RayS(QueryAttack):
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         queries: budget per image, >= 2; the first is the clean image.
-        answers: of a random system, that must agree; a system that is not random is asked once.
+        repeats: identical responses of a randomized defense; a deterministic one is queried once.
         tolerance: a radius is known when its bisection is narrower than tolerance / sqrt(D) for
             images of D numbers: the step of a ray's L2 length, as in the authors' code.
         **options: `chunk`, `target`, `criterion`; see `QueryAttack`.
@@ -54,11 +54,11 @@ class RayS(QueryAttack):
         eps: float | str,
         *,
         queries: int,
-        answers: int = 3,
+        repeats: int = 3,
         tolerance: float = 1e-3,
         **options: Unpack[Query],
     ) -> None:
-        super().__init__(eps, queries=queries, answers=answers, **options)
+        super().__init__(eps, queries=queries, repeats=repeats, **options)
         self.radius_tolerance = fraction(tolerance, "attack.tolerance", above=True)
 
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
@@ -91,13 +91,13 @@ class RayS(QueryAttack):
 
 
 class _Rays:
-    """Where each of M images stands in the search; every attribute has a row per image.
+    """State of the search for M images; every attribute has a row per image.
 
     Attributes:
         sign: int8 (M, D), the best ray.
         radius: float64, along it; 1, which reaches a corner of [0, 1]^D from anywhere, as long as
             no ray was found.
-        trial: int8 (M, D), the ray that is asked about.
+        trial: int8 (M, D), the ray that is queried.
         level, block: the trial flips block number `block` of 2^level.
         bisecting: the trial beat `radius`; its own is in (low, high].
     """
@@ -125,7 +125,7 @@ class _Rays:
         self.bisecting = self.bisecting[rows]
 
     def question(self) -> Tensor:
-        """The image (M, C, H, W) that each search wants to ask about next."""
+        """The image (M, C, H, W) that each search queries next."""
         eps = self.ball.eps
         beyond = (self.low >= eps) | (self.high <= eps)  # the answer at eps is known
         middle = ((self.low + self.high) / 2).where(beyond, eps)

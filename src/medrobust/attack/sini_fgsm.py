@@ -3,11 +3,9 @@
 from typing import Unpack
 
 import torch
-from torch import Tensor
 
 from medrobust.attack.core.arguments import MomentumClimb
-from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.mim import MIM
 from medrobust.number import whole
 from medrobust.rng import fold_in
@@ -15,7 +13,7 @@ from medrobust.threat.surrogate import Gradient, Surrogate
 
 
 class SINIFGSM(MIM):
-    """MIM that looks where its momentum will carry it, at several brightnesses; made to transfer.
+    """MIM with gradients ahead of the point, at several brightnesses; made to transfer.
 
     Lin et al. 2020, "Nesterov Accelerated Gradient and Scale Invariance for Adversarial Attacks",
     eq. 6 and 10: at x' = x_t + a * mu * g_t the gradients of L(x' / 2^i), i = 0, ..., m - 1, with
@@ -24,7 +22,7 @@ class SINIFGSM(MIM):
     As in the authors' code, the g_t of the look ahead is normalised to a mean absolute value of
     one, not to a sum of one, which would make it negligible. x' is cut to [0, 1], where a model
     is defined. Only the last point is judged (with early stop each one); see `Iterated`. Cost:
-    m looks per step.
+    m gradients per step.
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -34,7 +32,7 @@ class SINIFGSM(MIM):
         **options: `early_stop`, `target`, `criterion`, `loss`, `decay`; see `MIM`.
     """
 
-    looks_at_point = False
+    gradient_at_point = False
 
     def __init__(
         self,
@@ -47,17 +45,9 @@ class SINIFGSM(MIM):
         super().__init__(eps, steps=steps, **options)
         self.copies = whole(copies, "attack.copies", low=1, high=64)
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
         """The mean gradient over the copies of the point ahead."""
+        point, goal, ball, memory, seeds = at
         ahead = point.to(ball.dtype)
         if memory is not None:
             lead = self.step_size * self.decay * point[0].numel()

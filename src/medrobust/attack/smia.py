@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.arguments import LossClimb
-from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.goal import Goal
-from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.iterated import Iterate, Iterated
 from medrobust.attack.core.kernel import gaussian_kernel, smooth
 from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.step import StepRule
@@ -31,8 +29,8 @@ class SMIA(Iterated):
 
     Where the paper is silent: eps bounds the whole perturbation, x' - x is what has accumulated,
     pixels outside the image count as unperturbed, and the smoothed image is cut to [0, 1]. Both
-    images of a look see the same noise of a random defense. A look from the second on costs the
-    passes of two images.
+    images of a step see the same noise of a randomized defense. From the second step on it costs
+    the passes of two images.
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -72,19 +70,11 @@ class SMIA(Iterated):
         """Sign of the gradient."""
         return _sign
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
         """Gradient of eq. 4 at the point; its loss is L_DEV alone."""
-        if memory is None or self.alpha == 0:
-            return super().look(surrogate, point, goal, ball=ball, memory=memory, seeds=seeds)
+        if at.memory is None or self.alpha == 0:
+            return super().gradient(surrogate, at)
+        point, goal, ball, _, seeds = at
         count = len(point)
         with torch.enable_grad():
             leaf = point.detach().requires_grad_()
@@ -100,7 +90,7 @@ class SMIA(Iterated):
 
 
 def _sign(grad: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Sign steps, with an empty memory: it tells the first look (None) from the later ones."""
+    """Return the sign, and an empty memory: it marks gradients after the first (None)."""
     return grad.sign(), grad.new_empty(len(grad), 0)
 
 
@@ -118,7 +108,7 @@ class _Pair(Loss):
         return self.base.taps
 
     def at(self, index: Tensor) -> Self:
-        """For whole batches only, which is how a surrogate repeats them for its draws."""
+        """Select whole batches only, which is how a surrogate repeats them for its draws."""
         base = self.base.at(self._half(index, 0))
         return type(self)(base, self.count, self.alpha, self.through)
 

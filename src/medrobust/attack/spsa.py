@@ -23,7 +23,7 @@ class SPSA(Estimated):
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: Adam iterations, >= 1.
-        samples: directions per iteration, >= 1; each is asked about on both sides.
+        samples: directions per iteration, >= 1; each is queried on both sides.
         delta: finite-difference radius, in pixel units.
         lr: Adam's learning rate, in pixel units per iteration.
         queries: budget per image; None = 1 + steps * (2 * samples + 1).

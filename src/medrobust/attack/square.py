@@ -33,7 +33,7 @@ class Square(QueryAttack):
     Args:
         eps: radius in pixel units of [0, 1] images; a number or `8/255`.
         norm: `linf` or `l2`.
-        queries: images that may be asked about, per clean image, >= 1: the clean one, the first
+        queries: query budget per image, >= 1: the clean one, the first
             perturbed one, and one per proposal.
         p_init: share of the pixels that the first squares cover, in (0, 1].
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
@@ -84,7 +84,7 @@ class Square(QueryAttack):
                 side = math.sqrt(self.area(number - 2) * pixels)
                 candidate = patches.propose(point, side, fold_in(oracle.seeds[rows], number))
             image = patches.shown(candidate)
-            value, reached = oracle.ask(rows, image)
+            value, reached = oracle.query(rows, image)
             value = value.to(loss.dtype)
             better = ~(value <= loss)  # NaN stays, to be reported
             done = oracle.done(rows, image, reached & (better | (not oracle.random)))

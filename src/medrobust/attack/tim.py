@@ -7,8 +7,7 @@ from torch import Tensor
 
 from medrobust.attack.core import kernel as kernels
 from medrobust.attack.core.arguments import MomentumClimb
-from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.dim import DIM
 from medrobust.number import whole
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -68,16 +67,7 @@ class TIM(DIM):
             raise ValueError(f"attack.kernel_size={size} has no centre; expected an odd number")
         self.kernel = KERNELS[kernel](size)
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
         """The smoothed gradient."""
-        seen = super().look(surrogate, point, goal, ball=ball, memory=memory, seeds=seeds)
-        return seen._replace(grad=kernels.smooth(seen.grad.to(ball.dtype), self.kernel))
+        seen = super().gradient(surrogate, at)
+        return seen._replace(grad=kernels.smooth(seen.grad.to(at.ball.dtype), self.kernel))

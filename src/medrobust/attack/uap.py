@@ -98,7 +98,7 @@ class UAP(Attack):
             self._check_input(surrogate, *lesson.at(torch.arange(1)))
             found = [self._ascend(surrogate, lesson, restart) for restart in range(self.restarts)]
         if any(math.isnan(value) for score, _ in found for value in score):
-            raise AttackError("UAP: the loss is NaN; look at the surrogate's logits and gradients")
+            raise AttackError("UAP: the loss is NaN; check the surrogate's logits and gradients")
         self.delta = max(found, key=lambda pair: pair[0])[1]
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:

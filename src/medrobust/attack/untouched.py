@@ -8,7 +8,7 @@ class Untouched(NoAttack):
     """Returns the clean images, and names the layers to measure in them.
 
     Args:
-        loss: of the attack that it stands beside.
+        loss: of the attack that it is compared with.
         eps: null; it is here so that every attack has the key.
     """
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.arguments import MomentumClimb
-from medrobust.attack.core.ball import Ball
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.core.step import Momentum, StepRule
 from medrobust.attack.mim import MIM
 from medrobust.number import fraction, whole
@@ -25,7 +25,7 @@ class VMIFGSM(MIM):
     see `Iterated`.
 
     v_t is computed when step t needs it, so the last point has no neighbours, nor has a point
-    from which early stop was reached. Cost: steps + (steps - 1) * N looks.
+    from which early stop was reached. Cost: steps + (steps - 1) * N gradients.
 
     Args:
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -53,17 +53,9 @@ class VMIFGSM(MIM):
         """Sign of the accumulated tuned gradient."""
         return _Tuned(self.decay)
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
         """Tuned gradient, gradient and point: (N, 3, C, H, W), as `_Tuned` takes them."""
+        point, goal, ball, memory, seeds = at
         seen = surrogate.value_and_grad(point, goal, seeds=seeds)
         plain = seen.grad.to(ball.dtype)
         tuned = plain.clone()

@@ -128,7 +128,7 @@ class _Craft:
 
     @contextmanager
     def _course(self, count: int) -> Iterator[Course | None]:
-        """Inside, an iterated attack is watched where that was asked for."""
+        """Record the course of an iterated attack inside the block, where that is wanted."""
         if not (self.watched and isinstance(self.attack, Iterated)):
             yield None
             return

@@ -1,4 +1,4 @@
-"""From a composed config to the objects of a cell; data and victims are kept between cells."""
+"""Build the objects of a cell from a composed config; keep data and victims between cells."""
 
 import json
 from collections.abc import Iterator
@@ -145,7 +145,7 @@ def devices_of(trainer: DictConfig) -> tuple[torch.device, "Shards | None"]:
     """The device that Lightning Fabric chooses, and the processes of all if there are several.
 
     Raises:
-        ValueError: another precision than float32, or a strategy other than DDP, is asked for.
+        ValueError: another precision than float32, or a strategy other than DDP, is set.
         DevicesError: more processes than the machine has processors.
     """
     if trainer.strategy not in ("auto", "ddp"):

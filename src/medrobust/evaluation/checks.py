@@ -20,7 +20,7 @@ from medrobust.evaluation.batches.runner import Runner
 from medrobust.result.flag import Flag, flag
 from medrobust.threat.surrogate import Surrogate
 
-GRADIENT_IMAGES = 256  # images whose gradient is looked at: one pass, whatever the attack costs
+GRADIENT_IMAGES = 256  # images whose gradient is checked: one pass, whatever the attack costs
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Check:
     adversarial: Tensor
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """`before`, `after`: right or not; `zero`: no gradient, for the first images of the set.
+        """Return `before`, `after`: right or not; `zero`: no gradient, of the first images.
 
         Raises:
             FloatingPointError: a logit or gradient is not finite.
@@ -114,7 +114,7 @@ def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> 
         return found  # no attack; one that has a budget and cannot move is flagged below
     if checks.get("zero_gradient", 0.0) > 0.05:
         found.append(flag("zero_gradient", share=checks["zero_gradient"]))
-    if random and attack.trusts_one_look:
+    if random and attack.single_draw:
         found.append(flag("single_draw", attack=type(attack).__name__))
     before, after = checks["surrogate_clean"], checks["surrogate_adversarial"]
     if before < 0.5:

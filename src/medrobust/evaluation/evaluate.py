@@ -141,7 +141,7 @@ def _measured(cell: Cell, attacked: AdversarialSet, before: Answers, after: Answ
 
 
 def _scores(labels: torch.Tensor, before: Answers, after: Answers, changed: bool) -> Scores | None:
-    """What figures of a detector are drawn from; None without a threshold."""
+    """Return the scores that figures of a detector show; None without a threshold."""
     if before.score is None or after.score is None or after.threshold is None:
         return None
     right = before.label == labels

@@ -37,7 +37,7 @@ def known_row(
 
 
 def is_complete(store: RowStore, row_id: str, requests: Requests) -> bool:
-    """Return whether a finished row has what is asked for next to it, and no damaged file.
+    """Return whether a finished row has what is requested next to it, and no damaged file.
 
     Damage is logged; what is damaged is made again.
     """

@@ -1,4 +1,4 @@
-"""What the deployed system answers to a set of images."""
+"""Predictions of the deployed system for a set of images."""
 
 import time
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _DETAIL = "details."
 
 
 def _fields(prediction: Prediction) -> dict[str, Tensor]:
-    """What is kept of a batch's prediction."""
+    """Return the tensors that are kept of a batch's prediction."""
     if prediction.anchored is not None:
         found = kept(prediction)
         fields = {
@@ -67,7 +67,7 @@ class _Answer:
     victim: Victim
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """What is kept of the prediction; names the images that are to blame for an error."""
+        """Return the tensors that are kept; name the images that cause an error."""
         x, seeds = batch.images, batch.seeds
         with torch.no_grad(), name_culprits(self.defense, self.victim, x, seeds, batch.ids):
             prediction = self.defense(x, self.victim, seeds=seeds)

@@ -1,4 +1,4 @@
-"""From float images to the 8-bit images that an attacker could hand over."""
+"""Round float images to the 8-bit images that an attacker could hand over."""
 
 from torch import Tensor
 

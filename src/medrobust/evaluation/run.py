@@ -119,7 +119,7 @@ class _Job:
         )
 
     def note(self, row: Row, status: str) -> None:
-        """Leave in the job's folder which row this job stands for."""
+        """Write into the job's folder which row this job made or found."""
         note = {
             "row": row.id,
             "status": status,

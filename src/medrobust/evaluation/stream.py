@@ -1,6 +1,6 @@
 """Separate streams of random numbers for attacker and defender.
 
-An adaptive attacker averages over a random defense's noise. It must not see the very draws that
+An adaptive attacker averages over a randomized defense's noise. It must not see the very draws that
 the deployed defense will make, so the two fold different words into a sample's seed.
 """
 

@@ -22,7 +22,7 @@ _KEYS = {"model": "model@threat.surrogate_model", "seed": "threat.surrogate_seed
 class TrainedTransfer(Transfer):
     """Transfer from a trained surrogate that must be what the config says of it.
 
-    It was trained on the data of the victim and with the victim's objective: a row tells no other.
+    It was trained on the data of the victim and with the victim's objective: a row names no other.
 
     Args:
         surrogate: the attacker's own trained model.

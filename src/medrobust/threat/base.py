@@ -1,4 +1,4 @@
-"""The frame of every threat."""
+"""Base class of every threat."""
 
 from abc import ABC, abstractmethod
 

@@ -19,7 +19,7 @@ ANSWERS = ("scores", "labels")
 class QuerySurrogate(Surrogate):
     """The deployed system behind a counter: images in, answers out.
 
-    Every image that is asked about is one query, whatever the defense does behind it (a vote of
+    Every image is one query, whatever the defense does behind it (a vote of
     10 000 copies is one answer).
 
     Args:
@@ -37,15 +37,15 @@ class QuerySurrogate(Surrogate):
 
     @property
     def fingerprint(self) -> str:
-        """Of victim, defense and kind of answer."""
+        """SHA-256 of victim, defense and kind of response."""
         parts = ["blackbox", self.victim.fingerprint, self.defense.fingerprint, self.answer]
         return digest(parts)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
-        """What the deployed system answers, without a graph.
+        """Return the deployed system's prediction, without a graph.
 
         Raises:
-            RuntimeError: the attack wants to look inside.
+            RuntimeError: the attack wants features of the victim.
             ValueError: labels alone are wanted of a detector.
         """
         if taps:

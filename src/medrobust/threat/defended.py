@@ -41,7 +41,7 @@ class DefendedSurrogate(Surrogate):
 
     @property
     def fingerprint(self) -> str:
-        """Of victim, defense and number of draws."""
+        """SHA-256 of victim, defense and number of draws."""
         return digest(
             ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
         )
@@ -92,7 +92,7 @@ class DefendedSurrogate(Surrogate):
     def _values_and_grads(
         self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor
     ) -> list[Gradient]:
-        """Of one forward pass without noise; else a look per goal, all at the same draws."""
+        """Use one forward pass without noise; else a gradient per goal, all at the same draws."""
         if self.eot_samples == 1:
             return super()._values_and_grads(x, goals, seeds=seeds)
         return [self._value_and_grad(x, goal, seeds=seeds) for goal in goals]
@@ -106,7 +106,7 @@ class DefendedSurrogate(Surrogate):
         return goal.reached(total.mean(self.eot_samples))
 
     def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
-        """One draw of the defense's proxy, with the victim's features beside it."""
+        """One draw of the defense's proxy, with the victim's features."""
         if not taps:
             return self.defense.proxy(x, self.victim, seeds=seeds)
         with self.victim.tapped(taps) as caught:
@@ -137,7 +137,7 @@ def _loss(goal: Aim, seen: Prediction, x: Tensor) -> Tensor:
 
 
 class _Total(NamedTuple):
-    """What the draws of each image sum up to.
+    """Sums over the draws of each image.
 
     Attributes:
         mass: logarithms of the sums of class probabilities (N, K[, H, W]), or (N, K, A).
@@ -155,7 +155,7 @@ class _Total(NamedTuple):
 
     @classmethod
     def of(cls, seen: Prediction, x: Tensor) -> Self:
-        """Of the draws of one look (draws * N, ...)."""
+        """Sum the draws of one forward pass (draws * N, ...)."""
         score = None if seen.score is None else _by_draw(seen.score, x).sum(0)
         logits = _by_draw(seen.logits, x)
         if seen.anchored is None:
@@ -165,7 +165,7 @@ class _Total(NamedTuple):
         return cls(mass, score, seen.threshold, rest, boxes)
 
     def plus(self, other: Self | None) -> Self:
-        """Of both."""
+        """Return the sums of both."""
         if other is None:
             return self
         both = self.score is not None and other.score is not None

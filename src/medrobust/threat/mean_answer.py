@@ -25,7 +25,7 @@ class MeanAnswerSurrogate(DefendedSurrogate):
 
     @property
     def fingerprint(self) -> str:
-        """Of the mean-loss surrogate and the rule; where nothing is random both are one."""
+        """SHA-256 of the mean-loss surrogate and the rule; the former where nothing is random."""
         plain = super().fingerprint
         return plain if self.eot_samples == 1 else digest(["mean answer", plain])
 
@@ -40,15 +40,15 @@ class MeanAnswerSurrogate(DefendedSurrogate):
     def _values_and_grads(
         self, x: Tensor, goals: Sequence[Aim], *, seeds: Tensor
     ) -> list[Gradient]:
-        """Of several goals, from one forward pass over all draws."""
+        """Use one forward pass over all draws for all goals."""
         return Surrogate._values_and_grads(self, x, goals, seeds=seeds)
 
     def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
         """One chunk of draws; it is computed again for its gradient, so that memory is bounded."""
-        look = super()._look
+        draw = super()._look
         if self.eot_samples == 1 or not torch.is_grad_enabled():
-            return look(x, seeds, taps)
+            return draw(x, seeds, taps)
         found: Prediction = checkpoint(
-            look, x, seeds, taps, use_reentrant=False, preserve_rng_state=False
+            draw, x, seeds, taps, use_reentrant=False, preserve_rng_state=False
         )
         return found

@@ -26,7 +26,7 @@ class ReducedPrecision(Surrogate):
 
     @property
     def fingerprint(self) -> str:
-        """Of the surrogate and the precision."""
+        """SHA-256 of the surrogate and the precision."""
         return digest(["bfloat16", self.surrogate.fingerprint])
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:

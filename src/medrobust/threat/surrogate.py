@@ -1,4 +1,4 @@
-"""The differentiable thing that an attack sees."""
+"""The model that the attacker can differentiate."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from medrobust.threat.aim import Aim
 
 
 class Gradient(NamedTuple):
-    """What one look at the surrogate gives an attack.
+    """Loss, gradient and success at one point.
 
     Attributes:
         loss: (N,) the goal's loss at `x`.
@@ -31,9 +31,9 @@ class Gradient(NamedTuple):
 
 
 class Surrogate(nn.Module, ABC):
-    """What a threat lets the attacker query and differentiate.
+    """Model that a threat lets the attacker query and differentiate.
 
-    Every call takes the images' seeds, so that a random surrogate gives an image the same noise
+    Every call takes the images' seeds, so that a randomized surrogate gives an image the same noise
     in any batch. An attack folds its own step number into them when it wants fresh noise.
 
     `differentiable` False: a black box, for query attacks. `exact` False: `value_and_grad` runs in

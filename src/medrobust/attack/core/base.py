@@ -1,4 +1,4 @@
-"""The frame of every attack: a final call that checks, around the one method that attacks."""
+"""Base class of every attack: a final call that checks, around the one method that attacks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ class AttackError(RuntimeError):
 
 
 class Crafted(NamedTuple):
-    """What an attack made of a batch.
+    """Adversarial images of a batch.
 
     Attributes:
         images: adversarial images like the clean ones.
-        queries: int64 (N,), images that the surrogate was asked about; None for attacks that
+        queries: int64 (N,), queries of each image; None for attacks that
             do not count them.
     """
 
@@ -44,9 +44,9 @@ class Attack(Configured, ABC):
     What it cannot do it says in class attributes, and is then refused before anything runs:
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
     per image only, no masks or boxes), `criteria` (what counts as a success, by task).
-    `fills_budget` False: it looks for the nearest image, so that unused budget is no weakness.
-    `trusts_one_look` True: an image that fooled the surrogate once is done, or kept for that; where
-    answers are random that is luck, and the row says so.
+    `fills_budget` False: it searches for the nearest image, so that unused budget is no weakness.
+    `single_draw` True: it judges success from a single stochastic forward pass. On a randomized
+    defense that keeps lucky draws, and the row is flagged.
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
@@ -63,7 +63,7 @@ class Attack(Configured, ABC):
     needs_gradient: ClassVar[bool] = True
     dense: ClassVar[bool] = True
     fills_budget: ClassVar[bool] = True
-    trusts_one_look: bool = False
+    single_draw: bool = False
     criteria: ClassVar[Mapping[Task, type[Criterion]]] = BY_TASK
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 
@@ -238,7 +238,7 @@ class Attack(Configured, ABC):
         if not finite.all():
             places = (~finite).nonzero().flatten().tolist()
             raise AttackError(
-                f"{name} returned NaN or infinity for images {places} of the batch: look at the "
+                f"{name} returned NaN or infinity for images {places} of the batch: check the "
                 "surrogate's logits and gradients there"
             )
         if adversarial.amin() < 0 or adversarial.amax() > 1:

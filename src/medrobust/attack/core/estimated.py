@@ -1,4 +1,4 @@
-"""The frame of score-based attacks that climb an estimated gradient."""
+"""Base class of score-based attacks that climb an estimated gradient."""
 
 from abc import abstractmethod
 from typing import Unpack
@@ -18,18 +18,18 @@ from medrobust.rng import fold_in
 
 
 class Estimated(QueryAttack):
-    """Ask around a point in mirrored pairs, estimate the gradient, step, project, ask there.
+    """Query mirrored pairs around a point, estimate the gradient, step, project, query there.
 
     A pair is proj(x + w v) and proj(x - w v) for a random direction v of the image's own, where
     proj is the projection to the L∞ ball and [0, 1]: no question leaves what the attacker may
     submit, and each is a candidate. Where a pixel was cut the pair is less than 2 w apart there,
-    so the estimate divides by what was really asked. With t_p the difference of pair p at a
-    pixel and L_p that of its losses, it is sum_p L_p t_p / sum_p t_p^2: the mean of L_p / t_p for
-    directions of signs, unbiased for a linear loss wherever the cut falls.
+    so the estimate divides by the distance that was really queried. With t_p the difference of pair
+    p at a pixel and L_p that of its losses, it is sum_p L_p t_p / sum_p t_p^2: the mean of L_p /
+    t_p for directions of signs, unbiased for a linear loss wherever the cut falls.
 
     Each step costs 2 * samples + 1 queries. An image leaves after the step in which any of its
-    queries reached the goal. On a random surrogate only the point that was stepped to counts: the
-    estimates average its noise, a single answer on the way does not.
+    queries reached the goal. On a randomized surrogate only the point that was stepped to counts:
+    the estimates average its noise, a single answer on the way does not.
 
     A subclass names its directions and its step rule.
 
@@ -37,7 +37,7 @@ class Estimated(QueryAttack):
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
         steps: >= 1.
         samples: pairs per step, >= 1.
-        width: w, how far a pair looks, in pixel units.
+        width: w, distance of a pair from the point, in pixel units.
         step_size: factor of the step rule's direction, in pixel units.
         queries: budget per image, for the clean one and at least one step; a step that it cannot
             pay is not begun. None = what all steps cost.
@@ -76,7 +76,7 @@ class Estimated(QueryAttack):
 
     @abstractmethod
     def step_rule(self) -> StepRule:
-        """From the estimated gradient to the direction of a step."""
+        """Return the rule that turns the estimated gradient into the direction of a step."""
 
     def search(self, oracle: Oracle, best: Best, rows: Tensor) -> None:
         """Climb from the clean images, as long as there are queries for a step."""
@@ -91,7 +91,7 @@ class Estimated(QueryAttack):
             direction, memory = rule(grad, memory)
             point = ball.project(point + self.step_size * direction)
             shown = ball.shown(point)
-            loss, reached = oracle.ask(rows, shown)
+            loss, reached = oracle.query(rows, shown)
             if oracle.random:
                 loss = loss.where(loss.isnan(), torch.inf)  # so that the last point stands
                 reached = oracle.done(rows, shown, reached)
@@ -126,7 +126,7 @@ class Estimated(QueryAttack):
                 dim=1,
             )
             asked = pairs.flatten(0, 1)
-            loss, reached = oracle.ask(rows, asked)
+            loss, reached = oracle.query(rows, asked)
             if oracle.random:
                 best.undefined[rows] |= loss.isnan().any(0)
             else:
@@ -140,7 +140,7 @@ class Estimated(QueryAttack):
 
 
 def _first(images: Tensor, loss: Tensor, reached: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of P candidates (P, M, C, H, W) per image the one that `Best` would keep, and its answers."""
+    """Return, of P candidates (P, M, C, H, W) per image, the one that `Best` would keep."""
     rank = loss.where(reached | ~reached.any(0), -torch.inf)
     undefined = loss.isnan()
     rank = rank.where(~undefined, torch.inf)  # so that the caller hears of it

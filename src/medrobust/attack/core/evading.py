@@ -1,4 +1,4 @@
-"""The frame of attacks on a classifier and a detector at once, with a gradient of each."""
+"""Base class of attacks on a classifier and a detector at once, with a gradient of each."""
 
 from abc import abstractmethod
 from typing import ClassVar, Unpack
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medrobust.attack.core.arguments import RestartClimb
 from medrobust.attack.core.ball import Ball
-from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterate
 from medrobust.attack.core.step import StepRule, sign
 from medrobust.attack.loss.joint import Joint
 from medrobust.attack.pgd import PGD
@@ -18,8 +18,8 @@ class Evading(PGD):
     """PGD in L∞ that sees at each step how to fool the classifier and how to pass the detector.
 
     Kept is, per image, the point that ranks best by (wrong and undetected, joint margin), over all
-    steps and restarts; see `Iterated` and `Joint`. Noise of a random defense is averaged by the
-    surrogate (`threat.samples`). A subclass says how the two gradients make one step.
+    steps and restarts; see `Iterated` and `Joint`. Noise of a randomized defense is averaged by the
+    surrogate (`threat.eot_samples`). A subclass says how the two gradients make one step.
 
     Steps shrink linearly, from `step_size` to a tenth of it: near the two boundaries a long step
     past one falls back behind the other.
@@ -54,17 +54,9 @@ class Evading(PGD):
         """Sign of what `combine` gives."""
         return sign
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
         """Both margins and gradients at the point, made one."""
+        point, goal, ball, _, seeds = at
         assert isinstance(goal.loss, Joint)
         answer, hiding = surrogate.values_and_grads(point, goal.loss.halves(goal), seeds=seeds)
         answer, hiding = _wide(answer, ball), _wide(hiding, ball)
@@ -73,7 +65,7 @@ class Evading(PGD):
 
     @abstractmethod
     def combine(self, answer: Gradient, hiding: Gradient, point: Tensor, ball: Ball) -> Tensor:
-        """What the step rule takes, (N, C, H, W): here a gradient whose sign is the step.
+        """Return what the step rule takes, (N, C, H, W): here a gradient whose sign is the step.
 
         Args:
             answer: margin of the answer, in pixel units, positive = fooled; and its gradient.

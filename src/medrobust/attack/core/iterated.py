@@ -1,4 +1,4 @@
-"""The loop that every iterated gradient attack shares: look, step, project."""
+"""The loop that every iterated gradient attack shares: gradient, step, projection."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -23,16 +23,34 @@ Watcher = Callable[[Tensor, int, Tensor, Tensor], None]
 and the points (M, C, H, W) before and after."""
 
 
+class Iterate(NamedTuple):
+    """State of an iterated attack before a gradient.
+
+    Attributes:
+        point: images (N, C, H, W).
+        goal: loss and criterion of these images.
+        ball: around their clean images.
+        memory: of the step rule, (N, ...) or None at the start.
+        seeds: int64 (N,), fresh at each step.
+    """
+
+    point: Tensor
+    goal: Goal
+    ball: Ball
+    memory: Tensor | None
+    seeds: Tensor
+
+
 class Iterated(Attack):
-    """`steps` looks at the surrogate, each followed by a step and a projection.
+    """Take `steps` gradients of the surrogate, each followed by a step and a projection.
 
     Returned is, per image, the point that ranks best by (reached the goal, loss) among all points
     that the attack stepped to, in every restart, the last point included at the price of one
     forward pass. The start, clean or random, is no candidate: with one step the result is that
     step, as in FGSM. Cost per restart: `steps` forward and backward passes, one forward.
 
-    A subclass names its ball, its step rule and its default step size, and may change what is
-    looked at (`look`).
+    A subclass names its ball, its step rule and its default step size, and may change where the
+    gradient is taken (`gradient`).
 
     Args:
         eps: radius in pixel units of [0, 1] images; a number or `8/255`.
@@ -51,9 +69,9 @@ class Iterated(Attack):
     ball: ClassVar[type[Ball]] = LinfBall
     random_start: ClassVar[bool] = False
     _watchers: tuple[Watcher, ...] = ()
-    looks_at_point: bool = True
-    """False where `look` sees other images than the point (transformed, ahead of it): then only
-    the last point is judged, at the price of one forward pass, or every point with early stop."""
+    gradient_at_point: bool = True
+    """False where `gradient` is taken at other images than the point (transformed, ahead of it):
+    then only the last point is judged, by one forward pass, or every point with early stopping."""
 
     def __init__(
         self,
@@ -68,7 +86,7 @@ class Iterated(Attack):
         super().__init__(eps, **options)
         self.steps = whole(steps, "attack.steps", low=1)
         self.restarts = whole(restarts, "attack.restarts", low=1)
-        self.early_stop = self.trusts_one_look = early_stop
+        self.early_stop = self.single_draw = early_stop
         if step_size is None:
             self.step_size = self.default_step_size()
         else:
@@ -90,7 +108,7 @@ class Iterated(Attack):
 
     @contextmanager
     def watched(self, watcher: Watcher) -> Iterator[None]:
-        """Inside, the watcher is told of every step; no result changes."""
+        """Call the watcher after every step inside the block; no result changes."""
         self._watchers = (*self._watchers, watcher)
         try:
             yield
@@ -113,36 +131,23 @@ class Iterated(Attack):
         if best.undefined.any():
             places = best.undefined.nonzero().flatten().tolist()
             raise AttackError(
-                f"{type(self).__name__}: the loss is NaN for images {places} of the batch; look "
-                "at the surrogate's logits and gradients there"
+                f"{type(self).__name__}: the loss is NaN for images {places} of the batch; check "
+                "the surrogate's logits and gradients there"
             )
         return best.image
 
-    def look(
-        self,
-        surrogate: Surrogate,
-        point: Tensor,
-        goal: Goal,
-        *,
-        ball: Ball,
-        memory: Tensor | None,
-        seeds: Tensor,
-    ) -> Gradient:
-        """What the step is made from; one look at the point itself, unless a subclass says more.
+    def gradient(self, surrogate: Surrogate, at: Iterate) -> Gradient:
+        """Return what the step is made from: here the gradient at the point itself.
 
         Args:
-            surrogate: what the attacker sees.
-            point: (N, C, H, W), where the attack stands.
-            goal: of these images.
-            ball: around their clean images.
-            memory: of the step rule, (N, ...) or None at the start.
-            seeds: int64 (N,), fresh at each step.
+            surrogate: model that is differentiated.
+            at: where the attack stands.
 
         Returns:
             `grad` is what the step rule takes, with one row per image; `loss` and `reached` are
-            the point's own where `looks_at_point`, and ignored elsewhere.
+            the point's own where `gradient_at_point`, and ignored elsewhere.
         """
-        return surrogate.value_and_grad(point, goal, seeds=seeds)
+        return surrogate.value_and_grad(at.point, at.goal, seeds=at.seeds)
 
     def _climb(
         self,
@@ -160,18 +165,17 @@ class Iterated(Attack):
         now = _Standing(rows, ball, goal.at(rows), seeds, start, None)
         for step in range(self.steps):
             shown, noise = now.ball.shown(now.point), fold_in(now.seeds, step)
-            if step and self.early_stop and not self.looks_at_point:  # first: who leaves looks not
+            if step and self.early_stop and not self.gradient_at_point:
+                # Before the gradient: images that leave the batch cost none.
                 loss, reached = surrogate.value(shown, now.goal, seeds=noise)
                 best.offer(now.rows, shown, loss, reached)
                 stay = (~reached).nonzero().flatten()
                 if len(stay) == 0:
                     return
                 now, shown, noise = now.at(stay), shown[stay], noise[stay]
-            seen = self.look(
-                surrogate, shown, now.goal, ball=now.ball, memory=now.memory, seeds=noise
-            )
+            seen = self.gradient(surrogate, Iterate(shown, now.goal, now.ball, now.memory, noise))
             grad = seen.grad.to(now.point.dtype)
-            if step and self.looks_at_point:
+            if step and self.gradient_at_point:
                 loss, reached = self._verdict(surrogate, shown, now.goal, seen, noise)
                 best.offer(now.rows, shown, loss, reached)
                 if self.early_stop:
@@ -192,7 +196,7 @@ class Iterated(Attack):
     def _verdict(
         self, surrogate: Surrogate, shown: Tensor, goal: Goal, seen: Gradient, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss and success of a point looked at; the images that leave the batch have it exact."""
+        """Return loss and success of a point; they are exact for images that leave the batch."""
         if surrogate.exact or not self.early_stop or not seen.reached.any():
             return seen.loss, seen.reached
         guess = seen.reached.nonzero().flatten()

@@ -1,4 +1,4 @@
-"""The frame of every loss: a loss per image that the attacker maximises."""
+"""Base class of every attack loss: a value per image that the attacker maximises."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self

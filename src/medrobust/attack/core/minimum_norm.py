@@ -1,4 +1,4 @@
-"""The frame of attacks that look for the nearest adversarial image, with or without a budget."""
+"""Base class of attacks that search for the nearest adversarial image, with or without budget."""
 
 import math
 from abc import abstractmethod
@@ -22,13 +22,13 @@ class MinimumNorm(Attack):
     farther away is pulled back to the budget along the line to its clean image: a failed try,
     counted on the model as every return is.
 
-    On a random surrogate success is that of one look, and the nearest of many looks is a lucky
+    On a randomized surrogate success is that of one draw, and the nearest of many is a lucky
     one: such an image may well fail on the next. A budgeted attack is the better question there.
     """
 
     needs_eps: ClassVar[bool] = False
     fills_budget: ClassVar[bool] = False
-    trusts_one_look = True
+    single_draw = True
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Tensor:
         """Search from the images that do not reach the goal yet, then keep to the budget."""
@@ -43,7 +43,7 @@ class MinimumNorm(Attack):
             places = closest.undefined.nonzero().flatten().tolist()
             raise AttackError(
                 f"{type(self).__name__}: loss or gradient is NaN for images {places} of the batch; "
-                "look at the surrogate's logits and gradients there"
+                "check the surrogate's logits and gradients there"
             )
         return closest.image if self.eps is None else within(x, closest.image, self.norm, self.eps)
 
@@ -74,11 +74,11 @@ def within(x: Tensor, image: Tensor, norm: str, eps: float) -> Tensor:
 def judged(
     surrogate: Surrogate, image: Tensor, goal: Goal, seen: Gradient, *, seeds: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Loss (N,) and success bool (N,) of looks at `image`, exact wherever success is claimed.
+    """Return loss (N,) and success bool (N,) at `image`, exact wherever success is claimed.
 
     Args:
         surrogate: what the attacker sees; one in reduced precision only guesses success.
-        image: (N, C, H, W), what was looked at.
+        image: (N, C, H, W), where the gradient was taken.
         goal: of these images.
         seen: from `value_and_grad` of `image`.
         seeds: int64 (N,), those of `seen`.
@@ -95,7 +95,7 @@ def judged(
 
 
 def annealed(start: float, end: float, step: int, steps: int) -> float:
-    """From `start` at step 0 toward `end` at step `steps`, along half a cosine."""
+    """Return the value at a step of a half cosine from `start` to `end` over `steps` steps."""
     return end + (start - end) * (1 + math.cos(math.pi * step / steps)) / 2
 
 

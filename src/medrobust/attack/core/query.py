@@ -1,4 +1,4 @@
-"""The frame of black-box attacks: they ask, answers are counted, and the budget is kept."""
+"""Base class of black-box attacks: queries are counted, and the budget is kept."""
 
 from abc import abstractmethod
 from typing import ClassVar, Unpack
@@ -16,24 +16,24 @@ from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
 
 CERTAIN = 30
-"""Answers in a row that end a search on a random system: 95 % sure of more than 9 in 10."""
+"""Responses in a row that end a search on a randomized defense: 95 % sure of more than 9 in 10."""
 
 
 class Oracle:
-    """Answers about a batch's images; counts every image that is asked about.
+    """Query a surrogate about a batch's images, and count every query.
 
-    The q-th query about an image has the q-th noise of a random surrogate, whatever else is in the
+    The q-th query of an image has the q-th noise of a randomized surrogate, whatever else is in the
     batch.
 
     Args:
-        surrogate: what answers.
+        surrogate: model that is queried.
         x: clean images (N, C, H, W).
         goal: of the batch.
         seeds: int64 (N,).
         budget: queries per image.
         chunk: images that pass at once; changes no result.
-        scores: False hides the loss, which is then 0 in every answer.
-        answers: of a random surrogate, that must agree on a success which has to be `sure`.
+        scores: False hides the loss, which is then 0 in every response.
+        repeats: of a random surrogate, that must agree on a success which has to be `sure`.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Oracle:
         budget: int,
         chunk: int,
         scores: bool = True,
-        answers: int = 1,
+        repeats: int = 1,
     ) -> None:
-        self.random, self.answers = surrogate.random, answers if surrogate.random else 1
+        self.random, self.repeats = surrogate.random, repeats if surrogate.random else 1
         self.surrogate, self.x, self.goal, self.seeds = surrogate, x, goal, seeds
         self.budget, self.chunk, self.scores = budget, chunk, scores
         self.asked = torch.zeros(len(x), dtype=torch.int64, device=x.device)
@@ -57,44 +57,44 @@ class Oracle:
         return self.budget - self.asked[rows]
 
     def sure(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """`ask` about one image each, and again about what reaches the goal: does it every time?
+        """Query one image each, and query again what reaches the goal, `repeats` times in all.
 
         Args:
             rows: int64 (M,), which images, without repetition.
             images: (M, C, H, W) in [0, 1].
 
         Returns:
-            loss float (M,) of the first answer, and success bool (M,) of all `answers`.
+            loss float (M,) of the first response, and success bool (M,) of all `repeats`.
         """
-        loss, reached = self.ask(rows, images)
-        return loss, self._agreed(rows, images, reached, self.answers)
+        loss, reached = self.query(rows, images)
+        return loss, self._agreed(rows, images, reached, self.repeats)
 
     def done(self, rows: Tensor, images: Tensor, reached: Tensor) -> Tensor:
-        """Whose search may end with these images, bool (M,): who `reached` the goal with them.
+        """Return which searches may end with these images, bool (M,).
 
-        On a random surrogate that is luck until `CERTAIN` answers in a row say so; the first is the
-        one behind `reached`, to the image or to one nearer to the clean one on the same line.
+        On a randomized surrogate `CERTAIN` responses in a row must reach the goal. The first is
+        the one behind `reached`, of the image or of one nearer to the clean one on the same line.
         """
         return self._agreed(rows, images, reached, CERTAIN if self.random else 1)
 
-    def _agreed(self, rows: Tensor, images: Tensor, reached: Tensor, answers: int) -> Tensor:
-        """Where an answer that the goal is reached is followed by others, `answers` in all.
+    def _agreed(self, rows: Tensor, images: Tensor, reached: Tensor, repeats: int) -> Tensor:
+        """Return which images reach the goal in `repeats` responses in a row, the first included.
 
         Each costs a query. Where the budget ends before, there is no success.
         """
         agreed, given = reached.clone(), 1
-        while given < answers and agreed.any():
-            more = min(given, answers - given)  # in groups that double: who fails, fails early
+        while given < repeats and agreed.any():
+            more = min(given, repeats - given)  # in groups that double: who fails, fails early
             agreed &= self.left(rows) >= more
             again = agreed.nonzero().flatten()
             if len(again):
                 every = images[again].expand(more, -1, -1, -1, -1)
-                agreed[again] = self.ask(rows[again], every)[1].all(0)
+                agreed[again] = self.query(rows[again], every)[1].all(0)
             given += more
         return agreed
 
-    def ask(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and success of P candidates for each of M images, at P queries per image.
+    def query(self, rows: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and success of P candidates for each of M images, at P queries per image.
 
         Args:
             rows: int64 (M,), which images, without repetition.
@@ -107,7 +107,7 @@ class Oracle:
             RuntimeError: this would break the budget of an image.
         """
         if images.ndim == 4:
-            loss, reached = self.ask(rows, images[None])
+            loss, reached = self.query(rows, images[None])
             return loss[0], reached[0]
         count = len(images)
         if (self.left(rows) < count).any():
@@ -129,24 +129,23 @@ class Oracle:
 class QueryAttack(Attack):
     """A new black-box attack writes `search`.
 
-    One that uses nothing but success sets `hard_label`: it never sees a loss, and any threat will
-    do. The others need scores, and are refused where only labels are answered.
+    An attack that uses labels only sets `hard_label`: it never sees a loss, and any threat will
+    do. The others need scores, and are refused where only labels are returned.
 
     Returned is, per image, the candidate that ranks best by (reached the goal, loss) among those
     it offered; an image leaves the search once it reaches the goal.
 
-    On a random surrogate that would be the wrong end: a search that stops at the first answer in
-    its favour has found a lucky draw, and the next one goes the other way. There the search goes on
-    until `CERTAIN` answers in a row about one image reach the goal, each a query, or to the end of
-    its budget, and returned is where it stands then.
+    On a randomized surrogate a search that stops at the first success has found a lucky draw.
+    There it goes on until `CERTAIN` responses in a row reach the goal, each a query, or to the end
+    of its budget, and the last point is returned.
 
     Args:
         eps: budget in pixel units of [0, 1] images, in the attack's norm; a number or `8/255`.
-        queries: images that may be asked about, per clean image, >= 1. The first is the clean one.
+        queries: query budget per image, >= 1. The first is the clean image.
         chunk: images that pass the surrogate at once; bounds memory, changes no result.
         loss: loss to maximise; None = the attack's own.
-        answers: of a random system, that must agree before a hard-label attack takes an image for
-            fooled, >= 1; each is a query. A system that is not random is asked once.
+        repeats: identical responses of a randomized defense before a hard-label attack counts an
+            image as fooled, >= 1; each is a query. A deterministic defense is queried once.
         **options: `target`, `criterion`; see `Attack`.
     """
 
@@ -162,19 +161,19 @@ class QueryAttack(Attack):
         queries: int,
         chunk: int = 512,
         loss: Loss | None = None,
-        answers: int = 1,
+        repeats: int = 1,
         **options: Unpack[Aim],
     ) -> None:
         super().__init__(eps, loss=loss, **options)
         self.queries = whole(queries, "attack.queries", low=1)
         self.chunk = whole(chunk, "attack.chunk", low=1)
-        self.answers = whole(answers, "attack.answers", low=1)
+        self.repeats = whole(repeats, "attack.repeats", low=1)
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
-        """Ask about the clean images, then search for those that do not reach the goal yet.
+        """Query the clean images, then search for those that do not reach the goal yet.
 
         Raises:
-            AttackError: the attack needs scores, and the surrogate answers labels or NaN.
+            AttackError: the attack needs scores, and the surrogate returns labels or NaN.
         """
         name = type(self).__name__
         if not (self.hard_label or surrogate.scored):
@@ -190,11 +189,11 @@ class QueryAttack(Attack):
             self.queries,
             self.chunk,
             scores=not self.hard_label,
-            answers=self.answers,
+            repeats=self.repeats,
         )
         best = Best(x)
         everyone = torch.arange(len(x), device=x.device)
-        loss, reached = oracle.ask(everyone, x)
+        loss, reached = oracle.query(everyone, x)
         done = oracle.done(everyone, x, reached)
         best.offer(everyone, x, loss, done)
         rows = (~done).nonzero().flatten()
@@ -203,7 +202,7 @@ class QueryAttack(Attack):
         if best.undefined.any():
             places = best.undefined.nonzero().flatten().tolist()
             raise AttackError(
-                f"{name}: the loss is NaN for images {places} of the batch; look at the "
+                f"{name}: the loss is NaN for images {places} of the batch; check the "
                 "surrogate's logits there"
             )
         return Crafted(best.image, oracle.asked)

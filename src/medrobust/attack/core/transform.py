@@ -9,7 +9,7 @@ from medrobust import rng
 
 
 class Window(NamedTuple):
-    """Where a shrunk image lies in a canvas of its old size, in pixels, one number per image.
+    """Place of a shrunk image in a canvas of its old size, in pixels, one number per image.
 
     Attributes:
         height: int64 (N,), rows of the shrunk image.
@@ -92,7 +92,7 @@ def shrink_boxes(boxes: Tensor, window: Window, canvas: tuple[int, int]) -> Tens
 
 
 def _sources(start: Tensor, length: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Which of `side` old pixels each new one shows, (N, side), and whether it shows any."""
+    """Return which of `side` old pixels each new one shows, (N, side), and whether it shows any."""
     place = torch.arange(side, device=start.device) - start[:, None]
     inside = (place >= 0) & (place < length[:, None])
     return (place * side // length[:, None]).where(inside, 0), inside

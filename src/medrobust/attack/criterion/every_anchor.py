@@ -9,9 +9,9 @@ from medrobust.prediction import Prediction
 
 
 class EveryAnchor(Criterion):
-    """Detection: no anchor of a true box answers its class any more (Xie et al. 2017).
+    """Detection: no anchor of a true box predicts its class any more (Xie et al. 2017).
 
-    An anchor answers a class that leads there with at least the score of an answer that is kept.
+    An anchor predicts a class that leads there with at least the score of an answer that is kept.
     """
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
@@ -19,13 +19,13 @@ class EveryAnchor(Criterion):
         return ~right_anchors(prediction, anchor_classes(y, located(prediction).anchors)).any(1)
 
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
-        """Every anchor of a target box answers its class."""
+        """Every anchor of a target box predicts its class."""
         classes = anchor_classes(target, located(prediction).anchors)
         return (right_anchors(prediction, classes) | (classes < 0)).all(1)
 
 
 def right_anchors(prediction: Prediction, classes: Tensor) -> Tensor:
-    """Which anchors answer the class that they should: bool (N, A).
+    """Return which anchors predict the class that they should, bool (N, A).
 
     Args:
         prediction: of a detector.

@@ -27,10 +27,10 @@ class Undetected(Criterion):
 
 
 def accepted(prediction: Prediction) -> Tensor:
-    """Whether the defense lets the images pass: bool (N,).
+    """Return which images the defense accepts, bool (N,).
 
     Raises:
-        ValueError: the prediction tells nothing of it.
+        ValueError: the prediction has neither score nor abstention.
     """
     if prediction.score is not None and prediction.threshold is not None:
         return prediction.score <= prediction.threshold  # one that is no number does not pass

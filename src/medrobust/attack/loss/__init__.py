@@ -1,1 +1,1 @@
-"""What an attack maximises."""
+"""Losses that attacks maximise."""

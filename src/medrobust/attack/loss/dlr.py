@@ -84,5 +84,5 @@ def targeted_scale(logits: Tensor) -> Tensor:
 
 
 def at_least_single(logits: Tensor) -> Tensor:
-    """In float32 or finer: in half precision `TINY` would be zero."""
+    """Return logits in float32 or finer: in half precision `TINY` would be zero."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

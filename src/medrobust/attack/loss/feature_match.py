@@ -50,7 +50,7 @@ class FeatureMatch(LearnedLoss):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """As configured, or as found by `fit`."""
+        """Modules that are configured, or found by `fit`."""
         return self.names if self._bank is None else tuple(self._bank.features)
 
     def fit(self, surrogate: "Surrogate", data: Any) -> None:

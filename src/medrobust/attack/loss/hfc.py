@@ -37,7 +37,7 @@ class HFC(LearnedLoss):
     detector that measures distance in those axes (Lee et al. 2018) is hidden from. Blind to
     correlations (variances per channel), the attack did not escape it. A layer's likelihood is
     divided by its number of channels, so that wide layers do not decide alone, and layers are
-    averaged, so that the weight means the same for a deep network. Of a random surrogate the
+    averaged, so that the weight means the same for a deep network. Of a randomized surrogate the
     features are means over its draws.
 
     The paper's attacks are targeted. Without a target each image aims at the likeliest wrong class
@@ -75,7 +75,7 @@ class HFC(LearnedLoss):
 
     @property
     def evades(self) -> bool:  # type: ignore[override]
-        """As the base loss."""
+        """The base loss's own."""
         return self.base.evades
 
     @property
@@ -136,7 +136,7 @@ class HFC(LearnedLoss):
         return part
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
-        """As `toward`, for the likeliest wrong classes of the clean images."""
+        """Return `toward` for the likeliest wrong classes of the clean images."""
         return self.toward(prediction, self._classes)
 
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class _Scaled(Loss):
     unit: Tensor | None = None
 
     def scaled(self, grad: Tensor) -> Self:
-        """With the L1 norm of a gradient (N, C, H, W) as the unit."""
+        """Return the loss in units of the L1 norm of a gradient (N, C, H, W)."""
         size = norm(grad.to(torch.promote_types(grad.dtype, torch.float32)), 1).flatten()
         part = copy.copy(self)
         part.unit = size.where(size > 0, 1.0)

@@ -40,17 +40,17 @@ class Rescaled(Loss):
 
     @property
     def learns(self) -> bool:  # type: ignore[override]
-        """As the loss inside."""
+        """The inner loss's own."""
         return self.loss.learns
 
     @property
     def evades(self) -> bool:  # type: ignore[override]
-        """As the loss inside."""
+        """The inner loss's own."""
         return self.loss.evades
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """As the loss inside."""
+        """The inner loss's own."""
         return self.loss.taps
 
     def fit(self, surrogate: "Surrogate", data: Any) -> None:
@@ -63,7 +63,7 @@ class Rescaled(Loss):
         """Measure the clean logits, at the price of one forward pass."""
         bound = copy(self)
         bound.loss = self.loss.bind(surrogate, x, y, seeds, targeted=targeted)
-        measure = Goal(_Spread(), Misclassified(), y)  # a random surrogate averages it by draw
+        measure = Goal(_Spread(), Misclassified(), y)  # a randomized surrogate averages it by draw
         spread, _ = surrogate.value(x, measure, seeds=seeds)
         bound.scale = self.spread / spread.clamp(min=1e-12)
         return bound

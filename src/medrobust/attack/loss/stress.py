@@ -39,7 +39,7 @@ class Stress(Loss):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """As configured, or as found by `bind`."""
+        """Modules that are configured, or found by `bind`."""
         return self.names
 
     def bind(

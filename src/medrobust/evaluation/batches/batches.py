@@ -24,7 +24,7 @@ class Batch(NamedTuple):
         seeds: int64 (N,).
         ids: N sample ids.
         first: place of the first of them in the whole set.
-        number: that place in batches as they were asked for, for messages.
+        number: number of the batch before any was halved, for messages.
     """
 
     images: Tensor
@@ -40,7 +40,7 @@ Work = Callable[[Batch], dict[str, Tensor]]
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device, or the host, has no memory left."""
+    """Return whether an error says that the device, or the host, has no memory left."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WORDS)
@@ -99,7 +99,7 @@ def _attempt(
     device: torch.device,
     place: tuple[int, int],
 ) -> dict[str, Tensor] | None:
-    """What the work gives on the host, or None when memory ran out and there is a smaller batch.
+    """Return what the work gives, on the host; None when memory ran out and a batch can be halved.
 
     A function of its own: what the failed try holds on the device is free when it returns.
     """

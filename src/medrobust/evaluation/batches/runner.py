@@ -1,4 +1,4 @@
-"""Where and how a cell's batches are computed."""
+"""Device, batch size, cache and progress of a cell."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

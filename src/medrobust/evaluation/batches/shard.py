@@ -107,7 +107,7 @@ class Shards:
         return [last[rank] for rank in range(self.devices)]
 
     def _messages(self) -> list[tuple[int, tuple[str, Any]]]:
-        """What has come; waits for something.
+        """Return the messages that have come; wait for one.
 
         Raises:
             ShardError: a process has ended.
@@ -134,7 +134,7 @@ class Shards:
         there = [end for _, end in pipes]
         fabric = fabric_for(self.accelerator, self.devices)
         # Fabric's launch returns when the processes have ended. The thread must live as long as
-        # they do: the system tells them of the death of the thread that started them.
+        # they do: the system signals them when the thread that started them ends.
         self._thread = Thread(target=self._launch, args=(fabric, there), daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -146,7 +146,7 @@ class Shards:
     def _launch(self, fabric: Fabric, ends: list[Connection]) -> None:
         try:
             fabric.launch(partial(serve, ends=ends))
-        except BaseException as error:  # whatever it is, `_messages` tells it
+        except BaseException as error:  # whatever it is, `_messages` reports it
             self._why = error
 
     def close(self) -> None:

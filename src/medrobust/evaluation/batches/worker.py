@@ -1,4 +1,4 @@
-"""What runs in the process of one device: a share of the images, again and again."""
+"""Process of one device, which computes shares of the images."""
 
 import io
 import logging
@@ -27,7 +27,7 @@ class _StoppedError(Exception):
 
 
 class RemoteError(Exception):
-    """The traceback of an error in another process; it stands as the cause of that error."""
+    """Traceback of an error in another process, chained as its cause."""
 
 
 class _Pipe:
@@ -105,7 +105,7 @@ def packed(value: Any) -> bytes:
 
 
 def unpacked(content: bytes, device: torch.device) -> Any:
-    """What was packed by a process of this very sweep, its tensors on a device."""
+    """Unpack what a process of this very sweep packed, its tensors on a device."""
     return torch.load(io.BytesIO(content), map_location=device, weights_only=False)
 
 

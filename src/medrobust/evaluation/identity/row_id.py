@@ -39,7 +39,7 @@ class Identity:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The code that makes the row, as the row tells it."""
+        """The code that makes the row, as the row records it."""
         return {"package": self.package, "outside": outside(self.code), "changed": list(changed())}
 
 

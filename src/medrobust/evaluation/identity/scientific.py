@@ -9,7 +9,7 @@ _KEYS: Final = ("seed", "victim_seed", "split", "quantize", "precision")
 _ELSEWHERE: Final = {
     *("root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"),
     "checkpoint",
-    *("pretrained", "encoder_weights"),  # of the training, which the victim's recipe tells
+    *("pretrained", "encoder_weights"),  # of the training, recorded in the victim's recipe
 }
 
 
@@ -43,7 +43,7 @@ class Science(NamedTuple):
 def global_keys(config: DictConfig) -> dict[str, Any]:
     """Return the keys outside of the groups that decide a number.
 
-    Further measures that were asked for are among them; without any, a row has the id that it
+    Further measures that are requested are among them; without any, a row has the id that it
     always had.
     """
     keys = {key: config[key] for key in _KEYS}

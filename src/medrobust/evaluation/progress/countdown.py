@@ -16,7 +16,7 @@ _PLAN, _MARK = "sweep.json", "cell.json"
 
 @dataclass(frozen=True)
 class State:
-    """How far a sweep is.
+    """Progress of a sweep.
 
     Attributes:
         total: cells planned; None when the sweeper decides as it goes.
@@ -56,10 +56,10 @@ class State:
 
 
 def state(folder: Path, now: float) -> State:
-    """How far the sweep in a folder is, from the plan and the marks that its cells left.
+    """Return the progress of the sweep in a folder, from its plan and the marks of its cells.
 
     Args:
-        folder: the sweep's; any process of the sweep may look.
+        folder: the sweep's; any process of the sweep may call this.
         now: seconds since the epoch.
     """
     plan = folder / _PLAN

@@ -13,7 +13,7 @@ from medrobust.model.core.victim import Victim
 
 
 def wanted() -> bool:
-    """Whether a person looks on: a terminal, and no other process that draws on it too."""
+    """Return whether to draw: there is a terminal, and no other process draws on it too."""
     return sys.stderr.isatty() and current_process().name == "MainProcess"
 
 
@@ -54,7 +54,7 @@ def bar(
 
 @contextmanager
 def _hooked(module: nn.Module, tick: Callable[..., None]) -> Iterator[None]:
-    """Inside, every forward pass of a victim ticks."""
+    """Call `tick` at every forward pass of a victim inside the block."""
     victims = [part for part in module.modules() if isinstance(part, Victim)]
     handles = [victim.register_forward_hook(tick) for victim in victims]
     try:

@@ -51,5 +51,5 @@ def with_boxes(images: Tensor, labels: Tensor, answers: Answers, places: Tensor)
 
 
 def _proper(boxes: Tensor) -> Tensor:
-    """With corners in order, which rounding may have swapped."""
+    """Put corners in order, which rounding may have swapped."""
     return torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], dim=1)

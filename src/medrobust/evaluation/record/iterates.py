@@ -64,7 +64,7 @@ class IteratesRequest:
             )
 
     def met_by(self, path: Path) -> bool:
-        """Whether a file holds what is asked for; a damaged one does not."""
+        """Return whether a sound file holds what is requested."""
         try:
             found = Iterates.read(path)
         except ArraysError:

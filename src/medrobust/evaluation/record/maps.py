@@ -1,4 +1,4 @@
-"""Records, for some images of a cell, what the bare and the defended network look at."""
+"""Record activation maps of the bare and the defended network for some images of a cell."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class MapsRequest:
             raise ValueError(f"maps.taps={unknown}: the victim has only {victim.taps}")
 
     def met_by(self, path: Path) -> bool:
-        """Whether a file holds what is asked for; a damaged one does not."""
+        """Return whether a sound file holds what is requested."""
         try:
             found = Maps.read(path)
         except ArraysError:
@@ -140,7 +140,7 @@ def bare_maps(victim: Victim, x: Tensor, taps: Sequence[str]) -> dict[str, np.nd
 def defended_maps(
     victim: Victim, defense: Defense, x: Tensor, taps: Sequence[str], *, seeds: Tensor
 ) -> dict[str, np.ndarray]:
-    """The same of the victim as the defense asks it: mean over all that it is asked of an image.
+    """Return the victim's maps as the defense queries it: mean over all queries of an image.
 
     For a vote that is the mean over its copies, the very ones that it votes on; for a purifier
     the map of the purified image.
@@ -162,7 +162,7 @@ def defended_maps(
 def _defended(
     victim: Victim, defense: Defense, x: Tensor, taps: Sequence[str], seeds: Tensor
 ) -> dict[str, np.ndarray]:
-    """Mean maps (h, w) of one image: alone, so that whatever the victim is asked is about it."""
+    """Return mean maps (h, w) of one image, alone, so that all queries are about it."""
     sums: dict[str, Tensor] = {}
     asked = 0
 

@@ -1,4 +1,4 @@
-"""What a detector costs beyond the victim's own answer."""
+"""Time that a detector takes beyond the victim's own prediction."""
 
 import time
 from collections.abc import Callable

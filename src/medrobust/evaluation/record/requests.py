@@ -1,4 +1,4 @@
-"""Files beside a row: those that every cell writes, and those that a config asks for."""
+"""Files next to a row: those that every cell writes, and those that a config requests."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from medrobust.result.store import RowStore
 
 @dataclass(frozen=True)
 class Requests:
-    """The recordings that a config asks for.
+    """The recordings that a config requests.
 
     Attributes:
         maps: activation maps of some images.
@@ -33,7 +33,7 @@ class Requests:
         """Read the nodes `maps` and `iterates`.
 
         Raises:
-            ValueError: the cell cannot record what they ask for.
+            ValueError: the cell cannot record what they request.
         """
         maps = MapsRequest.parse(config.maps)
         if maps is not None:
@@ -44,7 +44,7 @@ class Requests:
         return cls(maps, iterates)
 
     def met_by(self, store: RowStore, row_id: str) -> bool:
-        """Return whether the files beside a row hold what is asked for."""
+        """Return whether the files next to a row hold what is requested."""
         return (self.maps is None or self.maps.met_by(store.maps(row_id))) and (
             self.iterates is None or self.iterates.met_by(store.iterates(row_id))
         )
@@ -52,7 +52,7 @@ class Requests:
     def write(
         self, cell: Cell, result: Result, runner: Runner, store: RowStore, row_id: str
     ) -> dict[str, np.ndarray]:
-        """Write all files beside the row, and return its pictures.
+        """Write all files next to the row, and return its pictures.
 
         Call this before the row is stored: a finished row has its files.
         """

@@ -1,1 +1,1 @@
-"""What losses share."""
+"""Parts that losses share."""

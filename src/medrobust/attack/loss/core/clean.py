@@ -13,12 +13,12 @@ from medrobust.rng import sample_seeds
 if TYPE_CHECKING:
     from medrobust.threat.surrogate import Surrogate
 
-_SEED = 0  # of the draw and of a random surrogate's noise; the classes' images are a fixed set
+_SEED = 0  # of the draw and of a randomized surrogate's noise; the classes' images are a fixed set
 _BATCH = 64
 
 
 class Clean(NamedTuple):
-    """What the surrogate makes of some clean training images.
+    """Features of some clean training images on the surrogate.
 
     Attributes:
         labels: int64 (M,), true classes.
@@ -34,7 +34,7 @@ class Clean(NamedTuple):
 
 
 class TrainingImages:
-    """At most `per_class` training images of each class, the same ones in every run.
+    """Training images, at most `per_class` of each class, the same ones in every run.
 
     Args:
         data: a classification datamodule.

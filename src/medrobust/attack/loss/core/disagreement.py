@@ -1,4 +1,4 @@
-"""How far one answer is from another: SMIA's stabilisation."""
+"""Disagreement of two predictions: SMIA's stabilisation."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,7 +9,7 @@ from medrobust.prediction import Prediction
 
 
 def disagreement(prediction: Prediction, wanted: Prediction, y: Tensor) -> Tensor:
-    """Cross-entropy of an answer to the class probabilities of another.
+    """Return the cross-entropy of a prediction to the class probabilities of another.
 
     Of a classifier over its classes; of a segmenter per pixel, then the mean. Of a detector it is
     binary, summed over anchors and classes and divided by the number of anchors that answer for a

@@ -1,4 +1,4 @@
-"""What losses that learn from clean training data share: they must be fitted before use."""
+"""Base class of losses that learn from clean training data and must be fitted before use."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which modules of a victim a loss looks at when the config names none."""
+"""Default modules of a victim whose outputs a loss reads."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -86,5 +86,5 @@ def _in_order(surrogate: "Surrogate", x: Tensor, seeds: Tensor) -> list[tuple[st
 def _nothing(surrogate: "Surrogate", what: str) -> str:
     return (
         f"attack.loss.taps=null, but no module of the victim is {what}; name the modules to "
-        f"look at, out of {victim_of(surrogate).taps}"
+        f"read, out of {victim_of(surrogate).taps}"
     )
