@@ -30,7 +30,7 @@ class APTOS2019(MedicalDataModule):
     )
 
     def entries(self) -> list[Entry]:
-        """One entry per row of the table, in its order."""
+        """List one entry per row of the table, in its order."""
         table, folder = self.require(self.folder / _TABLE), self.require(self.folder / _IMAGES)
         return [
             Entry(f"{self.name}/{name}", self.label(grade), patient(name), None, (file,))
@@ -38,7 +38,7 @@ class APTOS2019(MedicalDataModule):
         ]
 
     def label(self, grade: int) -> int:
-        """Class of a grade, 0 to 4."""
+        """Return the class of a grade, 0 to 4."""
         return grade
 
     def write_phantom(self, folder: Path) -> None:

@@ -21,9 +21,9 @@ _VAL: Final = 0.1
 class BrainTumorMRI(MedicalDataModule):
     """Brain Tumor MRI Dataset (Nickparvar 2021), with its published Training and Testing folders.
 
-    A tenth of Training, by class and seed, is the validation set. Patients are not named, and
-    copies of an image are known to lie in both folders; the loader warns of exact ones. See
-    `MedicalDataModule` for the arguments.
+    A tenth of Training, by class and seed, is the validation set. Patients are not named, and both
+    folders are known to share images; the loader warns of exact duplicates. See `MedicalDataModule`
+    for the arguments.
     """
 
     name = "brain_tumor_mri"
@@ -38,7 +38,7 @@ class BrainTumorMRI(MedicalDataModule):
     )
 
     def entries(self) -> list[Entry]:
-        """One entry per file; those of Training have no split yet."""
+        """List one entry per file; those of Training have no split yet."""
         found = []
         for part in (_TRAIN, _TEST):
             split: Split | None = "test" if part == _TEST else None
@@ -50,7 +50,7 @@ class BrainTumorMRI(MedicalDataModule):
         return found
 
     def assign(self, entries: Sequence[Entry]) -> list[Split]:
-        """Testing is the test set; validation is cut from Training."""
+        """Use Testing as the test set, and cut validation from Training."""
         training = [e for e in entries if e.split is None]
         groups, labels = [e.group for e in training], [e.label for e in training]
         drawn = split_groups(groups, labels, self.split_seed, val=_VAL, test=0)

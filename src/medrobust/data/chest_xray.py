@@ -34,7 +34,7 @@ class ChestXRay(MedicalDataModule):
     )
 
     def entries(self) -> list[Entry]:
-        """One entry per file; the group is the patient that the file name gives."""
+        """List one entry per file; the group is the patient in the file name."""
         found = []
         for split in SPLITS:
             folder = self.require(self.folder / _FOLDER / split)
@@ -56,6 +56,6 @@ class ChestXRay(MedicalDataModule):
 
 
 def patient(stem: str) -> str:
-    """Patient in a file name: `person12_virus_34` and `NORMAL2-IM-0123-0001` name one each."""
+    """Return the patient in a file name, such as `person12_virus_34` or `NORMAL2-IM-0123-0001`."""
     match = _PATIENT.match(stem)
     return match[1] if match else stem

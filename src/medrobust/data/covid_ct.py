@@ -23,12 +23,12 @@ class COVIDCT(MedicalDataModule):
     """Slices of the 20 volumes of covid19-ct-scans (Ma et al., Medical Physics 2021).
 
     The volumes must have been cut into 8-bit slices: `data/README.md` has the layout. The splits
-    are those of its table, which keeps a volume in one split.
+    are those of the table, which keeps each volume in one split.
 
     Args:
         root: folder of the slices.
         manifests: folder for the manifest.
-        target: what the mask marks: "infection" or "lungs".
+        target: structure that the mask marks, "infection" or "lungs".
         **common: see `MedicalDataModule`.
 
     Raises:
@@ -62,7 +62,7 @@ class COVIDCT(MedicalDataModule):
         super().__init__(root, manifests, **common)
 
     def entries(self) -> list[Entry]:
-        """One entry per row of the table."""
+        """List one entry per row of the table."""
         table = self.require(self.folder / _TABLE)
         pictures = images_in(self.require(self.folder / "ct"), (".png",))
         masks = images_in(self.require(self.folder / _MASKS[self.target]), (".png",))
@@ -83,12 +83,12 @@ class COVIDCT(MedicalDataModule):
         return [Entry(f"{self.name}/{i}", None, i, splits[i], files) for i, files in pairs.items()]
 
     def view(self) -> dict[str, int | str | None]:
-        """Adds the target of the masks."""
+        """Add the target of the masks to the view."""
         return {**super().view(), "target": self.target}
 
     @property
     def variant(self) -> str:
-        """The name and the target, such as `covid_ct_infection`."""
+        """Return the name and the target, such as `covid_ct_infection`."""
         return f"{self.name}_{self.target}"
 
     def write_phantom(self, folder: Path) -> None:

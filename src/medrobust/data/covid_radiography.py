@@ -14,7 +14,7 @@ from medrobust.data.phantom.store import class_labels, save_image
 
 _FOLDER: Final = "COVID-19_Radiography_Dataset"
 _UNUSED: Final = ("Lung_Opacity",)
-# The painter's kinds: 0 clear lungs, 1 one-sided, 2 at both rims. Here COVID, normal, viral.
+# `draw_chest` labels of COVID, normal, viral: 2 both rims, 0 clear lungs, 1 one-sided.
 _DRAWN: Final = (2, 0, 1)
 
 
@@ -37,7 +37,7 @@ class COVIDRadiography(MedicalDataModule):
     )
 
     def entries(self) -> list[Entry]:
-        """One entry per file of the three classes."""
+        """List one entry per file of the three classes."""
         folder = self.require(self.folder / _FOLDER)
         check_classes(folder, self.classes, _UNUSED)
         found = []

@@ -48,7 +48,7 @@ class EAD2019(MedicalDataModule):
         self._boxes: dict[str, list[Box]] = {}
 
     def entries(self) -> list[Entry]:
-        """One entry per image, with the file of its boxes."""
+        """List one entry per image, with its box file."""
         folder = self.require(self.folder / _FOLDER)
         files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
         texts = {path.stem: path for path in files if path.suffix == ".txt"}
@@ -71,7 +71,7 @@ class EAD2019(MedicalDataModule):
         return found
 
     def reader(self) -> Reader:
-        """Decoder of images, with the boxes that `entries` read."""
+        """Return the decoder of images, with the boxes that `entries` read."""
         return BoxReader(self._boxes, self.size, self.channels, self.native_channels)
 
     def write_phantom(self, folder: Path) -> None:

@@ -23,9 +23,9 @@ class ISIC2019(MedicalDataModule):
     """ISIC 2019 (Tschandl 2018, Codella 2018, Combalia 2019), classes in the challenge's order.
 
     The test labels were never published, so the training images are split 8:1:1, by class. Images
-    of one lesion share a split if the official metadata file, which names lesions, lies beside the
-    ground truth. The challenge's UNK class, empty in training, is left out. See
-    `MedicalDataModule` for the arguments.
+    of one lesion share a split if the official metadata file, which names lesions, lies next to the
+    ground truth. The challenge's UNK class, empty in training, is left out. See `MedicalDataModule`
+    for the arguments.
     """
 
     name = "isic2019"
@@ -40,7 +40,7 @@ class ISIC2019(MedicalDataModule):
     )
 
     def entries(self) -> list[Entry]:
-        """One entry per row of the ground truth, in its order."""
+        """List one entry per row of the ground truth, in its order."""
         table = self.require(self.folder / _TRUTH)
         folder = self.require(self.folder / _IMAGES)
         labels: dict[str, int] = {}

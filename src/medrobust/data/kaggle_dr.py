@@ -1,4 +1,4 @@
-"""Kaggle-DR (EyePACS): diabetic retinopathy in five grades, a draw of the training images."""
+"""Kaggle-DR (EyePACS): diabetic retinopathy in five grades, a sample of the training images."""
 
 import logging
 from pathlib import Path
@@ -21,18 +21,18 @@ _log = logging.getLogger(__name__)
 class KaggleDR(MedicalDataModule):
     """Diabetic Retinopathy Detection (EyePACS, Kaggle 2015), labelled images only, split 8:1:1.
 
-    Qi et al. 2021 draw 11 000 of the 35 126 images at random and say no more. Ours are drawn by
-    `split_seed`, image by image, without regard to grade or patient, and then split by grade; both
+    Qi et al. 2021 draw 11 000 of the 35 126 images at random, without details. Ours are drawn by
+    `split_seed`, image by image, regardless of grade and patient, and then split by grade; both
     eyes of a patient share a split.
 
     Args:
         root: folder with the images and their table.
         manifests: folder for the manifest.
-        draw: most images drawn; None for all. A folder with fewer is taken whole, with a warning.
+        draw: number of images; None for all. A folder with fewer is used whole, with a warning.
         **common: see `MedicalDataModule`.
 
     Raises:
-        NumberError: `draw` is no whole number, or below 1.
+        NumberError: `draw` is not a whole number, or below 1.
     """
 
     name = "kaggle_dr"
@@ -51,7 +51,7 @@ class KaggleDR(MedicalDataModule):
         super().__init__(root, manifests, **common)
 
     def entries(self) -> list[Entry]:
-        """One entry per image drawn, in the table's order."""
+        """List one entry per drawn image, in the table's order."""
         table, folder = self.require(self.folder / _TABLE), self.require(self.folder / _IMAGES)
         found = read_grades(table, _COLUMNS, folder, ".jpeg")
         for name in found:
@@ -65,7 +65,7 @@ class KaggleDR(MedicalDataModule):
         ]
 
     def _drawn(self, names: list[str]) -> set[str]:
-        """The images that count; a smaller draw is part of a larger one."""
+        """Return the drawn images; a smaller draw is a subset of a larger one."""
         wanted, count = self.draw, len(names)
         if wanted is not None and wanted > count and not self.phantom:
             _log.warning("%s: only %d images for data.draw=%d", self.name, count, wanted)

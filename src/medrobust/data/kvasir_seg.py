@@ -25,8 +25,8 @@ _SPLIT_FILES: Final[dict[Split, str]] = {
 class KvasirSEG(MedicalDataModule):
     """Kvasir-SEG (Jha et al., MMM 2020): each pixel is background or polyp.
 
-    There is no official split: files `splits/{train,validation,test}.txt` of image names, if there,
-    decide; else 8:1:1. See `MedicalDataModule` for the arguments.
+    There is no official split: files `splits/{train,validation,test}.txt` of image names define it
+    if present, else it is 8:1:1. See `MedicalDataModule` for the arguments.
     """
 
     name = "kvasir_seg"
@@ -41,7 +41,7 @@ class KvasirSEG(MedicalDataModule):
     )
 
     def entries(self) -> list[Entry]:
-        """One entry per image."""
+        """List one entry per image."""
         pictures = images_in(self.require(self.folder / _FOLDER / "images"), (".jpg",))
         masks = images_in(self.require(self.folder / _FOLDER / "masks"), (".jpg",))
         pairs = pair(pictures, masks)
@@ -76,7 +76,7 @@ class KvasirSEG(MedicalDataModule):
 
 
 def pair(pictures: list[Path], masks: list[Path]) -> dict[str, tuple[Path, Path]]:
-    """Image and mask of each name.
+    """Return the image and mask of each name.
 
     Raises:
         DataError: an image without a mask, or a mask without an image.

@@ -22,7 +22,7 @@ from medrobust.data.phantom.store import class_labels, official_splits
 
 Draw = Callable[[Generator, NDArray[np.int64], int], Array]
 
-# Class shares of the phantoms fall as in the real sets, but less steeply.
+# Phantoms have imbalanced classes like the real sets, but less so.
 _SHARE_POWER: Final = 0.35
 # Other sets are drawn as lesions, which come in up to sixteen kinds.
 _DRAW: Final[dict[str, Draw]] = {"pneumoniamnist": draw_chest, "retinamnist": draw_fundus}
@@ -38,14 +38,14 @@ class MedMNIST(MedicalDataModule):
         manifests: folder for the manifest.
         name: name of the dataset in the `medmnist` package.
         source_px: side of the official images to read: 28, or 64, 128, 224 (MedMNIST+).
-        file: another file name under `root`; null for `<name>.npz`, `<name>_64.npz`, ...
-        md5: "official" to check the file against the published sum; null for a file of one's own.
+        file: file name under `root`; null for `<name>.npz`, `<name>_64.npz`, ...
+        md5: "official" to check the file against the published sum; null for a custom file.
         download: fetch a missing file from the publisher.
         size: side in pixels; null for `source_px`.
         **common: see `MedicalDataModule`.
 
     Raises:
-        ValueError: no such dataset, or one with volumes or several labels per image.
+        ValueError: the dataset is unknown, or has volumes or several labels per image.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class MedMNIST(MedicalDataModule):
         super().__init__(root, manifests, name=name, size=side, **common)
 
     def prepare_data(self) -> None:
-        """Draw the phantom, or fetch the official file where `download` is set."""
+        """Draw the phantom, or fetch the official file if `download` is set."""
         super().prepare_data()
         path = self.folder / self.file
         if self.download and not self.phantom and not path.exists():
@@ -135,7 +135,7 @@ class MedMNIST(MedicalDataModule):
             )
 
     def entries(self) -> list[Entry]:
-        """One entry per row of the arrays."""
+        """List one entry per row of the arrays."""
         found = []
         for split in SPLITS:
             for row, label in enumerate(self._arrays[f"{split}_labels"][:, 0].tolist()):
@@ -145,12 +145,12 @@ class MedMNIST(MedicalDataModule):
         return found
 
     def reader(self) -> ArrayReader:
-        """Reads rows of the arrays."""
+        """Return the reader of the arrays' rows."""
         images: dict[str, NDArray[np.uint8]] = {s: self._arrays[f"{s}_images"] for s in SPLITS}
         return ArrayReader(images, self.size, self.channels, self.native_channels)
 
     def write_phantom(self, folder: Path) -> None:
-        """Write the arrays under the name that will be read, split 7:1:2."""
+        """Write the arrays under the name that is read, split 7:1:2."""
         labels = class_labels(self.phantom_n, _shares(self.num_classes), seed=0)
         draw = _DRAW.get(self.name, draw_lesion)
         pixels = paint(draw, labels, self.source_px, seed=0)

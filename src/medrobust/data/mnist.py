@@ -53,12 +53,12 @@ class MNIST(MedicalDataModule):
         super().__init__(root, manifests, **{"size": 28, **common})
 
     def prepare_data(self) -> None:
-        """Draw the phantom, or fetch missing files where `download` is set."""
+        """Draw the phantom, or fetch missing files if `download` is set."""
         super().prepare_data()
         if self.download and not self.phantom:
             from torchvision import datasets
 
-            datasets.MNIST(self.folder, download=True)  # a file that is there is not fetched again
+            datasets.MNIST(self.folder, download=True)  # skips existing files
 
     @cached_property
     def _arrays(self) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -75,7 +75,7 @@ class MNIST(MedicalDataModule):
         return found
 
     def _read(self, file: str, axes: int) -> NDArray[np.uint8]:
-        """An IDX file of bytes: two zeros, a type, the number of axes, their lengths, values."""
+        """Read an IDX file of bytes: two zeros, a type, the number of axes, their lengths, data."""
         path = self.require(self.folder / _RAW / file)
         content = path.read_bytes()
         start = 4 * (axes + 1)
@@ -88,7 +88,7 @@ class MNIST(MedicalDataModule):
         return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
     def entries(self) -> list[Entry]:
-        """One entry per row of the files."""
+        """List one entry per row of the files."""
         found = []
         for part, (_, labels) in self._arrays.items():
             file = self.folder / _RAW / f"{_PARTS[part]}-images-idx3-ubyte"
@@ -105,7 +105,7 @@ class MNIST(MedicalDataModule):
         return found
 
     def reader(self) -> ArrayReader:
-        """Reads rows of the files; validation rows are rows of the training file."""
+        """Return the reader of the files' rows; validation rows are rows of the training file."""
         train, test = self._arrays["train"][0], self._arrays["test"][0]
         arrays = {"train": train, "val": train, "test": test}
         return ArrayReader(arrays, self.size, self.channels, self.native_channels)

@@ -1,4 +1,4 @@
-"""Unpack a downloaded zip or tar: whole, and nowhere but in the folder it is given.
+"""Unpack a downloaded zip or tar, atomically and only into the given folder.
 
 `python -m medrobust.data.core.archive ARCHIVE FOLDER`
 """
@@ -23,19 +23,19 @@ _LONGEST = 255  # bytes of a file name, on every usual file system
 def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
     """Unpack the files of an archive into a folder.
 
-    All members are looked at before the first byte is written, and files get their names only
-    when every one of them is there: a refused or damaged archive leaves nothing.
+    All members are checked before the first byte is written, and files are moved into place only
+    when all are unpacked: a refused or damaged archive leaves nothing behind.
 
     Args:
         archive: `.zip`, or `.tar` with any compression.
-        folder: made when absent; what lies in it is not replaced.
+        folder: created when absent; existing files are not replaced.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: not such an archive, or damaged; a member that would land outside the folder,
-            or is a link or a device; a file that is there already; more bytes than the disk has.
+        DataError: not such an archive, or damaged; a member that would land outside the folder, or
+            is a link or a device; a file that already exists; more bytes than the disk has left.
     """
     archive, folder = Path(archive), Path(folder)
     try:
@@ -50,7 +50,7 @@ def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
         raise
     except Exception as error:  # a damaged archive can raise almost anything
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's, not the archive's
+            raise  # a fault of the disk, not of the archive
         raise DataError(
             f"{archive}: not a zip or tar, or damaged or encrypted ({error}); nothing was "
             "unpacked, fetch it again"
@@ -58,12 +58,12 @@ def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
 
 
 def _untar(opened: tarfile.TarFile, folder: str) -> None:
-    """Unpack a tar to its very end, where its compression keeps the checksum.
+    """Unpack a tar to its end, where the compression keeps its checksum.
 
     Raises:
-        tarfile.ReadError: it does not end as a tar does: members may be missing.
+        tarfile.ReadError: the end mark is missing or damaged, so members may be missing.
     """
-    # The names were checked; "data" also takes away owners and odd modes.
+    # Names are checked already; "data" also drops owners and special modes.
     opened.extractall(folder, filter="data")
     stream = opened.fileobj
     assert stream is not None
@@ -84,7 +84,7 @@ def _zip_names(archive: Path, opened: zipfile.ZipFile) -> tuple[list[str], int]:
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refused(archive, member.filename, "is a link or a device")
         if not member.is_dir():
-            # Not `filename`: zipfile itself has cut that at a null byte.
+            # Not `filename`, which zipfile cuts at a null byte.
             names.append(member.orig_filename)
     return names, sum(member.file_size for member in opened.infolist())
 
@@ -132,7 +132,7 @@ def _check_names(archive: Path, folder: Path, names: Iterable[str]) -> None:
         if path in seen:
             raise _refused(archive, name, "is there twice")
         seen.add(path)
-        # A link that already lies in the folder could lead out of it.
+        # An existing link in the folder could point outside it.
         if not (folder / path).resolve().is_relative_to(inside):
             raise _refused(archive, name, f"leads out of {folder} by a link in it")
         if (folder / path).exists():
@@ -159,7 +159,7 @@ def _refused(archive: Path, name: str, why: str) -> DataError:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; exit status 0, or 2 when refused."""
+    """Run the command line; the exit status is 0, or 2 when refused."""
     parser = argparse.ArgumentParser(
         prog="python -m medrobust.data.core.archive",
         description="Unpack a downloaded zip or tar. Paths that lead out of the folder, links and "

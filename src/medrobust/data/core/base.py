@@ -1,4 +1,4 @@
-"""What every medical dataset shares: the Lightning datamodule."""
+"""The base class of the datasets, a Lightning datamodule."""
 
 import logging
 from abc import abstractmethod
@@ -31,26 +31,26 @@ _CACHE_BYTES = 2**30
 class MedicalDataModule(pl.LightningDataModule):
     """A medical image dataset in its official on-disk layout.
 
-    A dataset says what it is by class attributes, lists its samples in `entries`, and draws its
-    stand-in in `write_phantom`; everything else happens here.
+    A dataset describes itself by class attributes, lists its samples in `entries`, and draws its
+    phantom in `write_phantom`; everything else happens here.
 
     Args:
         root: folder of this dataset.
         manifests: folder for the manifest, which lists every image with its split and sha256.
-        name: name of the dataset in ids and paths; null for the class's own.
+        name: name of the dataset in ids and paths; null for the name of the class.
         key: name of this view of the dataset in checkpoint paths; null to derive it.
         size: side of the square images in pixels.
         channels: 1 or 3; null for the dataset's own.
         batch_size: images per batch.
         workers: loader processes; 0 loads in the main one.
         split_seed: decides seeded splits and subsets.
-        phantom: True to draw and read a procedural stand-in under `<root>/phantom`.
-        phantom_n: images in that stand-in.
-        limit_train: most training images, drawn by class; null for all. Likewise val and test.
-        limit_val: see `limit_train`.
-        limit_test: see `limit_train`.
-        augment: random transform of training batches' images; null for none.
-        cache_bytes: a split that is smaller when decoded is kept in memory.
+        phantom: True to draw and read a procedural phantom under `<root>/phantom`.
+        phantom_n: images in the phantom.
+        limit_train: maximum number of training images, drawn by class; null for all.
+        limit_val: likewise for validation images.
+        limit_test: likewise for test images.
+        augment: random transform of training images; null for none.
+        cache_bytes: maximum size of a decoded split that is kept in memory.
 
     Raises:
         ValueError: a number is out of range.
@@ -109,11 +109,11 @@ class MedicalDataModule(pl.LightningDataModule):
         self._manifest: Manifest | None = None
         self._datasets: dict[Split, ImageDataset] = {}
 
-    # What a dataset writes -----------------------------------------------------------------
+    # Written by a dataset -------------------------------------------------------------------
 
     @abstractmethod
     def entries(self) -> list[Entry]:
-        """Samples found under `self.folder`; checks their layout.
+        """List the samples under `self.folder`, and check their layout.
 
         Raises:
             MissingDataError: a file or folder of the layout is absent.
@@ -125,60 +125,60 @@ class MedicalDataModule(pl.LightningDataModule):
         """Draw `phantom_n` images of side `size` in this dataset's layout under `folder`."""
 
     def assign(self, entries: Sequence[Entry]) -> list[Split]:
-        """Split of each entry: the official one, or seeded 8:1:1 by class and group."""
+        """Return the split of each entry: the official one, or seeded 8:1:1 by class and group."""
         if all(e.split is not None for e in entries):
             return [e.split for e in entries if e.split is not None]
         return split_groups([e.group for e in entries], [e.label for e in entries], self.split_seed)
 
     def reader(self) -> Reader:
-        """Decoder of the entries."""
+        """Return the decoder of the entries."""
         return FileReader(self.size, self.channels, self.native_channels, max(2, self.num_classes))
 
     def view(self) -> dict[str, int | str | None]:
-        """What decides pixels and labels besides the bytes on disk; part of the manifest."""
+        """Return the settings that decide pixels and labels; part of the manifest."""
         return {"size": self.size, "channels": self.channels, "resize": "pil bilinear"}
 
-    # What users call -----------------------------------------------------------------------
+    # Called by users -----------------------------------------------------------------------
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.classes)
 
     @property
     def variant(self) -> str:
-        """The name, and what tells apart labelings of the same images."""
+        """Return the name, extended where one set of images has several labelings."""
         return self.name
 
     @property
     def key(self) -> str:
-        """Name of this view in checkpoint paths, such as `isic2019_224px_phantom`."""
+        """Return the name of this view in checkpoint paths, such as `isic2019_224px_phantom`."""
         suffix = "_phantom" if self.phantom else ""
         return self._key or f"{self.variant}_{self.size}px{suffix}"
 
     @property
     def folder(self) -> Path:
-        """Folder that is read: `root`, or the phantom's."""
+        """Return the folder that is read: `root`, or that of the phantom."""
         return phantom_folder(self.root, self.phantom_n, self.size) if self.phantom else self.root
 
     @property
     def manifest(self) -> Manifest:
-        """All samples by content, with their splits."""
+        """Return all samples by content, with their splits."""
         self.setup()
         assert self._manifest is not None
         return self._manifest
 
     def prepare_data(self) -> None:
-        """Draw the phantom if one is wanted and not there yet."""
+        """Draw the phantom if `phantom` is set and it does not exist yet."""
         if self.phantom:
             materialise(self.folder, self.write_phantom)
 
     def setup(self, stage: str | None = None) -> None:
-        """List the samples, split them, and read or write the manifest. Done once.
+        """List and split the samples, and read or write the manifest, once.
 
         Raises:
             MissingDataError: the dataset is not under `root`.
-            DataError: the dataset is not as its layout says.
+            DataError: the dataset does not match its layout.
         """
         if self._manifest is not None:
             return
@@ -187,7 +187,7 @@ class MedicalDataModule(pl.LightningDataModule):
         check_entries(self.name, entries, self.num_classes)
         splits = self.assign(entries)
         reader = self.reader()
-        # The manifest is read again while the files look unchanged: hashing a large set is slow.
+        # The manifest is reused while the files look unchanged: hashing a large set is slow.
         path = self._manifest_path()
         listing = self._listing(entries, splits)
         records = self._known_records(path, listing)
@@ -211,14 +211,14 @@ class MedicalDataModule(pl.LightningDataModule):
             )
 
     def dataset(self, split: Split) -> ImageDataset:
-        """Samples of "train", "val" or "test", without augmentation, always in the same order."""
+        """Return the samples of a split, without augmentation, always in the same order."""
         if split not in get_args(Split):
             raise ValueError(f"{self.name}: split {split!r}, expected one of {SPLITS}")
         self.setup()
         return self._datasets[split]
 
     def labels(self, split: Split) -> Tensor:
-        """Class of each sample of a split, int64 (N,), without decoding an image.
+        """Return the class of each sample of a split, int64 (N,), without decoding an image.
 
         Raises:
             TypeError: the dataset's labels are masks or boxes.
@@ -230,12 +230,12 @@ class MedicalDataModule(pl.LightningDataModule):
         return torch.tensor(found)
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled by the run's seed (`seed_everything`), augmented, without a partial batch."""
+        """Return a loader that is seeded (`seed_everything`), shuffled and augmented."""
         samples = self.dataset("train")
         dataset: Dataset[Sample] = samples
         if self.augment is not None:
             dataset = AugmentedDataset(samples, len(samples), self.augment)
-        # initial_seed() is the seed last set, however many numbers were drawn since.
+        # initial_seed() is the seed last set, whatever was drawn since.
         generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
         return DataLoader(
             dataset,
@@ -248,33 +248,33 @@ class MedicalDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation samples in order."""
+        """Return a loader of the validation samples, in order."""
         return DataLoader(self.dataset("val"), self.batch_size, num_workers=self.workers)
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """Test samples in order."""
+        """Return a loader of the test samples, in order."""
         return DataLoader(self.dataset("test"), self.batch_size, num_workers=self.workers)
 
     def _manifest_path(self) -> Path:
         seed = "" if self.split_seed == 0 else f"_seed{self.split_seed}"
-        if self.phantom:  # apart from the manifests of real images, which are worth keeping
+        if self.phantom:  # kept apart from the manifests of real images
             return self.manifests / "phantom" / f"{self.variant}_{self.folder.name}{seed}.csv"
         return self.manifests / f"{self.variant}{seed}.csv"
 
-    # What `entries` is written with --------------------------------------------------------
+    # Helpers of `entries` ------------------------------------------------------------------
 
     def require(self, path: Path) -> Path:
-        """The path, if it exists.
+        """Return the path if it exists.
 
         Raises:
-            MissingDataError: it does not; says where the dataset can be had.
+            MissingDataError: it does not exist; names the source of the dataset.
         """
         if not path.exists():
             raise MissingDataError(self.name, path, self.origin)
         return path
 
     def _known_records(self, path: Path, listing: str) -> tuple[Record, ...] | None:
-        """The manifest's records, None when there is none for this listing, or a damaged one."""
+        """Return the manifest's records; None if it is absent, damaged or of another listing."""
         try:
             return read_records(path, listing)
         except DataError as error:

@@ -1,4 +1,4 @@
-"""Boxes on disk and in memory: reading, scaling, and moving them with their image."""
+"""Boxes on disk and in memory: reading, scaling, and augmentation with their image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from medrobust.data.core.manifest import Entry
 from medrobust.fingerprint import digest, file_digest
 
 SLACK: Final = 0.005
-"""Share of the side by which rounding may put a box outside its image; it is cut there."""
+"""Share of the side by which a box may exceed its image, by rounding; it is clipped."""
 SMALLEST_PX: Final = 1.0
-"""A box of which augmentation leaves less is dropped."""
+"""Minimum side of a box after augmentation; smaller ones are dropped."""
 
 
 class Box(NamedTuple):
@@ -27,10 +27,10 @@ class Box(NamedTuple):
 
     Attributes:
         label: class index.
-        left: in [0, 1], likewise the others.
-        top: …
-        right: …
-        bottom: …
+        left: in [0, 1].
+        top: in [0, 1].
+        right: in [0, 1].
+        bottom: in [0, 1].
     """
 
     label: int
@@ -41,15 +41,15 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: Path, classes: Sequence[str]) -> list[Box]:
-    """Boxes of a text file with a line `class x_center y_center width height` for each.
+    """Read the boxes of a text file of lines `class x_center y_center width height`.
 
     Args:
         path: the file; coordinates are shares of the image's sides, classes indices or names.
         classes: names in the order of their indices.
 
     Raises:
-        DataError: it is not text, or a line is malformed, of an unknown class, without area or
-            outside the image; names the file and the line.
+        DataError: the file is not text, or a line is malformed, of an unknown class, without area
+            or outside the image; names the file and the line.
     """
     return [
         _parsed(line.split(), f"{path}, line {number}", classes)
@@ -87,13 +87,13 @@ def _parsed(words: list[str], where: str, classes: Sequence[str]) -> Box:
 
 @dataclass(frozen=True)
 class BoxReader:
-    """Reads image files with boxes that are known already.
+    """Reads image files whose boxes are already known.
 
     Attributes:
-        boxes: of each entry, by its id.
+        boxes: boxes of each entry, by its id.
         size: side of the square in pixels.
-        channels: 1 or 3 to give.
-        native: 1 or 3 of the dataset.
+        channels: channels of the output, 1 or 3.
+        native: channels of the dataset, 1 or 3.
     """
 
     boxes: Mapping[str, Sequence[Box]]
@@ -103,14 +103,14 @@ class BoxReader:
 
     @property
     def most(self) -> int:
-        """Rows of every label: the most boxes of an image, at least one."""
+        """Return the rows of every label: the most boxes of an image, at least one."""
         return max(1, *(len(boxes) for boxes in self.boxes.values()))
 
     def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
-        """Image uint8 (C, size, size); boxes float32 (most, 5).
+        """Return the image, uint8 (C, size, size), and its boxes, float32 (most, 5).
 
         Raises:
-            DataError: the image cannot be decoded, or viewers turn it.
+            DataError: the image cannot be decoded, or its EXIF orientation rotates it.
         """
         source = open_image(entry.files[0])
         check_upright(source, entry.files[0])
@@ -121,12 +121,12 @@ class BoxReader:
         )
 
     def sha256(self, entry: Entry) -> str:
-        """Digest of the digests of the image and of the file of its boxes."""
+        """Return the digest of the digests of the image and of its box file."""
         return digest([file_digest(path) for path in entry.files])
 
 
 def filled(rows: Sequence[Sequence[float]], most: int) -> Tensor:
-    """Boxes as float32 (most, 5), the rest filled up with class -1."""
+    """Return boxes as float32 (most, 5), padded with class -1."""
     label = torch.zeros(most, 5)
     label[:, 0] = -1
     if rows:
@@ -137,18 +137,18 @@ def filled(rows: Sequence[Sequence[float]], most: int) -> Tensor:
 def augmented_boxes(
     augment: Callable[..., Any], image: Tensor, label: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """An image and its boxes after a random transform of both.
+    """Apply a random transform to an image and its boxes.
 
     Args:
-        augment: one of torchvision's v2 transforms, or something called like them.
+        augment: a transform of torchvision's v2, or one of the same signature.
         image: (C, H, W).
         label: (M, 5).
 
     Returns:
-        The image, and boxes (M, 5), cut to it.
+        The image, and boxes (M, 5), clipped to it.
 
     Raises:
-        TypeError: the transform does not take boxes, or does not return as many as it was given.
+        TypeError: the transform does not take boxes, or returns another number of them.
     """
     real = label[:, 0] >= 0
     boxes = tv_tensors.BoundingBoxes(  # type: ignore[call-arg]

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     Attributes:
         image: float32 (C, H, W) in [0, 1], never normalised.
         label: int64 () class, or (H, W) class of each pixel; or float32 (M, 5) boxes: class, left,
-            top, right and bottom in pixels, class -1 in rows that only fill up.
+            top, right and bottom in pixels, class -1 in padding.
         id: unique and stable name, `<dataset>/<...>`; seeds of attacks are derived from it.
     """
 
@@ -31,12 +31,12 @@ class Sample(NamedTuple):
 
 
 class ImageDataset(Dataset[Sample]):
-    """Samples of one split, decoded once if they all fit into memory as 8-bit images.
+    """Samples of one split, cached as 8-bit images if they all fit into memory.
 
     Args:
         entries: samples in order.
-        reader: decodes one of them.
-        cache_bytes: largest size of all decoded images that is kept in memory.
+        reader: decodes one entry.
+        cache_bytes: maximum size of the decoded split that is kept in memory.
     """
 
     def __init__(self, entries: Sequence[Entry], reader: Reader, cache_bytes: int) -> None:
@@ -61,7 +61,7 @@ class ImageDataset(Dataset[Sample]):
 
 
 class AugmentedDataset(Dataset[Sample]):
-    """A dataset seen through a random transform of the training images.
+    """A dataset with a random transform of the training images.
 
     Classification calls `augment(image)`. Segmentation calls `augment(image, mask)` with
     torchvision's image and mask types, so that its v2 transforms move both alike. Detection calls

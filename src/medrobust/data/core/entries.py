@@ -1,4 +1,4 @@
-"""Check the samples of a dataset before its manifest is written."""
+"""Checks of a dataset's samples before its manifest is written."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from medrobust.data.core.manifest import Entry
 
 
 def check_entries(name: str, entries: Sequence[Entry], classes: int) -> None:
-    """Refuse samples that a manifest cannot hold.
+    """Check the samples of a dataset for what a manifest cannot hold.
 
     Args:
-        name: of the dataset, for the error.
-        entries: its samples.
-        classes: K.
+        name: name of the dataset, for the error.
+        entries: samples of the dataset.
+        classes: number of classes K.
 
     Raises:
-        DataError: an id twice, a file name that is not UTF-8, or a label outside 0 to K - 1.
+        DataError: a duplicate id, a file name that is not UTF-8, or a label outside 0 to K - 1.
     """
     seen: set[str] = set()
     for entry in entries:

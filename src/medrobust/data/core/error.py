@@ -1,4 +1,4 @@
-"""What can be wrong with a dataset on disk, said so that it can be mended."""
+"""Errors of datasets on disk, with what fixes them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a dataset comes from.
+    """The source, licence and layout of a dataset.
 
     Attributes:
         source: paper or project and its page.
@@ -22,16 +22,16 @@ class Origin:
 
 
 class DataError(ValueError):
-    """A dataset is there, but something in it is not as its layout says."""
+    """Raised when a dataset exists but does not match its layout."""
 
 
 class MissingDataError(FileNotFoundError):
-    """A dataset, or a part of it, is not there.
+    """Raised when a dataset, or a part of it, is absent.
 
     Args:
-        name: dataset.
-        path: file or folder that was looked for.
-        origin: where the dataset can be had.
+        name: name of the dataset.
+        path: missing file or folder.
+        origin: source of the dataset.
     """
 
     def __init__(self, name: str, path: Path, origin: Origin) -> None:

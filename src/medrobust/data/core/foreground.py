@@ -1,4 +1,4 @@
-"""Masks that are all empty: nothing to learn from, nothing to measure."""
+"""Check for splits whose masks are all empty."""
 
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def check_foreground(data: "MedicalDataModule", split: Split) -> None:
-    """See that some mask of a split, if its labels are masks, has foreground; single ones need not.
+    """Check that at least one mask of a segmentation split has foreground.
 
     Raises:
-        DataError: no pixel of any mask is of another class than 0.
+        DataError: every pixel of every mask is of class 0.
     """
     if data.task != "segmentation":
         return

@@ -1,4 +1,4 @@
-"""Fundus photographs with a table of their retinopathy grades, as Kaggle publishes them."""
+"""Fundus photographs with a table of retinopathy grades, as Kaggle publishes them."""
 
 import re
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ _EYE: Final = re.compile(r"_(left|right)$")
 def read_grades(
     table: Path, columns: tuple[str, str], folder: Path, suffix: str
 ) -> dict[str, tuple[int, Path]]:
-    """Grade and file of each image, in the table's order; table and folder must agree in full.
+    """Return the grade and file of each image, in the table's order.
 
     Args:
         table: CSV file.
-        columns: of the image's name and of its grade.
+        columns: headings of the image's name and of its grade.
         folder: holds `<name><suffix>`.
-        suffix: type of the images.
+        suffix: file type of the images.
 
     Raises:
-        DataError: no grade, a name twice, a row without image, or an image without row.
+        DataError: an invalid grade, a duplicate name, a row without image, or an image without row.
     """
     grades: dict[str, int] = {}
     lines: dict[str, int] = {}
@@ -43,7 +43,7 @@ def read_grades(
 
 
 def patient(name: str) -> str:
-    """Patient of an image: `<id>` of EyePACS's `<id>_left`, any other name itself."""
+    """Return the patient of an image: `<id>` of EyePACS's `<id>_left`, else the name itself."""
     return _EYE.sub("", name)
 
 
@@ -53,11 +53,11 @@ def draw_graded(
     """Draw eyes, half of them healthy as in the real sets, and write their table.
 
     Args:
-        folder: for the images.
-        names: of the images, without suffix.
-        suffix: type of the images.
+        folder: folder of the images.
+        names: names of the images, without suffix.
+        suffix: file type of the images.
         table: CSV file to write.
-        columns: of the image's name and of its grade.
+        columns: headings of the image's name and of its grade.
         px: side in pixels.
     """
     grades = class_labels(len(names), (5, 1.25, 1.25, 1.25, 1.25), seed=0)

@@ -1,4 +1,4 @@
-"""Decoding: from files and arrays to uint8 tensors of one size and channel count."""
+"""Decoding of files and arrays to uint8 tensors of one size and channel count."""
 
 import re
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from medrobust.data.core.manifest import Entry
 from medrobust.fingerprint import digest, file_digest
 
 _DEEP_MODES = ("I", "F")  # PIL's names for 16- and 32-bit pixels begin with these
-_DEEP_STORED = re.compile(r"\w+;(?:16|32)\w*")  # likewise its names of how pixels are stored
+_DEEP_STORED = re.compile(r"\w+;(?:16|32)\w*")  # likewise its names of the storage formats
 _ORIENTATION = 0x0112  # EXIF tag
-_MASK_THRESHOLD = 128  # of JPEG masks, whose 0 and 255 are smeared
+_MASK_THRESHOLD = 128  # for JPEG masks, whose 0 and 255 are blurred by compression
 _SMEARED = "JPEG"
 
 
@@ -27,10 +27,10 @@ class Reader(Protocol):
     """Turns an entry into its image and label, and its bytes into a digest."""
 
     def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
-        """Image uint8 (C, H, W); label int64 () or mask uint8 (H, W)."""
+        """Return the image, uint8 (C, H, W), and its label int64 () or mask uint8 (H, W)."""
 
     def sha256(self, entry: Entry) -> str:
-        """Digest of the bytes of the sample."""
+        """Return the digest of the sample's bytes."""
 
 
 def to_tensor(image: Image.Image, size: int | None, channels: int, native: int) -> Tensor:
@@ -38,9 +38,10 @@ def to_tensor(image: Image.Image, size: int | None, channels: int, native: int) 
 
     Args:
         image: 8-bit image of any PIL mode.
-        size: side in pixels (bilinear, anti-aliased, aspect ratio not kept); None leaves it.
-        channels: 1 or 3 wanted. Colour to grey by the ITU-R 601 weights, grey to colour by copy.
-        native: 1 or 3 of the dataset: a grey file among colour files is made colour, and back.
+        size: side in pixels (bilinear, anti-aliased, aspect ratio not kept); None keeps the size.
+        channels: channels of the output, 1 or 3. Colour to grey by ITU-R 601, grey to colour by
+            copy.
+        native: channels of the dataset, 1 or 3; files are converted to them first.
 
     Returns:
         uint8 (channels, H, W).
@@ -65,7 +66,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def decoded(path: Path) -> Image.Image:
-    """As it is in the file, its format included."""
+    """Decode an image file as stored, with its format."""
     try:
         with Image.open(path) as image:
             stored = next((str(tile[3]) for tile in image.tile), "")
@@ -76,7 +77,7 @@ def decoded(path: Path) -> Image.Image:
         raise DataError(f"{path}: {error}; make the image smaller") from error
     except Exception as error:  # Pillow raises almost anything on damage
         raise DataError(f"{path}: cannot be decoded ({error}); fetch this file again") from error
-    # Of 16-bit colour PIL would keep the high byte, and only say so of how it is stored.
+    # PIL reduces 16-bit colour to its high byte; only the storage format shows it.
     deep = _DEEP_STORED.search(stored)
     if image.mode.startswith(_DEEP_MODES) or deep:
         mode = deep[0] if deep else image.mode
@@ -85,14 +86,14 @@ def decoded(path: Path) -> Image.Image:
 
 
 def check_upright(image: Image.Image, path: Path) -> None:
-    """Check that the pixels of an image with a mask or boxes lie as viewers show them.
+    """Check that no EXIF orientation rotates an image that has a mask or boxes.
 
     Args:
-        image: decoded.
-        path: its file, for errors.
+        image: decoded image.
+        path: file of the image, for errors.
 
     Raises:
-        DataError: its EXIF orientation turns it, so that nobody knows which way its annotation is.
+        DataError: the EXIF orientation rotates the image, so its annotation is ambiguous.
     """
     turned = image.getexif().get(_ORIENTATION, 1)
     if turned != 1:
@@ -103,22 +104,22 @@ def check_upright(image: Image.Image, path: Path) -> None:
 
 
 def classes_of(mask: Image.Image, path: Path, classes: int) -> Image.Image:
-    """The class index of each pixel of a mask, at its own size.
+    """Return the class index of each pixel of a mask, at its own size.
 
-    Of a JPEG, whose values are smeared, what is at least 128 is class 1. A lossless file must hold
-    0 and 255, which is class 1, or class indices; of a palette these are its indices, but where
-    there are two classes and its colours are black and white.
+    In a JPEG, whose values are blurred by compression, values of at least 128 are class 1. A
+    lossless file must hold class indices, or 0 and 255 for classes 0 and 1. A palette file holds
+    class indices, unless there are two classes and its colours are black and white.
 
     Args:
-        mask: as it is in its file.
-        path: that file, for errors.
-        classes: K.
+        mask: mask as stored.
+        path: file of the mask, for errors.
+        classes: number of classes K.
 
     Returns:
-        8-bit grey image of 0 to K - 1.
+        8-bit grey image of values 0 to K - 1.
 
     Raises:
-        DataError: values that are neither, or a transparent pixel.
+        DataError: a value is no class, or a pixel is transparent.
     """
     if mask.has_transparency_data and np.array(mask.convert("RGBA"))[..., 3].min() < 255:
         raise DataError(
@@ -147,7 +148,7 @@ class FileReader:
         size: side of the square in pixels.
         channels: 1 or 3 to give.
         native: 1 or 3 of the dataset.
-        classes: K, of masks.
+        classes: number of classes K of masks.
     """
 
     size: int
@@ -156,7 +157,9 @@ class FileReader:
     classes: int = 2
 
     def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
-        """Image uint8 (C, size, size); label int64 (), or mask uint8 (size, size), 0 to K - 1.
+        """Return the image, uint8 (C, size, size), and its label or mask.
+
+        The label is int64 (), the mask uint8 (size, size) with classes 0 to K - 1.
 
         Raises:
             DataError: a file cannot be decoded, or a mask has another size than its image, or
@@ -179,20 +182,20 @@ class FileReader:
         return image, torch.from_numpy(np.array(mask, dtype=np.uint8))
 
     def sha256(self, entry: Entry) -> str:
-        """Digest of the file, or of the digests of image and mask."""
+        """Return the digest of the file, or of the digests of image and mask."""
         parts = [file_digest(path) for path in entry.files]
         return parts[0] if len(parts) == 1 else digest(parts)
 
 
 @dataclass(frozen=True)
 class ArrayReader:
-    """Reads samples out of arrays held in memory.
+    """Reads samples from arrays in memory.
 
     Attributes:
         arrays: images of each split, uint8 (N, H, W) or (N, H, W, 3).
-        size: side of the square in pixels; None leaves the arrays' own.
+        size: side of the square in pixels; None keeps that of the arrays.
         channels: 1 or 3 to give.
-        native: 1 or 3 of the arrays.
+        native: channels of the arrays, 1 or 3.
     """
 
     arrays: Mapping[str, NDArray[np.uint8]]
@@ -204,11 +207,11 @@ class ArrayReader:
         return self.arrays[str(entry.split)][entry.index]
 
     def __call__(self, entry: Entry) -> tuple[Tensor, Tensor]:
-        """Image uint8 (C, H, W) and label int64 ()."""
+        """Return the image, uint8 (C, H, W), and its label, int64 ()."""
         image = Image.fromarray(self._pixels(entry))
         return to_tensor(image, self.size, self.channels, self.native), torch.tensor(entry.label)
 
     def sha256(self, entry: Entry) -> str:
-        """Digest of the sample's pixels and shape."""
+        """Return the digest of the sample's pixels and shape."""
         pixels = self._pixels(entry)
         return digest([list(pixels.shape), pixels.tobytes().hex()])

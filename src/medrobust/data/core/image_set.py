@@ -1,4 +1,4 @@
-"""The images of one split, whole and in a fixed order."""
+"""The images of one split, in memory and in a fixed order."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,12 +33,12 @@ class ImageSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of every pixel, label and id: what a result on this set depends on."""
+        """Return the SHA-256 of all pixels, labels and ids, on which every result depends."""
         tensors = {"images": self.images, "labels": self.labels}
         return digest([digest_tensors(tensors), list(self.ids)])
 
     def with_images(self, images: Tensor) -> "ImageSet":
-        """The same samples with other pixels."""
+        """Return the same samples with other pixels."""
         if images.shape != self.images.shape:
             raise ValueError(f"images are {tuple(images.shape)}, not {tuple(self.images.shape)}")
         return ImageSet(images, self.labels, self.ids)
@@ -55,14 +55,14 @@ def load(
     """Decode a split, or a part of it.
 
     Args:
-        data: prepared or not.
+        data: datamodule, prepared or not.
         split: `train`, `val` or `test`.
-        workers: decoding processes; changes no result.
-        most: most images wanted, drawn by class; None = all.
+        workers: decoding processes; does not change the result.
+        most: maximum number of images, drawn by class; None for all.
         seed: decides which images are drawn.
 
     Raises:
-        DataError: masks, and no foreground in the whole split.
+        DataError: the labels are masks, and no mask of the split has foreground.
     """
     data.prepare_data()
     data.setup("test")

@@ -1,4 +1,4 @@
-"""Reading what a dataset's folder says: class folders and CSV tables, nothing skipped silently."""
+"""Reading of class folders and CSV tables, with an error for whatever does not fit."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ from medrobust.data.core.error import DataError
 
 
 def images_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Image files of a folder, by name. Hidden files (`.DS_Store`) are no part of a dataset.
+    """List the image files of a folder by name, without hidden files (`.DS_Store`).
 
     Raises:
-        DataError: there is something else in the folder, two files that differ in their suffix
-            only, or nothing.
+        DataError: the folder holds something else, two files that differ only in their suffix, or
+            nothing.
     """
     files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     for path in files:
@@ -34,10 +34,10 @@ def check_classes(folder: Path, classes: Collection[str], unused: Collection[str
     Args:
         folder: holds one folder per class.
         classes: names that a sub-folder may have.
-        unused: further names that belong to the published set and are left out on purpose.
+        unused: further names of the published set that are deliberately ignored.
 
     Raises:
-        DataError: another sub-folder is there.
+        DataError: there is another sub-folder.
     """
     for path in sorted(p for p in folder.iterdir() if p.is_dir()):
         if not path.name.startswith(".") and path.name not in {*classes, *unused}:
@@ -45,10 +45,10 @@ def check_classes(folder: Path, classes: Collection[str], unused: Collection[str
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, whose line ends are kept.
+    """Read a text file, keeping its line ends.
 
     Raises:
-        DataError: it is not in UTF-8; names the first byte that is not.
+        DataError: the file is not UTF-8; names the first invalid byte.
     """
     content = path.read_bytes()
     try:
@@ -61,10 +61,11 @@ def read_text(path: Path) -> str:
 
 
 def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Rows of a CSV file with their line numbers.
+    """Yield the rows of a CSV file with their line numbers.
 
     Raises:
-        DataError: it is not text, a column is missing, or a row has too few or too many fields.
+        DataError: the file is not text, a column is missing, or a row has too few or too many
+            fields.
     """
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
@@ -85,13 +86,13 @@ def read_table(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Mapp
 def match_files(
     table: Path, names: Mapping[str, int], folder: Path, suffix: str
 ) -> dict[str, Path]:
-    """Image of each name in a table; the two must agree in full.
+    """Return the image of each name in a table; the two must match exactly.
 
     Args:
-        table: CSV file that the names come from, for messages.
-        names: stems of the images and the line of each.
+        table: CSV file of the names, for messages.
+        names: line of each image's stem.
         folder: holds `<name><suffix>`.
-        suffix: type of the images.
+        suffix: file type of the images.
 
     Raises:
         DataError: a row has no image, or an image no row.

@@ -1,4 +1,4 @@
-"""The manifest: which images a dataset holds, by content, and the split that each is in."""
+"""The manifest: the images of a dataset by content, and the split of each."""
 
 import csv
 import io
@@ -26,8 +26,8 @@ class Entry:
         label: class index; None for segmentation and detection, where it is a mask or boxes.
         group: samples with the same group (patient, lesion) must share a split.
         split: the official split; None where the dataset has none.
-        files: the image, then its mask, or the file of its boxes, if there is one.
-        index: position inside `files[0]` when that is an array file.
+        files: the image, then its mask or box file if it has one.
+        index: position in `files[0]` if that is an array file.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """One line of the manifest: `sha256` is that of the sample's bytes (image and mask)."""
+    """One line of the manifest; `sha256` is that of the sample's bytes (image and mask)."""
 
     id: str
     label: int | None
@@ -50,11 +50,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All samples of a dataset, in the loader's order, and how they are turned into tensors.
+    """All samples of a dataset, in the loader's order, and their conversion to tensors.
 
     Attributes:
         name: dataset.
-        view: what decides pixels and labels besides the bytes (size, channels, target).
+        view: settings that decide pixels and labels (size, channels, target).
         records: one per sample, all splits.
     """
 
@@ -64,7 +64,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """64 hex digits that change with any image, label, split or with the view."""
+        """Return 64 hex digits that change with any image, label or split, and with the view."""
         lines = sorted((r.id, r.label, r.split, r.sha256) for r in self.records)
         return digest(
             {
@@ -76,11 +76,11 @@ class Manifest:
         )
 
     def counts(self) -> dict[Split, Counter[int | None]]:
-        """Samples per class in each split."""
+        """Return the number of samples per class in each split."""
         return {s: Counter(r.label for r in self.records if r.split == s) for s in SPLITS}
 
     def shared(self) -> int:
-        """Number of images that lie, byte for byte, in more than one split."""
+        """Return the number of images that are, byte for byte, in more than one split."""
         seen: dict[str, set[Split]] = {}
         for record in self.records:
             seen.setdefault(record.sha256, set()).add(record.split)
@@ -88,16 +88,16 @@ class Manifest:
 
 
 def write_records(path: Path, records: Sequence[Record], listing: str) -> None:
-    """Write records as CSV with a checksum, whole or not at all.
+    """Write records as CSV with a checksum, atomically.
 
     Args:
-        path: CSV file; its folder is made if need be.
+        path: CSV file; its folder is created if needed.
         records: lines to write.
-        listing: digest of the files that they were computed from, kept in the first line.
+        listing: digest of the file listing, stored in the first line.
     """
     file = io.StringIO(newline="")
     file.write(_first_line(listing))
-    writer = csv.writer(file, lineterminator="\r\n")  # so that either in a name is quoted
+    writer = csv.writer(file, lineterminator="\r\n")  # so that CR or LF in a name is quoted
     writer.writerow(_COLUMNS)
     for r in records:
         writer.writerow([r.id, "" if r.label is None else r.label, r.split, r.sha256])
@@ -105,9 +105,9 @@ def write_records(path: Path, records: Sequence[Record], listing: str) -> None:
 
 
 def read_records(path: Path, listing: str) -> tuple[Record, ...] | None:
-    """Records written for the same file listing, else None.
+    """Return the records written for the same file listing, else None.
 
-    A file without a checksum is one of an earlier version: it gives None, too.
+    A file without a checksum is of an earlier version and also gives None.
 
     Raises:
         DataError: the file was made for this listing and is damaged.

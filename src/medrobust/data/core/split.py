@@ -1,6 +1,6 @@
 """Splits and subsets that depend on a seed and on names, never on file order.
 
-Every choice is an ordering by `rank(seed, id)`, a hash, so that listing files in another order, or
+Every choice is an ordering by the hash `rank(seed, id)`, so that listing files in another order, or
 on another system, gives the same split.
 """
 
@@ -14,7 +14,7 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 
 
 def rank(seed: int, name: str) -> int:
-    """64-bit hash of a name under a seed; sorting by it is a seeded shuffle."""
+    """Return a 64-bit hash of a name under a seed; sorting by it is a seeded shuffle."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest())
 
 
@@ -26,11 +26,11 @@ def split_groups(
     val: float = 0.1,
     test: float = 0.1,
 ) -> list[Split]:
-    """Stratified split in which a group (patient, lesion) lies in one split only.
+    """Draw a stratified split that keeps each group (patient, lesion) in one split.
 
-    A group counts as its rarest class, so that a rare class is spread first. In each class, groups
+    A group counts as its rarest class, so that rare classes are spread first. In each class, groups
     go to test until its share is reached, then to val, then to train. A class whose share rounds to
-    zero still gets one group in each part, as long as train keeps one.
+    zero still gets one group in each part, if train keeps one.
 
     Args:
         groups: group of each sample.
@@ -74,16 +74,16 @@ def split_groups(
 def stratified_subset(
     ids: Sequence[str], labels: Sequence[int | None], limit: int | None, seed: int
 ) -> list[int]:
-    """Positions of at most `limit` samples, proportional by class and nested in `limit`.
+    """Return positions of at most `limit` samples, proportional by class, nested in `limit`.
 
-    The samples are put in one order of which every beginning is stratified: first one sample of
-    each class (the most frequent first), then each class spread evenly. A subset of 100 is
-    therefore contained in the subset of 200.
+    The samples are put in one order whose every prefix is stratified: first one sample of each
+    class (the most frequent first), then each class spread evenly. A subset of 100 is therefore
+    contained in the subset of 200.
 
     Args:
         ids: unique names of the samples.
         labels: class of each sample; None throughout for segmentation.
-        limit: most samples wanted; None or more than there are: all.
+        limit: maximum number of samples; None, or more than there are, for all.
         seed: changes which samples are drawn.
 
     Returns:
@@ -104,7 +104,7 @@ def stratified_subset(
         positions.sort(key=lambda p: rank(seed, ids[p]))
         count = len(positions)
         for place, position in enumerate(positions):
-            # Firsts of a class carry minus its size, which sorts before every share of (0, 1).
+            # The first of a class has minus the class's size, which sorts before every share.
             key = -float(count) if place == 0 else (place + 0.5) / count
             order.append((key, rank(seed, ids[position]), position))
     return sorted(position for _, _, position in sorted(order)[:limit])

@@ -1,4 +1,4 @@
-"""Endoscopy: mucosa with artefacts, each with its box."""
+"""Endoscopy phantoms: mucosa with artefacts, each with its box."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from medrobust.data.phantom.canvas import Array, Generator, chunks, to_uint8
 from medrobust.data.phantom.polyp import draw_mucosa
 
-MOST: Final = 3  # artefacts of an image
+MOST: Final = 3  # artefacts per image
 _TRIES: Final = 20
-_STRENGTH: Final = (0.3, 0.7)  # how far an artefact covers what is below: faint ones can be erased
+_STRENGTH: Final = (0.3, 0.7)  # opacity of an artefact: attacks can erase faint ones
 
 
 class Drawn(NamedTuple):
@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
 
 
 def _specularity(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """A few small white spots, touching all four sides."""
+    """Draw a few small white spots that touch all four sides."""
     spots = np.zeros_like(u)
     places = np.array([(-0.7, 0.1), (0.7, -0.1), (0.1, -0.7), (-0.1, 0.7), (0.0, 0.0)])
     for cy, cx in places + rng.uniform(-0.08, 0.08, places.shape):
@@ -36,13 +36,13 @@ def _specularity(rng: Generator, part: Array, u: Array, v: Array) -> Array:
 
 
 def _saturation(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """One large, overexposed area."""
+    """Draw one large, overexposed area."""
     glow = 1 / (1 + np.exp((np.sqrt(u**2 + v**2) - 0.85) / 0.06))
     return part + glow[..., None] * np.array([0.5, 0.75, 0.7])
 
 
 def _artifact(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """Debris: a ragged, yellow-green patch."""
+    """Draw debris, a ragged, yellow-green patch."""
     theta = np.arctan2(v, u)
     edge = np.sqrt(u**2 + v**2) - 0.85 + 0.12 * np.cos(5 * theta + rng.uniform(0, 6.3))
     body = 1 / (1 + np.exp(edge / 0.05))
@@ -50,20 +50,20 @@ def _artifact(rng: Generator, part: Array, u: Array, v: Array) -> Array:
 
 
 def _blur(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """Motion: level streaks of light and dark."""
+    """Draw motion blur, horizontal streaks of light and dark."""
     streaks = 0.10 * np.sign(np.sin(v * np.pi * 3.5 + rng.uniform(0, 6.3)))
     inner = 1 / (1 + np.exp((np.maximum(abs(u), abs(v)) - 0.93) / 0.03))
     return part + (inner * streaks)[..., None]
 
 
 def _contrast(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """An area too dark to see anything."""
+    """Draw an area too dark to see anything."""
     dark = 1 / (1 + np.exp((np.maximum(abs(u), abs(v)) - 0.9) / 0.06))
     return part * (1 - 0.75 * dark[..., None])
 
 
 def _bubbles(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """Five thin bright rings, touching all four sides."""
+    """Draw five thin bright rings that touch all four sides."""
     rings = np.zeros_like(u)
     for cy, cx in ((-0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (0.5, -0.5), (0.0, 0.0)):
         radius = np.sqrt((v - cy) ** 2 + (u - cx) ** 2)
@@ -72,13 +72,13 @@ def _bubbles(rng: Generator, part: Array, u: Array, v: Array) -> Array:
 
 
 def _instrument(rng: Generator, part: Array, u: Array, v: Array) -> Array:
-    """A grey metal rod with a bright middle, filling its box."""
+    """Draw a grey metal rod with a bright middle that fills its box."""
     rod = 0.35 + 0.3 * np.exp(-((u / 0.3) ** 2))
     return np.repeat(rod[..., None], 3, axis=2)
 
 
 class _Kind(NamedTuple):
-    """How an artefact is drawn, and its sides as shares of the image's."""
+    """The drawing function of an artefact, and its sides as shares of the image's."""
 
     draw: Callable[[Generator, Array, Array, Array], Array]
     width: tuple[float, float]
@@ -94,7 +94,7 @@ KINDS: Final[dict[str, _Kind]] = {
     "bubbles": _Kind(_bubbles, (0.22, 0.35), (0.22, 0.35)),
     "instrument": _Kind(_instrument, (0.12, 0.2), (0.35, 0.6)),
 }
-"""By class, in the challenge's order."""
+"""Artefacts by class, in the challenge's order."""
 
 
 def paint_artefacts(n: int, px: int, seed: int) -> tuple[NDArray[np.uint8], list[list[Drawn]]]:
@@ -103,7 +103,7 @@ def paint_artefacts(n: int, px: int, seed: int) -> tuple[NDArray[np.uint8], list
     Args:
         n: number of images.
         px: side in pixels.
-        seed: everything random follows from it.
+        seed: seed of the drawing.
 
     Returns:
         8-bit images (n, px, px, 3), and the artefacts of each.

@@ -1,4 +1,4 @@
-"""Drawing many images at once: coordinates, smooth noise, soft dots and strings of dots."""
+"""Batched drawing: coordinates, smooth noise, soft dots and strings of dots."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,26 +6,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]  # float32, save where a plain number widened it
+Array = NDArray[np.floating[Any]]  # float32, unless a Python float widened it
 Generator = np.random.Generator
 _CHUNK_PIXELS = 2**21
 
 
 def chunks(n: int, px: int, seed: int) -> Iterator[tuple[slice, Generator]]:
-    """Slices of n images that fit in memory together, each with its own random generator."""
+    """Yield slices of n images that fit in memory together, each with its own generator."""
     step = max(1, min(n, _CHUNK_PIXELS // px**2))
     for number, start in enumerate(range(0, n, step)):
         yield slice(start, min(start + step, n)), np.random.default_rng([seed, 2, number])
 
 
 def grid(px: int) -> tuple[Array, Array]:
-    """Row and column coordinates (px, 1) and (1, px), from -1 to 1."""
+    """Return row and column coordinates (px, 1) and (1, px), from -1 to 1."""
     axis = (np.arange(px, dtype=np.float32) + 0.5) / px * 2 - 1
     return axis[:, None], axis[None, :]
 
 
 def smooth_noise(rng: Generator, n: int, px: int, cells: float) -> Array:
-    """Gaussian noise (n, px, px) of unit variance with about `cells` bumps along a side."""
+    """Draw Gaussian noise (n, px, px) of unit variance with about `cells` bumps along a side."""
     knots = int(np.ceil(cells)) + 4
     axis = np.arange(px, dtype=np.float32)[:, None] * (cells / px) + 1.5
     weights = np.exp(-0.5 * ((axis - np.arange(knots, dtype=np.float32)) / 0.6) ** 2)
@@ -35,22 +35,22 @@ def smooth_noise(rng: Generator, n: int, px: int, cells: float) -> Array:
 
 
 def column(values: Any) -> Array:
-    """Per-image values (n,) as (n, 1, 1), to be multiplied with images."""
+    """Reshape per-image values (n,) to (n, 1, 1), to broadcast with images."""
     return np.asarray(values, dtype=np.float32)[:, None, None]
 
 
 def uniform(rng: Generator, n: int, low: float, high: float) -> Array:
-    """Per-image values (n, 1, 1), uniform."""
+    """Draw uniform per-image values (n, 1, 1)."""
     return column(rng.uniform(low, high, n))
 
 
 def inside(distance: Array, softness: float) -> Array:
-    """Soft indicator: 1 where `distance` is below 0, falling to 0 over `softness`."""
+    """Return a soft indicator: 1 where `distance` is below 0, falling to 0 over `softness`."""
     return np.asarray(1 / (1 + np.exp(np.clip(distance / softness, -30, 30))), dtype=np.float32)
 
 
 def dots(px: int, ys: Array, xs: Array, sigma: Array, height: Array) -> Array:
-    """Sum of Gaussian dots.
+    """Draw a sum of Gaussian dots.
 
     Args:
         px: side in pixels.
@@ -60,7 +60,7 @@ def dots(px: int, ys: Array, xs: Array, sigma: Array, height: Array) -> Array:
         height: heights (n, k); 0 draws nothing.
 
     Returns:
-        (n, px, px), each dot the outer product of two profiles.
+        (n, px, px), where each dot is the outer product of two profiles.
     """
     rows, columns = grid(px)
     across = np.exp(-0.5 * ((rows.ravel() - ys[..., None]) / sigma[..., None]) ** 2)
@@ -69,7 +69,7 @@ def dots(px: int, ys: Array, xs: Array, sigma: Array, height: Array) -> Array:
 
 
 def to_uint8(image: Array) -> NDArray[np.uint8]:
-    """Images in [0, 1] as 8-bit, clipped."""
+    """Convert images in [0, 1] to 8 bits, clipped."""
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -85,7 +85,7 @@ def paint(
         draw: `(generator, labels, px) -> (n, px, px[, 3])` in [0, 1].
         labels: class of each image.
         px: side in pixels.
-        seed: everything random follows from it.
+        seed: seed of the drawing.
     """
     parts = [to_uint8(draw(rng, labels[part], px)) for part, rng in chunks(len(labels), px, seed)]
     return np.concatenate(parts)
@@ -103,7 +103,7 @@ def paint_masked(
         draw: `(generator, n, px) -> images (n, px, px[, 3]) in [0, 1], masks (n, px, px)`.
         n: number of images.
         px: side in pixels.
-        seed: everything random follows from it.
+        seed: seed of the drawing.
 
     Returns:
         8-bit images, and masks of 0 and 255.

@@ -1,4 +1,4 @@
-"""Chest X-rays: lungs, ribs, heart, and opacities that are faint textures."""
+"""Chest X-ray phantoms: lungs, ribs, heart, and opacities that are faint textures."""
 
 from typing import Final
 
@@ -20,9 +20,9 @@ _MOTTLE: Final = 0.06
 
 
 def draw_chest(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
-    """Images (n, px, px), grey. Labels: 0 clear, 1 patch in one lung, 2 haze at both rims.
+    """Draw grey chests (n, px, px); labels: 0 clear, 1 patch in one lung, 2 haze at both rims.
 
-    Both opacities are lighter and mottled; their strength varies from barely there to plain.
+    Both opacities are lighter and mottled; their strength varies from barely visible to plain.
     """
     n = len(labels)
     rows, columns = grid(px)

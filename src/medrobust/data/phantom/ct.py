@@ -1,4 +1,4 @@
-"""Axial chest CT slices with masks of the lungs and of ground-glass infection."""
+"""Phantoms of axial chest CT slices, with masks of the lungs and of ground-glass infection."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,13 @@ from medrobust.data.phantom.canvas import (
 
 
 def draw_infected(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Images (n, px, px), grey in [0, 1], and masks of the infection."""
+    """Draw grey images (n, px, px) in [0, 1] and masks of the infection."""
     image, _, infection = _draw(rng, n, px)
     return image, infection
 
 
 def draw_lungs(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Images (n, px, px), grey in [0, 1], and masks of the lungs."""
+    """Draw grey images (n, px, px) in [0, 1] and masks of the lungs."""
     image, lungs, _ = _draw(rng, n, px)
     return image, lungs
 
@@ -51,7 +51,7 @@ def _draw(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_], ND
     patch = np.exp(-(((rows - py) / 0.20) ** 2) - ((columns - pxc) / 0.17) ** 2)
     field = 0.6 * smooth_noise(rng, n, px, 6) + 0.3 * np.exp(-((edge / 0.25) ** 2))
     field = np.where(edge < 0, field + 2.2 * patch, -np.inf)
-    peak = field.max(axis=(1, 2), keepdims=True)  # stay below it, so that no mask is empty
+    peak = field.max(axis=(1, 2), keepdims=True)  # keeps masks non-empty
     infection = field > np.minimum(uniform(rng, n, 0.75, 1.15), peak - 0.6)
     density = uniform(rng, n, 0.07, 0.16) + 0.035 * smooth_noise(rng, n, px, 14)
     inner = 0.16 + 0.015 * smooth_noise(rng, n, px, 9) + vessels + infection * density

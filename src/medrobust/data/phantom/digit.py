@@ -1,4 +1,4 @@
-"""Digits as pens write them: strokes of dots, slanted, stretched and shaken."""
+"""Handwritten digit phantoms: pen strokes of dots, slanted, stretched and jittered."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from medrobust.data.phantom.canvas import Array, Generator, dots
 
-_BEADS: Final = 36  # dots that a digit is strung of
+_BEADS: Final = 36  # dots per digit
 _CORNERS: Final[tuple[tuple[tuple[float, float], ...], ...]] = (
     ((-0.9, 0.0), (-0.4, 0.6), (0.4, 0.6), (0.9, 0.0), (0.4, -0.6), (-0.4, -0.6), (-0.9, 0.0)),
     ((-0.5, -0.4), (-0.9, 0.0), (0.9, 0.0)),
@@ -29,13 +29,13 @@ _CORNERS: Final[tuple[tuple[tuple[float, float], ...], ...]] = (
     ),
     ((0.0, 0.5), (-0.1, -0.5), (-0.8, -0.4), (-0.8, 0.4), (0.0, 0.5), (0.9, 0.3)),
 )
-"""Row and column of each turn of a pen, from -1 to 1, for the digits 0 to 9."""
+"""Row and column of each corner of the pen stroke, from -1 to 1, for the digits 0 to 9."""
 
 
 def draw_digit(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
-    """Images (n, px, px) of white digits on black.
+    """Draw images (n, px, px) of white digits on black.
 
-    Every digit has its own slant, size, place, pen width and shaken corners.
+    Slant, size, position, pen width and corners vary by image.
     """
     n = len(labels)
     path = _paths()[labels]
@@ -52,7 +52,7 @@ def draw_digit(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
 
 
 def _paths() -> NDArray[np.float64]:
-    """Beads at even steps along each digit's pen, (10, beads, 2)."""
+    """Return evenly spaced beads along each digit's stroke, (10, beads, 2)."""
     found = []
     for corners in _CORNERS:
         turns = np.array(corners)

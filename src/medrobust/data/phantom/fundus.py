@@ -1,4 +1,4 @@
-"""Fundus photographs: retina, optic disc, vessels, and the signs of diabetic retinopathy."""
+"""Fundus phantoms: retina, optic disc, vessels, and the signs of diabetic retinopathy."""
 
 from typing import Final
 
@@ -16,16 +16,16 @@ from medrobust.data.phantom.canvas import (
 )
 
 _VESSELS: Final = 8
-_BEADS: Final = 48  # dots that one vessel is strung of
-_SPREAD: Final = 0.15  # deviation of the true severity around the grade; decides the overlap
+_BEADS: Final = 48  # dots per vessel
+_SPREAD: Final = 0.15  # standard deviation of severity around the grade; decides the class overlap
 _MOST: Final = 42  # most lesions of one kind
 
 
 def draw_fundus(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
-    """Images (n, px, px, 3) of eyes with grades 0 to 4.
+    """Draw images (n, px, px, 3) of eyes with grades 0 to 4.
 
-    Severity is the grade with some scatter. With it come more dark microaneurysms and
-    haemorrhages, from moderate on bright exudates, and a faint network of new vessels at the top.
+    Severity is the grade with some scatter. It adds dark microaneurysms and haemorrhages, bright
+    exudates from moderate on, and a faint network of new vessels at the highest grades.
     """
     n = len(labels)
     severity = np.clip(labels + _SPREAD * rng.standard_normal(n), -0.4, 4.4)
@@ -69,7 +69,7 @@ def _vessels(
     disc_x: NDArray[np.float64],
     side: NDArray[np.float64],
 ) -> Array:
-    """Vessels that leave the disc up and down and bend around the macula."""
+    """Draw vessels that leave the disc up and down and bend around the macula."""
     n = len(disc_y)
     along = np.linspace(0, 1, _BEADS)[None, None]
     up = np.where(np.arange(_VESSELS) % 2, 1.0, -1.0)[None, :, None]
@@ -87,7 +87,7 @@ def _vessels(
 def _lesions(
     rng: Generator, px: int, expected: NDArray[np.float64], small: float, large: float
 ) -> Array:
-    """About `expected` (n,) dots of unit height, anywhere in the eye."""
+    """Draw about `expected` (n,) dots of unit height, anywhere in the eye."""
     n = len(expected)
     count = np.clip(np.round(expected + rng.normal(0, 0.7, n)), 0, _MOST)
     angle, far = rng.uniform(0, 2 * np.pi, (n, _MOST)), np.sqrt(rng.uniform(0, 0.6, (n, _MOST)))

@@ -1,4 +1,4 @@
-"""Pigmented lesions on skin, up to sixteen kinds that differ in faint shape, colour and texture."""
+"""Skin lesion phantoms, up to sixteen kinds that differ in faint shape, colour and texture."""
 
 from typing import Final
 
@@ -19,15 +19,15 @@ from medrobust.data.phantom.canvas import (
 # Eight codewords, any two of which differ in four of the seven attributes; then their opposites.
 _HADAMARD: Final = np.array([[(-1.0) ** bin(i & j).count("1") for j in range(8)] for i in range(8)])
 _CODES: Final = np.concatenate([_HADAMARD[:, 1:], -_HADAMARD[:, 1:]])
-_SPREAD: Final = 0.36  # deviation of an attribute within a class; decides how much classes overlap
+_SPREAD: Final = 0.36  # standard deviation of an attribute within a class
 MAX_CLASSES: Final = len(_CODES)
 
 
 def draw_lesion(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
-    """Images (n, px, px, 3) of lesions, one kind per label.
+    """Draw images (n, px, px, 3) of lesions, one kind per label.
 
-    Seven attributes: hue, darkness, rim, network, globules, elongation and raggedness. A class
-    fixes the side of each, a sample varies around it.
+    There are seven attributes: hue, darkness, rim, network, globules, elongation and raggedness. A
+    class fixes the sign of each, and a sample varies around it.
 
     Raises:
         ValueError: a label is above 15.

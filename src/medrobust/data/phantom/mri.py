@@ -1,4 +1,4 @@
-"""Brain MRI slices: skull, folded brain, ventricles, and tumours of three kinds."""
+"""Brain MRI phantoms: skull, folded brain, ventricles, and tumours of three kinds."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from medrobust.data.phantom.canvas import (
 
 
 def draw_mri(rng: Generator, labels: NDArray[np.int64], px: int) -> Array:
-    """Images (n, px, px), grey, in the order of the classes of `BrainTumorMRI`.
+    """Draw grey images (n, px, px), with labels in the class order of `BrainTumorMRI`.
 
-    Labels: 0 glioma, ragged and mottled within the brain; 1 meningioma, smooth at its edge;
-    2 none; 3 pituitary, small and in the middle, low. Faint ones look like no tumour.
+    Labels: 0 glioma, ragged and mottled within the brain; 1 meningioma, smooth at its edge; 2 none;
+    3 pituitary, small, central and low. Faint tumours look like none.
     """
     n = len(labels)
     rows, columns = grid(px)

@@ -1,4 +1,4 @@
-"""Colonoscopy: folded mucosa with highlights, and a polyp with its mask."""
+"""Colonoscopy phantoms: folded mucosa with highlights, and a polyp with its mask."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from medrobust.data.phantom.canvas import (
 
 
 def draw_mucosa(rng: Generator, n: int, px: int) -> Array:
-    """Folded mucosa, brighter in the middle: (n, px, px), grey in [0, 1]."""
+    """Draw folded mucosa, brighter in the middle: (n, px, px), grey in [0, 1]."""
     rows, columns = grid(px)
     rings = np.sqrt((rows - uniform(rng, n, -1, 1)) ** 2 + (columns - uniform(rng, n, -1, 1)) ** 2)
     folds = np.sin(2 * np.pi * uniform(rng, n, 1.2, 2.0) * rings)
@@ -25,7 +25,7 @@ def draw_mucosa(rng: Generator, n: int, px: int) -> Array:
 
 
 def draw_polyp(rng: Generator, n: int, px: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Images (n, px, px, 3) in [0, 1] and masks (n, px, px).
+    """Draw images (n, px, px, 3) in [0, 1] and polyp masks (n, px, px).
 
     A polyp differs from the mucosa by a slight shade, a faint dark outline and a finer surface.
     """

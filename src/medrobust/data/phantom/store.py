@@ -1,4 +1,4 @@
-"""Where a phantom lies, and writing it whole or not at all."""
+"""Storage of phantoms, written atomically."""
 
 import contextlib
 import json
@@ -14,24 +14,24 @@ from PIL import Image
 
 from medrobust.data.core.split import Split
 
-RECIPE_VERSION: Final = 2  # raise it with any change of what is drawn
+RECIPE_VERSION: Final = 2  # increment with any change of the drawings
 _NOTE = "PHANTOM.json"
 
 
 def phantom_folder(root: Path, n: int, size: int) -> Path:
-    """Folder of a phantom; another recipe, count or size lies in another one."""
+    """Return the folder of a phantom, one for each recipe, count and size."""
     return root / "phantom" / f"recipe{RECIPE_VERSION}_n{n}_{size}px"
 
 
 def materialise(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make `folder` by `write` if it is not there.
+    """Create `folder` by `write` if it does not exist.
 
-    It is written under another name and renamed, so that a folder that exists is complete, and so
-    that two processes may do this at once.
+    The folder is written under another name and renamed, so that an existing folder is complete and
+    two processes may do this at once.
 
     Args:
-        folder: folder to make.
-        write: fills the folder that it is given.
+        folder: folder to create.
+        write: fills the given folder.
     """
     if (folder / _NOTE).is_file():
         return
@@ -42,7 +42,7 @@ def materialise(folder: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         note = {"phantom": True, "recipe": RECIPE_VERSION, "note": "drawn, no medical images"}
         (temporary / _NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-        with contextlib.suppress(OSError):  # another process was first; its copy is the same
+        with contextlib.suppress(OSError):  # another process was first, with the same content
             temporary.rename(folder)
         if not (folder / _NOTE).is_file():
             raise FileExistsError(f"{folder} is not a complete phantom; delete this folder")
@@ -51,7 +51,7 @@ def materialise(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def class_labels(n: int, weights: Sequence[float], seed: int) -> NDArray[np.int64]:
-    """Labels of n images in a seeded order, with class shares by `weights`.
+    """Draw the labels of n images in a seeded order, with class shares by `weights`.
 
     Every class gets at least ten images, so that each split can hold some.
 
@@ -70,7 +70,7 @@ def class_labels(n: int, weights: Sequence[float], seed: int) -> NDArray[np.int6
 
 
 def official_splits(labels: NDArray[np.int64], val: float, test: float) -> list[Split]:
-    """A stratified split for phantoms of datasets that come with one."""
+    """Return a stratified split for phantoms of datasets that come with an official one."""
     splits: list[Split] = ["train"] * len(labels)
     for c in np.unique(labels):
         inside = np.flatnonzero(labels == c)
@@ -83,7 +83,7 @@ def official_splits(labels: NDArray[np.int64], val: float, test: float) -> list[
 
 
 def save_image(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write pixels (H, W) or (H, W, 3) as PNG or JPEG, by the name's suffix."""
+    """Write pixels (H, W) or (H, W, 3) as PNG or JPEG, by the suffix of the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Full chroma and high quality: the evidence of a class is a faint texture.
+    # Full chroma and high quality: the classes differ in faint textures.
     Image.fromarray(pixels).save(path, quality=95, subsampling=0)
