@@ -1,1 +1,1 @@
-"""Boxes: where anchors lie, which true box is whose, the loss, and the answers that are kept."""
+"""Boxes of detectors: anchors, matching to true boxes, the loss, and the answers that are kept."""

@@ -1,4 +1,4 @@
-"""Where a detector's anchors lie, and how it moves each of them."""
+"""Anchors of a dense detector, and the offset that it predicts for each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))  # as RetinaNet's
 
 @dataclass(frozen=True)
 class Anchored:
-    """The boxes that a dense detector answers, one per anchor.
+    """The boxes that a dense detector predicts, one per anchor.
 
     Attributes:
         offsets: (N, A, 4), shift and logarithmic stretch of each anchor, in its own sides (Ren et
@@ -27,7 +27,7 @@ class Anchored:
 
     @property
     def boxes(self) -> Tensor:
-        """(N, A, 4), left, top, right and bottom in pixels, cut to the image."""
+        """Return the boxes (N, A, 4): left, top, right, bottom in pixels, clipped to the image."""
         count = len(self.offsets)
         anchors = self.anchors.expand(count, -1, -1).reshape(-1, 4)
         boxes = CODER.decode_single(self.offsets.reshape(-1, 4), anchors).view(count, -1, 4)
@@ -35,5 +35,5 @@ class Anchored:
         return boxes.clamp(min=0).minimum(high)
 
     def rows(self, rule: Callable[[Tensor], Tensor]) -> Self:
-        """The same with a rule applied to what has one row per image."""
+        """Return a copy with `rule` applied to the per-image tensors."""
         return replace(self, offsets=rule(self.offsets))

@@ -1,4 +1,4 @@
-"""The answers of a detector that are kept of an image: sure, without doubles, a fixed number."""
+"""Post-processing of a detector's answers: score threshold, non-maximum suppression, top-k."""
 
 from typing import Final, NamedTuple
 
@@ -10,22 +10,23 @@ from medrobust.box.matching import located
 from medrobust.prediction import Prediction
 
 SCORE: Final = 0.05
-"""Least score of an answer (torchvision's RetinaNet)."""
+"""Minimum score of an answer (torchvision's RetinaNet)."""
 SHOWN: Final = 0.3
-"""Least score of an answer that a person is shown; ours, since no threshold is published."""
+"""Minimum score of an answer that a person is shown; ours, since no threshold is published."""
 OVERLAP: Final = 0.5
-"""IoU from which the weaker of two answers of one class is dropped."""
-CANDIDATES: Final = 1000  # of the highest scores, per image
-MOST: Final = 100  # answers per image, as COCO counts them
+"""IoU at which non-maximum suppression drops the lower-scored answer of a class."""
+CANDIDATES: Final = 1000  # top-k before suppression, per image
+MOST: Final = 100  # answers per image, as in COCO's evaluation
 
 
 class Kept(NamedTuple):
-    """Answers for N images, the surest first; the rest is filled up.
+    """Answers for N images, highest score first, padded to `MOST`.
 
     Attributes:
-        label: int64 (N, MOST), -1 where nothing is answered.
-        logit: (N, MOST), -inf there; it ranks, since sure scores are all 1 in float32.
-        boxes: (N, MOST, 4), left, top, right and bottom in pixels, 0 there.
+        label: int64 (N, MOST), -1 in padding.
+        logit: (N, MOST), -inf in padding; ranks the answers, since high scores saturate at 1 in
+            float32.
+        boxes: (N, MOST, 4), left, top, right and bottom in pixels, 0 in padding.
     """
 
     label: Tensor
@@ -34,16 +35,16 @@ class Kept(NamedTuple):
 
     @property
     def score(self) -> Tensor:
-        """(N, MOST) in [0, 1], 0 where nothing is answered."""
+        """Return the scores, (N, MOST) in [0, 1], 0 in padding."""
         return self.logit.sigmoid()
 
 
 @torch.no_grad()
 def kept(prediction: Prediction) -> Kept:
-    """What is left of a dense answer after the score threshold and non-maximum suppression.
+    """Apply the score threshold and non-maximum suppression to a dense prediction.
 
-    Candidates are the highest scores over all anchors and classes. Suppression is per image and
-    class, of all images at once; in float64, so that it is the same in any batch.
+    Candidates are the top-k scores over all anchors and classes. Suppression is per image and
+    class, batched over images, and in float64, so that it does not depend on the batch.
     """
     logits = prediction.logits.float()
     count, classes, anchors = logits.shape

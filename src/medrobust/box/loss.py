@@ -13,13 +13,13 @@ from medrobust.prediction import Prediction
 def retinanet_loss(
     prediction: Prediction, y: Tensor, *, class_weight: float = 1.0, box_weight: float = 1.0
 ) -> Tensor:
-    """Focal loss of the classes plus L1 of the offsets (Lin et al. 2017, "Focal Loss").
+    """Compute the focal loss of the classes plus the L1 loss of the offsets (Lin et al. 2017).
 
-    Per image, both are sums over anchors divided by the number of anchors that answer for a true
-    box; alpha 0.25, gamma 2. Its mean over a batch is torchvision's RetinaNet loss.
+    Per image, both are sums over anchors divided by the number of anchors that are matched to a
+    true box; alpha 0.25, gamma 2. The mean over a batch is torchvision's RetinaNet loss.
 
     Args:
-        prediction: of a detector.
+        prediction: prediction of a detector.
         y: true boxes (N, M, 5).
         class_weight: factor of the focal loss.
         box_weight: factor of the offsets' loss.

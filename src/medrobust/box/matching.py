@@ -1,4 +1,4 @@
-"""Which anchor answers for which true box, and which true boxes are found."""
+"""Matching of anchors and answers to true boxes."""
 
 from typing import Final
 
@@ -9,14 +9,14 @@ from medrobust.box.anchored import Anchored
 from medrobust.prediction import Prediction
 
 FOREGROUND: Final = 0.5
-"""IoU from which an anchor answers for a true box (RetinaNet, Lin et al. 2017, section 4.1)."""
+"""Minimum IoU of an anchor matched to a true box (RetinaNet, Lin et al. 2017, section 4.1)."""
 BACKGROUND: Final = 0.4
-"""IoU below which it answers for nothing; between the two it is left out of the loss."""
-NOTHING, BETWEEN = -1, -2  # torchvision's numbers
+"""IoU below which an anchor is background; between the two, the loss ignores it."""
+NOTHING, BETWEEN = -1, -2  # torchvision's codes
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of every pair of boxes of the same image.
+    """Compute the intersection over union of every pair of boxes of the same image.
 
     Args:
         first: (..., M, 4), left, top, right and bottom.
@@ -37,18 +37,18 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def match(y: Tensor, anchors: Tensor) -> Tensor:
-    """The true box that each anchor answers for, for all images of a batch at once.
+    """Match each anchor to a true box, for all images of a batch at once.
 
-    torchvision's `Matcher` with low-quality matches, as in RetinaNet: the box of the largest IoU
-    where that is at least `FOREGROUND`; also below it where no anchor is closer to some box, so
-    that small boxes count, too.
+    Equals torchvision's `Matcher` with low-quality matches, as in RetinaNet: an anchor gets the box
+    of the largest IoU if that is at least `FOREGROUND`. Below it, an anchor is still matched if no
+    other is closer to some box, so that small boxes count, too.
 
     Args:
         y: true boxes (N, M, 5).
         anchors: (A, 4) in pixels.
 
     Returns:
-        int64 (N, A), row of `y`, `NOTHING` or `BETWEEN`.
+        int64 (N, A), the row of `y`, `NOTHING` or `BETWEEN`.
     """
     with torch.no_grad():
         filler = (y[..., 0] < 0).unsqueeze(2)
@@ -61,21 +61,20 @@ def match(y: Tensor, anchors: Tensor) -> Tensor:
 
 
 def anchor_classes(y: Tensor, anchors: Tensor) -> Tensor:
-    """The class that each anchor should answer: int64 (N, A), -1 where it answers for no box."""
+    """Return the target class of each anchor, int64 (N, A), -1 where it is matched to no box."""
     rows = match(y, anchors)
     classes = y[..., 0].long().gather(1, rows.clamp(min=0))
     return classes.masked_fill(rows < 0, -1)
 
 
 def share_found(prediction: Prediction, y: Tensor, *, overlap: float, score: float) -> Tensor:
-    """Share of an image's true boxes that some answer finds.
+    """Return the share of an image's true boxes that some answer finds.
 
-    Found is a box that an anchor answers with the box's class at `score` or more, at an IoU of
-    `overlap` or more. Overlapping answers are not weeded out first: a box that they miss, no later
-    step brings back.
+    A box is found if an anchor predicts its class with at least `score`, at an IoU of at least
+    `overlap`. Non-maximum suppression is not applied first: it cannot add a box that was missed.
 
     Args:
-        prediction: of a detector.
+        prediction: prediction of a detector.
         y: true boxes (N, M, 5).
         overlap: IoU in (0, 1].
         score: probability in (0, 1].
@@ -92,7 +91,7 @@ def share_found(prediction: Prediction, y: Tensor, *, overlap: float, score: flo
 
 
 def located(prediction: Prediction) -> Anchored:
-    """The boxes of a detector's prediction.
+    """Return the boxes of a detector's prediction.
 
     Raises:
         ValueError: the model is no detector.
