@@ -1,1 +1,1 @@
-"""Metrics: torchmetrics' cores, the intervals around them, and what belongs to this field."""
+"""Metrics: torchmetrics' cores, their intervals, and the metrics of adversarial robustness."""

@@ -1,4 +1,4 @@
-"""What is measured of a detector's boxes."""
+"""Metrics of a detector's boxes."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,34 +18,34 @@ THRESHOLDS: Final[dict[str, tuple[float, ...]]] = {
     "map_50": (0.5,),
     "map_50_95": tuple(0.5 + 0.05 * step for step in range(10)),
 }
-"""IoU thresholds: that of the EAD 2019 challenge's own evaluation, of PASCAL VOC, of COCO."""
+"""IoU thresholds of the EAD 2019 challenge's evaluation code, of PASCAL VOC and of COCO."""
 FOUND: Final = 0.5
-"""IoU from which a box counts as found in `recall` and in success, as in the attacks' rule."""
+"""Minimum IoU of a found box, in `recall` and in the attack success rate."""
 _RECALLS: Final = torch.linspace(0, 1, 101).double().numpy()
-"""At which COCO reads precision; rounded to float32, as torchmetrics has them."""
+"""Recalls at which COCO reads precision; rounded to float32, as in torchmetrics."""
 
 
 def measure_boxes(
     labels: Tensor, clean: Answers, attacked: Answers, *, classes: int, seed: int
 ) -> Measured:
-    """Mean average precision, IoU, recall, and how often the attack won.
+    """Compute mean average precision, IoU, recall and the attack success rate.
 
     `map`, `map_50` and `map_50_95` are torchmetrics' (COCO's matching and interpolation) at other
     IoU thresholds; classes without a true box are left out. `map` and `iou` follow the evaluation
-    code of the EAD 2019 challenge: IoU 0.25 makes a match, and `iou` is the mean over all answers
-    of a class of their IoU with the box that they match, 0 for one that matches none, then the
-    mean over the classes with a true box. Of all answers those of a score of `SHOWN` count; a
-    class without any answer scores 0. `iou_best` is over the true boxes instead: the IoU of the
-    best such answer of the box's class, 0 where there is none. `recall` is the share of true boxes
-    that an answer finds, see `share_found`. `clean_…` are the same on the clean images. Without any
-    true box there is nothing to be found: none of these is defined, and none is there.
+    code of the EAD 2019 challenge, where a match needs IoU 0.25. `iou` averages over the answers of
+    a class their IoU with the box that they match, 0 for unmatched ones, and then over the classes
+    with a true box. Only answers with a score of at least `SHOWN` count; a class without any scores
+    0. `iou_best` averages over the true boxes: the IoU of the best such answer of the box's class,
+    0 if there is none. `recall` is the share of true boxes that an answer finds, see `share_found`.
+    `clean_…` are the same on the clean images. Without any true box all of these are undefined and
+    left out.
 
     Args:
         labels: true boxes (N, M, 5).
         clean: answers to the clean images.
         attacked: answers to the attacked images.
         classes: K.
-        seed: of the bootstrap over images.
+        seed: seed of the bootstrap over images.
     """
     values: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
@@ -85,8 +85,8 @@ def measure_boxes(
             len(labels),
             seed=seed,
         )
-    # An image is lost when fewer than half of its boxes are found, as in the attacks' success rule.
-    # One without any box has nothing to lose.
+    # An image is lost when fewer than half of its boxes are found, as in the attacks' criterion.
+    # An image without boxes cannot be lost.
     lost, held = _share(best, real) < 0.5, (_share(before, real) >= 0.5) & real.any(1)
     if held.any():
         array = lost[held].double().numpy()
@@ -100,11 +100,11 @@ def measure_boxes(
 def as_lists(
     label: Tensor, logit: Tensor, boxes: Tensor, y: Tensor
 ) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """Answers and true boxes in torchmetrics' form, without what only fills up.
+    """Convert answers and true boxes to torchmetrics' form, without padding.
 
     Args:
-        label: (N, M), -1 where nothing is answered.
-        logit: (N, M), in the place of scores: torchmetrics does nothing but rank by them.
+        label: (N, M), -1 in padding.
+        logit: (N, M), used as scores, by which torchmetrics only ranks.
         boxes: (N, M, 4).
         y: true boxes (N, M', 5).
     """
@@ -119,7 +119,7 @@ def as_lists(
 
 
 def torchmetrics_map(labels: Tensor, answers: Answers, thresholds: Sequence[float]) -> float:
-    """Mean average precision by torchmetrics, of labels with a true box."""
+    """Compute mean average precision by torchmetrics, for labels with a true box."""
     from torchmetrics.detection import MeanAveragePrecision
 
     assert answers.boxes is not None
@@ -130,11 +130,11 @@ def torchmetrics_map(labels: Tensor, answers: Answers, thresholds: Sequence[floa
 
 
 class Ranking:
-    """Answers of one class over a set of images, the surest first, with their overlaps.
+    """Answers of one class over a set of images, ranked by score, with their overlaps.
 
     Args:
         labels: true boxes (N, M, 5).
-        answers: of a detector.
+        answers: answers of a detector.
         number: the class.
     """
 
@@ -155,9 +155,9 @@ class Ranking:
         self.image, self.overlaps = np.array(image, dtype=np.int64), overlaps
 
     def matched(self, threshold: float) -> np.ndarray:
-        """IoU of each answer with the true box that it takes, 0 for none, the surest first.
+        """Return the IoU of each answer, by rank, with its matched true box, 0 if unmatched.
 
-        The surest answer takes the free box of the largest IoU, if that reaches the threshold.
+        By rank, each answer takes the free box of the largest IoU, if that reaches the threshold.
         """
         taken = [np.zeros(count, dtype=bool) for count in self.true]
         found = np.zeros(len(self.order))
@@ -170,11 +170,11 @@ class Ranking:
         return found
 
     def hits(self, threshold: float) -> "Hits":
-        """Which answers are right at an IoU threshold."""
+        """Return the answers, marked right or wrong at an IoU threshold."""
         return Hits(self.matched(threshold) > 0, self.image[self.order], self.true)
 
     def shown(self) -> "Hits":
-        """IoU of the answers that a person is shown, at the challenge's threshold."""
+        """Return the IoU of the answers above `SHOWN`, at the challenge's threshold."""
         matched, image = self.matched(THRESHOLDS["map"][0]), self.image[self.order]
         sure = self.sure[self.order]
         return Hits(matched[sure], image[sure], self.true)
@@ -185,8 +185,8 @@ class Hits:
 
     Args:
         worth: (D,), 1 or the IoU of a right answer, 0 of a wrong one.
-        image: (D,), whose answer it is.
-        true: (N,), true boxes of each image.
+        image: (D,), image of each answer.
+        true: (N,), number of true boxes of each image.
     """
 
     def __init__(self, worth: np.ndarray, image: np.ndarray, true: np.ndarray) -> None:
@@ -194,11 +194,11 @@ class Hits:
 
 
 def mean_average_precision(parts: Sequence[Hits], counts: np.ndarray) -> np.ndarray:
-    """COCO's average precision, mean over classes and thresholds with a true box.
+    """Compute COCO's average precision, averaged over classes and thresholds with a true box.
 
     Args:
-        parts: of each class at each threshold.
-        counts: (R, N), how often each image counts.
+        parts: answers of each class at each threshold.
+        counts: (R, N), weight of each image.
 
     Returns:
         (R,) in [0, 1]; NaN without any true box.
@@ -207,7 +207,7 @@ def mean_average_precision(parts: Sequence[Hits], counts: np.ndarray) -> np.ndar
 
 
 def average_precision(part: Hits, counts: np.ndarray) -> np.ndarray:
-    """Precision at 101 recalls, each the best at that recall or above, (R,); NaN without a box."""
+    """Average the interpolated precision at 101 recalls, (R,); NaN without a true box."""
     total = counts @ part.true
     weight = counts[:, part.image]
     right = (weight * part.worth).cumsum(1)
@@ -223,7 +223,7 @@ def average_precision(part: Hits, counts: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(parts: Sequence[Hits], counts: np.ndarray) -> np.ndarray:
-    """Mean IoU of the answers of each class, mean over the classes with a true box; (R,)."""
+    """Average the IoU of the answers of each class with a true box, then the classes; (R,)."""
     found = []
     for part in parts:
         value = _weighted(part.worth, counts[:, part.image])
@@ -232,10 +232,10 @@ def mean_iou(parts: Sequence[Hits], counts: np.ndarray) -> np.ndarray:
 
 
 def best_iou(labels: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
-    """IoU of each true box with the best shown answer of its class.
+    """Return the IoU of each true box with the best shown answer of its class.
 
     Returns:
-        float64 (N, M), 0 where there is no such answer; bool (N, M), rows that are boxes.
+        float64 (N, M), 0 if there is no such answer; bool (N, M), False in padding.
     """
     assert answers.boxes is not None
     assert answers.box_logit is not None
@@ -247,19 +247,19 @@ def best_iou(labels: Tensor, answers: Answers) -> tuple[Tensor, Tensor]:
 
 
 def _share(best: Tensor, real: Tensor) -> Tensor:
-    """Share of the boxes of each image that are found; 1 for an image without."""
+    """Return the share of each image's boxes that are found; 1 for an image without boxes."""
     found = ((best >= FOUND) & real).sum(1).double() / real.sum(1).clamp(min=1)
     return found.where(real.any(1), 1.0)
 
 
 def _weighted(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Weighted mean over the last axis; NaN where nothing weighs."""
+    """Return the weighted mean over the last axis; NaN if all weights are zero."""
     total = weight.sum(1)
     return np.divide(weight @ values, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def _mean(parts: Sequence[Any], length: int) -> np.ndarray:
-    """Mean over the parts that are defined; NaN where none is."""
+    """Return the mean over the parts that are defined; NaN if none is."""
     stacked = np.stack([np.full(length, np.nan), *parts])
     there = ~np.isnan(stacked)
     count = there.sum(0)

@@ -1,4 +1,4 @@
-"""What is measured of a classifier's answers."""
+"""Metrics of a classifier's answers."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,8 +24,8 @@ class Measured(NamedTuple):
         values: name -> value.
         intervals: name -> [low, high], 95 %.
         confusion: counts under attack, true × predicted; None for segmentation.
-        clean_confusion: the same on the clean images.
-        per_image: of masks, name -> scores of the images, float64 (N,).
+        clean_confusion: counts on the clean images.
+        per_image: name -> scores of the images, float64 (N,); None for classification.
     """
 
     values: dict[str, float]
@@ -45,19 +45,19 @@ class Measured(NamedTuple):
 def measure_classification(
     labels: Tensor, clean: Answers, attacked: Answers, *, classes: int, seed: int
 ) -> Measured:
-    """Metrics of the answers under attack, with those on clean images to compare.
+    """Compute the metrics of the answers under attack and on clean images.
 
-    An abstention is counted as an error in `accuracy`, since the clinic gets no diagnosis:
-    `accuracy_vote` takes the leading class all the same, and `accuracy_answered` is over the
-    answered images only. What the defense gives of each image (`details`) is averaged over the
-    images, under its own name.
+    An abstention counts as an error in `accuracy`, since the clinic gets no diagnosis;
+    `accuracy_vote` takes the leading class regardless, and `accuracy_answered` is over the answered
+    images only. The defense's values for each image (`details`) are averaged over the images, under
+    their own names.
 
     Args:
         labels: true classes (N,).
         clean: answers to the clean images.
         attacked: answers to the attacked images.
-        classes: K.
-        seed: of the bootstrap.
+        classes: number of classes K.
+        seed: seed of the bootstrap.
     """
     assert attacked.log_odds is not None
     vote = attacked.label == labels
@@ -66,7 +66,7 @@ def measure_classification(
     right, right_before = vote & ~silent, (clean.label == labels) & ~clean_silent
     shares = {"accuracy": right, "clean_accuracy": right_before}
     if right_before.any():
-        # A refusal to answer is no wrong diagnosis: only an answered error is a success.
+        # An abstention is no wrong diagnosis: only an answered error is a success.
         shares["attack_success_rate"] = (~vote & ~silent)[right_before]
     if attacked.abstain is not None:
         shares |= {"abstention_rate": silent, "accuracy_vote": vote}
@@ -123,7 +123,7 @@ def measure_classification(
 
 
 def balanced_accuracy(said: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Share of right answers per class, mean over the classes that are there.
+    """Return the recall of each class, averaged over the classes that are present.
 
     Args:
         said: (N,) answers.
@@ -140,16 +140,17 @@ def balanced_accuracy(said: np.ndarray, true: np.ndarray, counts: np.ndarray) ->
 
 
 def macro_fpr(said: np.ndarray, true: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
-    """False-positive rate of each class against the rest, mean over the classes.
+    """Return the one-vs-rest false-positive rate, averaged over the classes.
 
-    Of the images that are not of a class, the share that is answered with it. A class that all
-    images belong to is left out.
+    The rate of a class is the share of the images of other classes that are answered with it. A
+    class that all images belong to is left out.
 
     Args:
         said: (N,) answers.
         true: (N,) classes.
         counts: (R, N), how often each image counts.
-        classes: K; an answer outside, such as an abstention, is no false positive.
+        classes: number of classes K; an answer outside, such as an abstention, is no false
+            positive.
 
     Returns:
         (R,) in [0, 1].
@@ -162,16 +163,16 @@ def macro_fpr(said: np.ndarray, true: np.ndarray, counts: np.ndarray, classes: i
 
 
 def _decrease(before: np.ndarray, after: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """1 - accuracy after / accuracy before, (R,); NaN where none was right before."""
+    """Return 1 - accuracy after / accuracy before, (R,); NaN if the latter is zero."""
     had, left = counts @ before, counts @ after
     return 1 - np.divide(left, had, out=np.full(len(had), np.nan), where=had > 0)
 
 
 def macro_auroc(scores: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """One-against-rest AUROC (Mann-Whitney: ties count half), mean over the classes there are.
+    """Return the one-vs-rest AUROC (Mann-Whitney: ties count half), mean over present classes.
 
     Args:
-        scores: (N, K), of each class, larger = more likely; log-odds, which never saturate.
+        scores: (N, K), higher = more likely; log-odds, which never saturate.
         true: (N,) classes.
         counts: (R, N), how often each image counts.
 
@@ -181,7 +182,7 @@ def macro_auroc(scores: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.
     wins, pairs = [], []
     for label, score in enumerate(scores.T):
         order = np.argsort(score, kind="stable")
-        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))  # of equal scores
+        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))  # groups of equal scores
         here, weight = (true == label)[order], counts[:, order]
         inside, outside = (np.add.reduceat(weight * part, starts, axis=1) for part in (here, ~here))
         below = outside.cumsum(1) - outside / 2
@@ -191,7 +192,7 @@ def macro_auroc(scores: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.
 
 
 def _mean_where(top: np.ndarray, bottom: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of `top / bottom` where it is defined, NaN where it never is."""
+    """Average `top / bottom` over the last axis where `there`; NaN if it is nowhere."""
     shares = np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=there)
     count = there.sum(1)
     return np.divide(shares.sum(1), count, out=np.full(len(top), np.nan), where=count > 0)

@@ -1,4 +1,4 @@
-"""Every metric's name, unit and heading, once: tables, pages and figures read them here."""
+"""The name, unit and heading of every metric, read by tables, pages and figures."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 Unit = Literal["proportion", "ratio", "number", "count", "seconds", "hours"]
 """Unit of a metric.
 
-A proportion lies in [0, 1] (a change of one in [-1, 1]) and may be shown in percent; nothing else
-may. A ratio is small and has three decimals, a number has two, a count none; times have three
+A proportion lies in [0, 1] (a change of one in [-1, 1]) and is the only unit that may be shown in
+percent. A ratio is small and has three decimals, a number has two, a count none; times have three
 digits.
 """
 
@@ -16,11 +16,11 @@ UNITS: tuple[Unit, ...] = ("proportion", "ratio", "number", "count", "seconds", 
 
 
 class Definition(NamedTuple):
-    """A metric.
+    """The unit and heading of a metric.
 
     Attributes:
-        unit: what its values are.
-        heading: what stands above its column; empty = its name with spaces.
+        unit: unit of its values.
+        heading: heading of its column; empty for its name with spaces.
     """
 
     unit: Unit = "proportion"
@@ -95,12 +95,12 @@ _DEFINITIONS: Mapping[str, Definition] = {
 
 
 def definition(name: str) -> Definition | None:
-    """Return the definition of a metric of this package; None of another one.
+    """Return the definition of a metric; None if this package does not define it.
 
     Args:
-        name: as in `Row.metrics`; what is measured on clean images (`clean_…`), on successful
-            attacks only (`…_successful`), as a mean of columns (`…_mean`) and from a radius on
-            (`certified_accuracy@0.25`) is as the metric itself.
+        name: name as in `Row.metrics`; variants on clean images (`clean_…`), on successful attacks
+            (`…_successful`), as a mean of columns (`…_mean`) and at a radius
+            (`certified_accuracy@0.25`) share the definition of the metric itself.
     """
     if name.startswith("certified_accuracy@"):
         return _SHARE
@@ -121,18 +121,18 @@ def _same(name: str) -> Iterator[str]:
 
 
 def unit_of(name: str) -> Unit:
-    """Return the unit of a metric; what this package does not define is a plain number."""
+    """Return the unit of a metric; an undefined one is a plain number."""
     found = definition(name)
     return "number" if found is None else found.unit
 
 
 def heading_of(name: str) -> str:
-    """Return what stands above the column of a metric."""
+    """Return the heading of a metric's column."""
     heading = _DEFINITIONS[name].heading if name in _DEFINITIONS else ""
     return heading or name.replace("_", " ")
 
 
 def unknown(name: str) -> str:
-    """Return what to say of a metric that is not defined: those of nearly its name, or all."""
+    """Return a hint for an undefined metric: similar names, or all known ones."""
     near = get_close_matches(name, _DEFINITIONS, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"known are {sorted(_DEFINITIONS)}"

@@ -1,4 +1,4 @@
-"""What is measured of a detector: how well scores tell attacked from clean, and what slips by."""
+"""Metrics of adversarial-image detectors: separation of the scores, and undetected attacks."""
 
 import numpy as np
 from torch import Tensor
@@ -7,7 +7,7 @@ from medrobust.metric.interval import counted_bootstrap, proportion
 from medrobust.prediction import Answers
 
 TNR = 0.9
-"""Share of clean test images that pass at the threshold of `tpr_at_90_tnr`."""
+"""True-negative rate at the threshold of `tpr_at_90_tnr`."""
 
 Measures = tuple[dict[str, float], dict[str, list[float]]]
 
@@ -15,29 +15,29 @@ Measures = tuple[dict[str, float], dict[str, list[float]]]
 def measure_detection(
     labels: Tensor, clean: Answers, attacked: Answers, *, changed: bool, seed: int
 ) -> Measures:
-    """Metrics of a detector's answers.
+    """Compute the metrics of a detector's answers.
 
     Papers leave open which images count as adversarial. Here `auroc_detection` and `tpr_at_90_tnr`
-    take all attacked test images as positives and all clean ones as negatives. The same with
-    `_successful` keeps to images that the bare answer gets right when clean: as negatives all of
-    those, as positives those of them that the attack turns wrong (Ma et al. 2018, Lee et al. 2018).
+    take all attacked test images as positives and all clean ones as negatives. The variants with
+    `_successful` use only images that are classified correctly when clean: all of them as
+    negatives, and those that the attack fools as positives (Ma et al. 2018, Lee et al. 2018).
 
-    `tpr_at_90_tnr` has its threshold from the clean test scores, as papers do; no clinic could
-    choose it so. What is deployed has its threshold from clean validation images:
-    `clean_acceptance_rate` and `detection_rate` are its TNR and TPR on the test images, and
-    `undetected_success_rate` is the share of the images that were right when clean which the attack
-    turns wrong and the detector lets pass; `fooled_rate` counts the detected ones, too.
+    `tpr_at_90_tnr` takes its threshold from the clean test scores, as papers do, which no clinic
+    could. The deployed detector takes it from clean validation images: `clean_acceptance_rate` and
+    `detection_rate` are its TNR and TPR on the test images. `undetected_success_rate` is the share,
+    among the images that are correct when clean, that the attack fools undetected; `fooled_rate`
+    includes the detected ones.
 
     Args:
         labels: true classes (N,).
-        clean: answers to the clean images; with scores, and abstentions at the threshold.
+        clean: answers to the clean images, with scores, and abstentions at the threshold.
         attacked: answers to the attacked images.
-        changed: False where the attacked images are the clean ones; then there are no positives.
-        seed: of the bootstrap.
+        changed: False if the attacked images are the clean ones, so that there are no positives.
+        seed: seed of the bootstrap.
 
     Returns:
-        name -> value, name -> [low, high]; 95 %, Wilson's for shares, else a bootstrap over images,
-        each with its clean and its attacked self. A metric of no images is left out.
+        name -> value, and name -> [low, high] at 95 %: Wilson's interval for shares, else a
+        bootstrap over images, clean and attacked in pairs. A metric without images is left out.
     """
     assert clean.score is not None
     assert clean.abstain is not None
@@ -81,11 +81,11 @@ class Ranked:
     """Scores of the same images, clean and attacked, higher = more adversarial.
 
     Args:
-        clean: (N,).
-        attacked: (N,).
+        clean: scores of the clean images (N,).
+        attacked: scores of the attacked images (N,).
 
     Raises:
-        ValueError: a score is no number; infinite ones can be ranked.
+        ValueError: a score is NaN; infinite ones can be ranked.
     """
 
     def __init__(self, clean: np.ndarray, attacked: np.ndarray) -> None:
@@ -99,14 +99,14 @@ class Ranked:
         self.clean, self.attacked = self.rank[: len(clean)], self.rank[len(clean) :]
 
     def auroc(self, negative: np.ndarray, positive: np.ndarray) -> np.ndarray:
-        """Chance that an attacked image scores above a clean one; ties count half.
+        """Return the chance that an attacked image scores above a clean one; ties count half.
 
         Args:
-            negative: (R, N), how often each clean image counts.
-            positive: (R, N), how often each attacked one does.
+            negative: (R, N), weight of each clean image.
+            positive: (R, N), weight of each attacked image.
 
         Returns:
-            (R,), NaN where one side is empty.
+            (R,); NaN if one side is empty.
         """
         order = np.argsort(self.rank, kind="stable")
         starts = np.flatnonzero(np.diff(self.rank[order], prepend=-1))
@@ -119,9 +119,9 @@ class Ranked:
         return _share((inside * below).sum(1), inside.sum(1) * outside.sum(1))
 
     def tpr(self, negative: np.ndarray, positive: np.ndarray) -> np.ndarray:
-        """Share of attacked images above the least clean score that `TNR` of the clean ones keep.
+        """Return the share of attacked images above the lowest threshold of a TNR of `TNR`.
 
-        Args, returns: as `auroc`.
+        Arguments and result are those of `auroc`.
         """
         order = np.argsort(self.clean, kind="stable")
         kept = negative[:, order].cumsum(1)

@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 def wilson(hits: int, n: int, *, level: float = 0.95) -> list[float]:
-    """Wilson's score interval of a proportion.
+    """Compute Wilson's score interval of a proportion.
 
     Args:
         hits: successes, 0 to `n`.
         n: trials, at least 1.
-        level: confidence.
+        level: confidence level.
 
     Returns:
         [low, high] in [0, 1].
@@ -30,14 +30,14 @@ def bootstrap(
     resamples: int = 200,
     level: float = 0.95,
 ) -> list[float]:
-    """Percentile bootstrap over images.
+    """Compute a percentile bootstrap interval over images.
 
     Args:
-        statistic: from image indices (n,), with repetition, to a number; NaN is left out.
+        statistic: image indices (n,), with repetition -> number; NaN is ignored.
         n: number of images.
-        seed: of the resampling.
-        resamples: how many.
-        level: confidence.
+        seed: seed of the resampling.
+        resamples: number of resamples.
+        level: confidence level.
 
     Returns:
         [low, high].
@@ -55,15 +55,15 @@ def counted_bootstrap(
     resamples: int = 200,
     level: float = 0.95,
 ) -> list[float]:
-    """`bootstrap` with the same draws, all at once: for statistics that take weights.
+    """Compute `bootstrap` with the same draws at once, for statistics that take weights.
 
     Args:
-        statistic: from how often each image was drawn, float64 (resamples, n), to a number for
-            each resample (resamples,); NaN is left out.
+        statistic: how often each image was drawn, float64 (resamples, n) -> number of each resample
+            (resamples,); NaN is ignored.
         n: number of images.
-        seed: of the resampling.
-        resamples: how many.
-        level: confidence.
+        seed: seed of the resampling.
+        resamples: number of resamples.
+        level: confidence level.
 
     Returns:
         [low, high].
@@ -81,5 +81,5 @@ def _middle(values: np.ndarray, level: float) -> list[float]:
 
 
 def proportion(hits: Tensor) -> tuple[float, list[float]]:
-    """Share of True in a bool tensor (N,), and its Wilson interval."""
+    """Return the share of True in a bool tensor (N,), and its Wilson interval."""
     return hits.double().mean().item(), wilson(int(hits.sum()), len(hits))

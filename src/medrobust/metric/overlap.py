@@ -1,4 +1,4 @@
-"""How far found and true masks agree, image by image."""
+"""Overlap of predicted and true masks, per image."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ class Overlap(NamedTuple):
     """Pixels of each image and class, int64 (N, K).
 
     Attributes:
-        both: found and true.
-        found: found.
-        wanted: true.
+        both: pixels predicted and true.
+        found: pixels predicted.
+        wanted: pixels true.
     """
 
     both: Tensor
@@ -21,31 +21,31 @@ class Overlap(NamedTuple):
 
     @property
     def dice(self) -> Tensor:
-        """2 |A ∩ B| / (|A| + |B|) of the foreground, float64 (N,); see `overlap`."""
+        """Return 2 |A ∩ B| / (|A| + |B|) of the foreground, float64 (N,); see `overlap`."""
         return _foreground(2 * self.both, self.found + self.wanted)
 
     @property
     def jaccard(self) -> Tensor:
-        """|A ∩ B| / |A ∪ B| of the foreground, float64 (N,); see `overlap`."""
+        """Return |A ∩ B| / |A ∪ B| of the foreground, float64 (N,); see `overlap`."""
         return _foreground(self.both, self.found + self.wanted - self.both)
 
     @property
     def accuracy(self) -> Tensor:
-        """Share of right pixels, background included, float64 (N,)."""
+        """Return the share of right pixels, background included, float64 (N,)."""
         return self.both.sum(1).double() / self.wanted.sum(1)
 
 
 def overlap(found: Tensor, wanted: Tensor, classes: int) -> Overlap:
     """Count the pixels that two masks share.
 
-    Scores are of each image: the mean over the classes but 0, the background, that are in either of
-    its two masks. Where none is the score is 1: a rightly empty mask is right. A found value
-    outside the classes, such as an abstention, is a miss of its true class and no find of another.
+    An image's score is the mean over the foreground classes (all but 0) in either of its two masks,
+    and 1 if there is none, so that a correctly empty mask is right. A predicted value outside the
+    classes, such as an abstention, is a false negative of the true class and no false positive.
 
     Args:
-        found: answers (N, H, W); other values than 0 to K - 1 are of no class.
+        found: predicted classes (N, H, W); values outside 0 to K - 1 are no class.
         wanted: true classes (N, H, W).
-        classes: K.
+        classes: number of classes K.
     """
     counts = []
     for number in range(classes):
@@ -55,12 +55,12 @@ def overlap(found: Tensor, wanted: Tensor, classes: int) -> Overlap:
 
 
 def mean_accuracy(both: Tensor, wanted: Tensor) -> Tensor:
-    """Share of each class's pixels that are found, mean over the classes that there are.
+    """Return the recall of each class's pixels, averaged over the classes that are present.
 
-    The "mean accuracy" of Long, Shelhamer and Darrell (2015), background included.
+    This is the "mean accuracy" of Long, Shelhamer and Darrell (2015), background included.
 
     Args:
-        both: pixels rightly found (..., K).
+        both: correctly predicted pixels (..., K).
         wanted: pixels of each class (..., K).
 
     Returns:

@@ -1,4 +1,4 @@
-"""How rough perturbations are, and how steady an attack's course (SMIA, tables 1 and 6)."""
+"""Variance of perturbations, and cosine of an attack's consecutive steps (SMIA, tables 1 and 6)."""
 
 import numpy as np
 import torch
@@ -8,11 +8,11 @@ from medrobust.metric.interval import bootstrap
 
 
 def variance(clean: Tensor, adversarial: Tensor, eps: float) -> Tensor:
-    """Variance of each perturbation over its pixels and channels, on eps's own scale.
+    """Compute the variance of each perturbation over pixels and channels, in units of eps.
 
     The perturbation is divided by eps first, so that the value lies in [0, 1] for an L∞ attack,
-    1 where half the numbers are +eps and half -eps. Qi et al. 2021 rescale too, since their
-    printed values exceed eps², but do not say how.
+    with 1 if half the numbers are +eps and half -eps. Qi et al. 2021 rescale too, since their
+    printed values exceed eps², but do not state how.
 
     Args:
         clean: images (N, C, H, W).
@@ -29,15 +29,15 @@ def variance(clean: Tensor, adversarial: Tensor, eps: float) -> Tensor:
 class Course:
     """Counts the consecutive steps of an iterated attack that point in like directions.
 
-    Two steps are alike where their cosine is above zero. Pairs with a step of length zero have no
-    angle and are left out; steps of different restarts are no pair. A `Watcher` of `Iterated`.
+    Two steps are alike if their cosine is positive. Pairs with a step of length zero have no angle
+    and are left out; steps of different restarts are no pair. It is a `Watcher` of `Iterated`.
 
     Qi et al. 2021 print the share of "consecutive perturbations" with a positive cosine and do not
-    say whether a perturbation is a step or all that has accumulated. Ours is a step: what has
-    accumulated by two successive steps is nearly the same, and its cosine above zero always.
+    state whether a perturbation is a step or the accumulated sum. Ours is a step: accumulated sums
+    of successive steps are nearly equal, so their cosine is always positive.
 
     Args:
-        count: N, images of the batch.
+        count: number of images N of the batch.
 
     Attributes:
         alike: int64 (N,), pairs with a positive cosine.
@@ -50,12 +50,12 @@ class Course:
         self._last = torch.empty(0)
 
     def __call__(self, rows: Tensor, step: int, before: Tensor, after: Tensor) -> None:
-        """Compare a step with the one before."""
+        """Compare a step with the previous one."""
         move = (after - before).flatten(1)
         if step == 0:
             self._last = move.new_zeros(len(self.pairs), move.shape[1])
         last = self._last[rows]
-        # Signs of sums of products; a zero step has the sum 0, so only its pair must be left out.
+        # The sign of the dot product; a zero step gives 0, so only its pair must be left out.
         there = last.ne(0).any(1) & move.ne(0).any(1)
         alike = there & ((last * move).sum(1, dtype=torch.float64) > 0)
         places = rows.cpu()
@@ -65,7 +65,7 @@ class Course:
 
     @property
     def counts(self) -> Tensor:
-        """`alike` and `pairs`, int64 (N, 2)."""
+        """Return `alike` and `pairs`, int64 (N, 2)."""
         return torch.stack([self.alike, self.pairs], dim=1)
 
 
@@ -77,18 +77,18 @@ def measure_perturbation(
     *,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """`perturbation_variance` and `perturbation_cosine` of an adversarial set, with intervals.
+    """Compute `perturbation_variance` and `perturbation_cosine` of an adversarial set.
 
     Args:
         clean: images (N, C, H, W).
         adversarial: the same images, attacked.
-        eps: L∞ radius of the attack; None = it has none, and so no variance on eps's scale.
-        course: int64 (N, 2), `alike` and `pairs` of a `Course`; None = not an iterated attack. The
-            share is over all pairs of all images.
-        seed: of the bootstrap over images.
+        eps: L∞ radius of the attack; None without one, and then there is no variance.
+        course: int64 (N, 2), `alike` and `pairs` of a `Course`; None if the attack is not iterated.
+            The share is over all pairs of all images.
+        seed: seed of the bootstrap over images.
 
     Returns:
-        Values and intervals by name; without what is not defined.
+        Values and intervals by name, without undefined ones.
     """
     values: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""What is measured of a segmenter's masks."""
+"""Metrics of a segmenter's masks."""
 
 import torch
 from torch import Tensor
@@ -18,27 +18,28 @@ def measure_segmentation(
     seed: int,
     level: float = 0.5,
 ) -> Measured:
-    """Metrics of the masks under attack, with those on clean images to compare.
+    """Compute the metrics of the masks under attack and on clean images.
 
-    Means over images of each image's own score: `dice`, `jaccard` (mean over the foreground classes
-    that are in its true mask or its answer; 1 where none is) and `pixel_accuracy` (over all
-    pixels). `mean_accuracy` is of all pixels of the set: the share of each class that is found,
-    mean over the classes, background included. `clean_` is the same before the attack.
+    `dice`, `jaccard` and `pixel_accuracy` are computed per image and averaged over images. The
+    first two are means over the foreground classes in the true or predicted mask, 1 if there is
+    none; `pixel_accuracy` is over all pixels. `mean_accuracy` is over all pixels of the set: the
+    recall of each class, averaged over the classes, background included. `clean_` is the same
+    before the attack.
 
-    `attack_success_rate` is the share of lost images, Jaccard < `level`, among those that were not
-    lost before.
+    `attack_success_rate` is the share of images with Jaccard < `level` among those that reached it
+    before the attack.
 
-    A pixel that the defense abstains from is in no class: wrong in both accuracies; in Dice and
-    Jaccard a miss of its true class and no find of another, so silence on the background costs
-    nothing there. `dice_vote` and `jaccard_vote` take the leading class all the same. A whole image
-    that is refused abstains with every pixel.
+    A pixel on which the defense abstains has no class. It is wrong in both accuracies; in Dice and
+    Jaccard it is a false negative of its true class and no false positive, so abstaining on the
+    background costs nothing there. `dice_vote` and `jaccard_vote` take the leading class
+    regardless. A rejected image abstains on every pixel.
 
     Args:
         labels: true masks (N, H, W).
         clean: answers to the clean images.
         attacked: answers to the attacked images.
-        classes: K; class 0 is background.
-        seed: of the bootstrap over images.
+        classes: number of classes K; class 0 is background.
+        seed: seed of the bootstrap over images.
         level: Jaccard index below which an image is lost.
     """
     found, before = (_counts(answers, labels, classes) for answers in (attacked, clean))
@@ -77,7 +78,7 @@ def measure_segmentation(
 
 
 def _counts(answers: Answers, labels: Tensor, classes: int) -> Overlap:
-    """Of the answers, abstentions being of no class."""
+    """Count the overlap of the answers, where abstentions are no class."""
     label, abstain = answers.label, answers.abstain
     if abstain is not None:
         label = label.masked_fill(abstain.view(len(label), *abstain.shape[1:] or (1, 1)), classes)
@@ -85,7 +86,7 @@ def _counts(answers: Answers, labels: Tensor, classes: int) -> Overlap:
 
 
 def _mean_accuracy(counts: Overlap, seed: int) -> tuple[float, list[float]]:
-    """Over all pixels of the set, and its interval over images."""
+    """Return the mean accuracy over all pixels of the set, and its interval over images."""
     both, wanted = counts.both.double(), counts.wanted.double()
 
     def of(drawn: Tensor) -> Tensor:
