@@ -15,15 +15,15 @@ DEPTHS = (3, 3, 3, 2, 2)  # convolutions per block
 
 
 class AGSononet(nn.Module):
-    """VGG-like blocks whose third and fourth are pooled where the fifth finds them relevant.
+    """VGG-like blocks with attention gates on the third and fourth, driven by the fifth.
 
     Schlemper et al. 2019, "Attention Gated Networks: Learning to Leverage Salient Regions in
-    Medical Images" (Medical Image Analysis), on the Sononet of Baumgartner et al. 2017: five
-    blocks of 3×3 convolutions with batch norm and ReLU, w, 2w, 4w, 8w and 8w channels, max-pooling
-    between them. Blocks 3 and 4 pass attention gates fed by block 5. What the gates give and the
-    mean of block 5 are joined and classified by one linear layer, the aggregation "concat" of the
-    authors' code. (Their deep supervision and later fine-tuning want other losses.) With width 16,
-    three channels and seven classes it has 698,729 weights.
+    Medical Images" (Medical Image Analysis), on the Sononet of Baumgartner et al. 2017: five blocks
+    of 3×3 convolutions with batch norm and ReLU, w, 2w, 4w, 8w and 8w channels, max-pooling between
+    them. Blocks 3 and 4 pass attention gates fed by block 5. The gates' outputs and the mean of
+    block 5 are concatenated and classified by one linear layer, the aggregation "concat" of the
+    authors' code. Their deep supervision and later fine-tuning, which need other losses, are left
+    out. With width 16, three channels and seven classes it has 698,729 weights.
 
     Poolings round up, so that small sides keep a grid of gating positions (28 → 14 → 7 → 4 → 2);
     for sides divisible by 16 this is the original network.
@@ -31,8 +31,8 @@ class AGSononet(nn.Module):
     The attention maps are the outputs of `attention3.map` and `attention4.map`, (N, 1, H, W).
 
     Args:
-        num_classes: K.
-        in_channels: C of the images.
+        num_classes: number of classes K.
+        in_channels: channels C of the images.
         width: w, channels of the first block; 16 for AG-Sononet-16.
         drop_rate: dropout before the last layer.
     """
@@ -54,7 +54,7 @@ class AGSononet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, C, H, W) -> logits (N, K)."""
+        """Map normalised images (N, C, H, W) to logits (N, K)."""
         third = self.block3(self.pool(self.block2(self.pool(self.block1(x)))))
         fourth = self.block4(self.pool(third))
         fifth = self.block5(self.pool(fourth))
@@ -64,7 +64,7 @@ class AGSononet(nn.Module):
 
 
 def block(channels: int, width: int, depth: int) -> nn.Sequential:
-    """`depth` 3×3 convolutions with batch norm and ReLU, from `channels` to `width`."""
+    """Build `depth` 3×3 convolutions with batch norm and ReLU, from `channels` to `width`."""
     layers: list[nn.Module] = []
     for number in range(depth):
         first = channels if number == 0 else width
@@ -83,10 +83,10 @@ def build(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Victim:
-    """An attention-gated Sononet with random weights; none are published for other images.
+    """Build an attention-gated Sononet with random weights; no suitable ones are published.
 
     Args:
-        num_classes: K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        num_classes: number of classes K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
         name: name in paths and tables.
         width: channels of the first block; 16 for AG-Sononet-16.
         in_channels: channels that the network takes; grey images are repeated to them.

@@ -19,22 +19,22 @@ def build(
     std: Sequence[float] | None = None,
     pretrained: bool = False,
 ) -> Victim:
-    """A MobileNetV2.
+    """Build a MobileNetV2.
 
     Args:
-        num_classes: K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        num_classes: number of classes K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
         name: name in paths and tables.
         network: timm's name, such as `mobilenetv2_100`.
         in_channels: channels that the network takes; grey images are repeated to them.
         small_stem: stride 1 instead of 2 in the first convolution, for 28- or 32-pixel images;
             the weights keep their shapes.
         drop_rate: dropout before the last layer.
-        mean: per channel, in [0, 1] units; see `normalisation`.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units; see `normalisation`.
+        std: standard deviation per channel, in [0, 1] units.
         pretrained: start from ImageNet weights.
 
     Raises:
-        PretrainedError: the weights cannot be had.
+        PretrainedError: the weights are not available.
     """
     net = timm_network(
         network,

@@ -21,23 +21,23 @@ def build(
     std: Sequence[float] | None = None,
     pretrained: bool = False,
 ) -> Victim:
-    """A residual network.
+    """Build a residual network.
 
     Args:
-        num_classes: K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        num_classes: number of classes K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
         name: name in paths and tables.
         network: timm's name, such as `resnet18`.
         in_channels: channels that the network takes; grey images are repeated to them.
-        small_stem: a 3×3 convolution of stride 1 and no max-pool, the form for 32-pixel images
-            (He et al. 2016, section 4.2), in place of 7×7 stride 2 and max-pool.
+        small_stem: 3×3 convolution of stride 1 without max-pool, for 32-pixel images (He et al.
+            2016, section 4.2), instead of 7×7 stride 2 with max-pool.
         drop_rate: dropout before the last layer.
-        mean: per channel, in [0, 1] units; see `normalisation`.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units; see `normalisation`.
+        std: standard deviation per channel, in [0, 1] units.
         pretrained: start from ImageNet weights.
 
     Raises:
-        PretrainedError: the weights cannot be had.
-        ValueError: `small_stem` and `pretrained` together.
+        PretrainedError: the weights are not available.
+        ValueError: `small_stem` and `pretrained` are both set.
     """
     if small_stem and pretrained:
         raise ValueError(

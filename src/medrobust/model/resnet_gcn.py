@@ -1,4 +1,4 @@
-"""A residual network with a graph network over the classes in front of its logits."""
+"""A residual network whose class weights come from a graph network over the classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,29 +23,29 @@ def build(
     std: Sequence[float] | None = None,
     pretrained: bool = False,
 ) -> Victim:
-    """A residual network for grades: their graph is a chain, each grade joined to the next.
+    """Build a residual network for grades, with a graph that joins each grade to the next.
 
     Qi et al. 2021, "Stabilized Medical Image Attacks", grade retinopathy by "ResNet-50 integrated
-    with a graph convolutional network (Kipf & Welling)" and say no more: not what the nodes are,
-    nor which are joined. This is ML-GCN's form (Chen et al. 2019), see `GraphClassifier`; joining
-    neighbouring grades is ours.
+    with a graph convolutional network (Kipf & Welling)", and specify neither nodes nor edges. This
+    is ML-GCN's form (Chen et al. 2019), see `GraphClassifier`; joining neighbouring grades is ours.
 
     Args:
-        num_classes: K grades in order; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        num_classes: number of grades K, in order; the victim maps (N, C, H, W) in [0, 1] to logits
+            (N, K).
         name: name in paths and tables.
         network: timm's name, such as `resnet50`.
         hidden: features of a grade between the two graph convolutions, >= 1.
-        in_channels: see `resnet.build`, likewise the others.
-        small_stem: 3×3 stride 1 and no max-pool.
+        in_channels: see `resnet.build`, also for the following.
+        small_stem: 3×3 convolution of stride 1 without max-pool.
         drop_rate: dropout before the last layer.
-        mean: per channel, in [0, 1] units.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units.
+        std: standard deviation per channel, in [0, 1] units.
         pretrained: start from ImageNet weights.
 
     Raises:
-        PretrainedError: the weights cannot be had.
-        NumberError: `hidden` is no whole number, or below 1.
-        ValueError: `small_stem` and `pretrained` together.
+        PretrainedError: the weights are not available.
+        NumberError: `hidden` is not a whole number, or below 1.
+        ValueError: `small_stem` and `pretrained` are both set.
     """
     hidden = whole(hidden, "model.hidden", low=1)
     victim = resnet(

@@ -17,13 +17,13 @@ FIRST, LEVELS = 3, 5  # P3 to P7: strides 8 to 128
 
 
 class RetinaNet(nn.Module):
-    """Backbone, feature pyramid and the two heads of torchvision's RetinaNet, without its resizing.
+    """Backbone, feature pyramid and heads of torchvision's RetinaNet, without its resizing.
 
     Args:
         backbone: image -> three maps of strides 8, 16 and 32.
         widths: channels of these maps.
-        channels: of the pyramid and the heads.
-        classes: K.
+        channels: channels of the pyramid and the heads.
+        classes: number of classes K.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class RetinaNet(nn.Module):
         self.head = RetinaNetHead(channels, PER_CELL, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) -> (N, K + 4, A): class logits and offsets of every anchor."""
+        """Map images (N, C, H, W) to class logits and offsets of every anchor, (N, K + 4, A)."""
         maps = dict(enumerate(self.backbone(x)))
         found = self.head(list(self.pyramid(maps).values()))
         return torch.cat([found["cls_logits"], found["bbox_regression"]], dim=2).transpose(1, 2)
@@ -55,23 +55,23 @@ def build(
     std: Sequence[float] | None = None,
     pretrained: bool = False,
 ) -> Victim:
-    """A RetinaNet.
+    """Build a RetinaNet.
 
     Args:
-        num_classes: K, without a background: an anchor that answers no class above the threshold
-            is background. The victim maps (N, C, H, W) in [0, 1] to (N, K + 4, A).
+        num_classes: number of classes K, without background: an anchor is background if no class
+            reaches the threshold. The victim maps (N, C, H, W) in [0, 1] to (N, K + 4, A).
         name: name in paths and tables.
         backbone: timm's name of a network with maps of strides 8, 16 and 32.
-        channels: of the pyramid and the heads; 256 in the paper.
+        channels: channels of the pyramid and the heads; 256 in the paper.
         anchor_px: side of the smallest square anchor of the first level, in pixels; the largest of
             the last level is 25 times as long. 32 in the paper, on images of 600 pixels and more.
         in_channels: channels that the network takes; grey images are repeated to them.
-        mean: per channel, in [0, 1] units; see `normalisation`.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units; see `normalisation`.
+        std: standard deviation per channel, in [0, 1] units.
         pretrained: start the backbone from ImageNet weights.
 
     Raises:
-        PretrainedError: the weights cannot be had.
+        PretrainedError: the weights are not available.
         ValueError: a size is not positive.
     """
     if channels < 1 or anchor_px < 1:

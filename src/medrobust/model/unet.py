@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger et al. 2015) with a chosen encoder."""
+"""U-Net (Ronneberger et al. 2015) with a configurable encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,21 +21,22 @@ def build(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Victim:
-    """A U-Net.
+    """Build a U-Net.
 
     Args:
-        num_classes: K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K, H, W).
+        num_classes: number of classes K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K, H,
+            W).
         name: name in paths and tables.
         encoder: name in segmentation_models_pytorch.
         encoder_weights: None for random weights, or a name such as `imagenet`.
         depth: halvings of the side, 3 to 5; sides must be divisible by 2^depth.
         in_channels: channels that the network takes; grey images are repeated to them.
-        mean: per channel, in [0, 1] units; see `normalisation`.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units; see `normalisation`.
+        std: standard deviation per channel, in [0, 1] units.
 
     Raises:
-        PretrainedError: the weights cannot be had.
-        ValueError: `depth` is out of range, or the encoder unknown.
+        PretrainedError: the weights are not available.
+        ValueError: `depth` is out of range, or the encoder is unknown.
     """
     if not 3 <= depth <= 5:
         raise ValueError(f"model.depth={depth}, expected 3 to 5")

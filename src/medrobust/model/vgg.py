@@ -22,26 +22,26 @@ def build(
     std: Sequence[float] | None = None,
     pretrained: bool = False,
 ) -> Victim:
-    """A VGG network.
+    """Build a VGG network.
 
     Poolings round up, so that sides below 32 pixels pass all five of them (28 → 14 → 7 → 4 → 2 →
     1); for sides divisible by 32 this is the original network.
 
     Args:
-        num_classes: K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        num_classes: number of classes K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
         name: name in paths and tables.
         network: timm's name, such as `vgg16`.
         in_channels: channels that the network takes; grey images are repeated to them.
-        small_stem: the form for 28- or 32-pixel images. VGG's stem is 3×3 stride 1 already; here
-            the two 4096-wide layers, made for 7×7 maps (120 of 134 million weights), give way
-            to average pooling and one linear layer.
+        small_stem: for 28- or 32-pixel images. VGG's stem is 3×3 stride 1 already; average pooling
+            and one linear layer replace the two 4096-wide layers for 7×7 maps (120 of 134 million
+            weights).
         drop_rate: dropout in and before the last layers.
-        mean: per channel, in [0, 1] units; see `normalisation`.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units; see `normalisation`.
+        std: standard deviation per channel, in [0, 1] units.
         pretrained: start from ImageNet weights.
 
     Raises:
-        PretrainedError: the weights cannot be had.
+        PretrainedError: the weights are not available.
     """
     net = timm_network(
         network,

@@ -1,4 +1,4 @@
-"""VGG-16 with a part of its channels, for machines without a GPU."""
+"""VGG-16 with a share of its channels, for machines without a GPU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,16 +25,16 @@ def build(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Victim:
-    """A slim VGG-16 with batch norm, and with average pooling and one linear layer as its head.
+    """Build a slim VGG-16 with batch norm, average pooling and one linear layer as its head.
 
     Args:
-        num_classes: K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
+        num_classes: number of classes K; the victim maps (N, C, H, W) in [0, 1] to logits (N, K).
         name: name in paths and tables.
         width: share of the channels of each layer, in (0, 1].
         in_channels: channels that the network takes; grey images are repeated to them.
         drop_rate: dropout before the last layer.
-        mean: per channel, in [0, 1] units; see `normalisation`.
-        std: per channel, in [0, 1] units.
+        mean: mean per channel, in [0, 1] units; see `normalisation`.
+        std: standard deviation per channel, in [0, 1] units.
 
     Raises:
         ValueError: the width is out of range.
@@ -45,7 +45,7 @@ def build(
     net: Any = VGG(sizes, num_classes=num_classes, in_chans=in_channels, norm_layer=nn.BatchNorm2d)
     for layer in net.features:
         if isinstance(layer, nn.MaxPool2d):
-            layer.ceil_mode = True  # sides below 32 pixels pass all five
+            layer.ceil_mode = True  # so that sides below 32 pixels pass all five
     net.pre_logits = nn.Identity()
     net.head = ClassifierHead(net.num_features, num_classes, pool_type="avg", drop_rate=drop_rate)
     scaling = normalisation(mean, std, channels=in_channels, imagenet=False)

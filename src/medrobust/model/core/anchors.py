@@ -1,4 +1,4 @@
-"""The anchors of a dense detector, and how its output is read over them."""
+"""Anchors of a dense detector, and the conversion of its output to a prediction."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ PER_CELL = len(SCALES) * len(RATIOS)
 
 
 class Anchors:
-    """Nine anchors in every cell of every level: three sizes, three shapes (Lin et al. 2017).
+    """Nine anchors per cell of every level: three sizes, three aspect ratios (Lin et al. 2017).
 
     Args:
-        strides: of the levels, in pixels, each twice the one before.
+        strides: strides of the levels in pixels, each twice the previous one.
         smallest_px: side of the smallest square anchor of the first level; it doubles with each.
     """
 
@@ -32,7 +32,7 @@ class Anchors:
         self._known: dict[tuple[int, int], Tensor] = {}
 
     def on(self, canvas: tuple[int, int]) -> Tensor:
-        """The anchors of an image: (A, 4), left, top, right and bottom in pixels, on the host.
+        """Return the anchors of an image, (A, 4): left, top, right, bottom in pixels, on the host.
 
         Args:
             canvas: height and width in pixels.
@@ -48,7 +48,7 @@ class Anchors:
         return self._known[canvas]
 
     def read(self, output: Tensor, x: Tensor) -> Prediction:
-        """A network's output (N, K + 4, A) for images `x`.
+        """Convert a network's output (N, K + 4, A) for images `x` to a prediction.
 
         Raises:
             ValueError: the output has another number of anchors.

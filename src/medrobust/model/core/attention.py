@@ -6,14 +6,14 @@ from torch.nn import functional as F
 
 
 class GridAttention(nn.Module):
-    """Where a feature map matters, judged beside a coarser gating map; its mean there.
+    """Attention pooling of a feature map, weighted by its relevance to a coarser gating map.
 
     The score is q_i = ψᵀ ReLU(W_xᵀ x_i + W_gᵀ g_i + b) + b_ψ, with the gating map g resized
     bilinearly to the grid of x, and b zero as in the authors' code. The map α is q normalised over
     the image (`Share`), and the output is the weighted mean Σ_i α_i x_i.
 
     Args:
-        channels: of the feature map x.
+        channels: channels of the feature map x.
         gating: channels of the gating map g.
         inner: channels of the common space.
     """
@@ -26,7 +26,7 @@ class GridAttention(nn.Module):
         self.map = Share()
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        """Feature map (N, C, H, W) and gating map (N, C', H', W') -> (N, C)."""
+        """Pool a feature map (N, C, H, W), gated by a map (N, C', H', W'), to (N, C)."""
         seen = self.theta(x)
         gate = F.interpolate(self.phi(g), size=seen.shape[2:], mode="bilinear", align_corners=False)
         share = self.map(self.psi(F.relu(seen + gate)))
@@ -34,17 +34,17 @@ class GridAttention(nn.Module):
 
 
 class Share(nn.Module):
-    """Scores q to weights that are at least zero and sum to one: (q - min q) / Σ (q - min q).
+    """Normalises scores q to weights (q - min q) / Σ (q - min q), >= 0 with sum one.
 
-    Schlemper et al. 2019, for classification, where a softmax makes the maps too sparse
-    ("concatenation_mean_flow" in their code). A module of its own, so that its output, the
-    attention map, is a tap.
+    Schlemper et al. 2019 use it for classification, where a softmax makes the maps too sparse
+    ("concatenation_mean_flow" in their code). It is a module, so that its output, the attention
+    map, is a tap.
     """
 
     tiny = 1e-6
-    """Added to each q - min q: a flat map gets equal weights, and no division by zero."""
+    """Added to each q - min q, so that a flat map gets equal weights without division by zero."""
 
     def forward(self, q: Tensor) -> Tensor:
-        """(N, 1, H, W) -> (N, 1, H, W)."""
+        """Map scores (N, 1, H, W) to weights (N, 1, H, W)."""
         raised = q - torch.amin(q, dim=(2, 3), keepdim=True) + self.tiny
         return raised / raised.sum(dim=(2, 3), keepdim=True)

@@ -1,7 +1,8 @@
-"""Networks from an architecture: plain data that chooses nothing but known networks.
+"""Construction of networks from an architecture, plain data that can only name known networks.
 
-A file's architecture is not trusted. It names one of this package's builders, and arguments whose
-values are checked against the builder's annotations, so that nothing in it is a path or an address.
+An architecture from a file is not trusted. It names one of this package's builders and its
+arguments, whose values are checked against the builder's annotations, so that nothing in it is a
+path or a URL.
 """
 
 import importlib
@@ -17,21 +18,21 @@ from medrobust.schema import SchemaError, check_type
 
 PACKAGE = "medrobust.model"
 WEIGHTS = ("pretrained", "encoder_weights")
-"""Arguments of builders that fetch weights; no part of an architecture."""
+"""Arguments of builders that download weights; not part of an architecture."""
 
 _FAMILY = re.compile(r"[a-z0-9_]+")
-_TARGET = re.compile(r"medrobust\.model\.([a-z0-9_]+)\.build")  # how a builder was named before
+_TARGET = re.compile(r"medrobust\.model\.([a-z0-9_]+)\.build")  # the older name of a builder
 
 
 def find(architecture: Mapping[str, Any], source: str = "the architecture") -> Callable[..., Any]:
-    """Return the `build` function that makes an architecture's network.
+    """Return the `build` function of an architecture's network.
 
-    The builder is named by its family, such as `resnet`: the name of its module, wherever in
-    `medrobust.model` that lies.
+    The builder is named by its family, such as `resnet`, the name of its module anywhere in
+    `medrobust.model`.
 
     Args:
-        architecture: of a victim.
-        source: where it comes from, for the error.
+        architecture: architecture of a victim.
+        source: its origin, for the error.
 
     Raises:
         VictimError: the architecture names no builder of this package.
@@ -52,7 +53,7 @@ def find(architecture: Mapping[str, Any], source: str = "the architecture") -> C
 
 
 def built_by(architecture: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """Return the builder of an architecture, None for a network that this package did not build."""
+    """Return the builder of an architecture; None for a network from elsewhere."""
     try:
         return find(architecture)
     except VictimError:
@@ -63,7 +64,7 @@ def family(architecture: Mapping[str, Any], source: str = "the architecture") ->
     """Return the name of an architecture's builder, such as `resnet`.
 
     Raises:
-        VictimError: the architecture names none, or not by a plain name.
+        VictimError: the architecture names no builder, or not by a plain name.
     """
     if "builder" in architecture and "_target_" not in architecture:
         name = str(architecture["builder"])
@@ -84,8 +85,8 @@ def family(architecture: Mapping[str, Any], source: str = "the architecture") ->
 def identity(architecture: Mapping[str, Any]) -> dict[str, Any]:
     """Return the form of an architecture that enters a victim's fingerprint.
 
-    It names the builder as the first checkpoints did, so that a fingerprint depends neither on
-    where the builder's module lies nor on the age of the checkpoint.
+    It names the builder as the first checkpoints did, so that a fingerprint depends neither on the
+    location of the builder's module nor on the age of the checkpoint.
     """
     kept = dict(architecture)
     name = kept.pop("builder", None)
@@ -93,11 +94,11 @@ def identity(architecture: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_architecture(architecture: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the arguments for the builder of an architecture, all of them checked.
+    """Return the checked arguments for the builder of an architecture.
 
     Args:
-        architecture: of a victim.
-        source: where it comes from, for the error.
+        architecture: architecture of a victim.
+        source: its origin, for the error.
 
     Raises:
         VictimError: the builder is unknown, or an argument is unknown, missing, or of a wrong

@@ -1,4 +1,4 @@
-"""Victims on disk: architecture, weights, and where they come from. Nothing in it is code."""
+"""Victims on disk: architecture, weights and provenance, without code."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,22 +22,22 @@ from medrobust.model.core.victim import Victim
 
 
 class MissingVictimError(MissingCheckpointError):
-    """There is no trained victim at a path."""
+    """Raised when there is no trained victim at a path."""
 
     what = "victim"
 
 
 @dataclass(frozen=True)
 class VictimMeta(TrainingMeta):
-    """Where a victim comes from; plain data."""
+    """Provenance of a victim, as plain data."""
 
 
 class TrainedVictim(Victim):
-    """A frozen victim with a record of where it comes from.
+    """A frozen victim with its provenance.
 
     Args:
-        victim: what was trained.
-        meta: where it comes from.
+        victim: trained victim.
+        meta: its provenance.
     """
 
     def __init__(self, victim: Victim, meta: VictimMeta) -> None:
@@ -54,21 +54,21 @@ class TrainedVictim(Victim):
 
     @property
     def computed_by(self) -> tuple[Code, ...]:
-        """The code of the victim that was trained; a record of its training computes nothing."""
+        """Return the code of the victim that was trained; its provenance computes nothing."""
         return self._code
 
 
 def save_victim(path: str | Path, victim: Victim, meta: VictimMeta) -> None:
-    """Write a victim, whole or not at all.
+    """Write a victim atomically.
 
     Args:
         path: file to write.
-        victim: its architecture must name a builder in `medrobust.model`.
-        meta: where it comes from.
+        victim: victim whose architecture names a builder in `medrobust.model`.
+        meta: its provenance.
 
     Raises:
-        VictimError: the victim could not be loaded again: its architecture cannot be built, or its
-            weights are not float32.
+        VictimError: the victim could not be loaded again, because its architecture cannot be built
+            or its weights are not float32.
     """
     check_architecture(victim.architecture, str(path))
     for name, tensor in victim.state_dict().items():
@@ -87,11 +87,11 @@ def save_victim(path: str | Path, victim: Victim, meta: VictimMeta) -> None:
 
 
 def read_meta(path: str | Path) -> VictimMeta:
-    """Where the victim at a path comes from, without building it.
+    """Return the provenance of the victim at a path, without building it.
 
     Raises:
-        VictimError: not a victim, or damaged.
-        FileNotFoundError: no such file.
+        VictimError: the file is no victim, or damaged.
+        FileNotFoundError: there is no such file.
     """
     return VictimMeta(**_read(Path(path))["meta"])
 
@@ -101,17 +101,17 @@ def load_victim(
 ) -> TrainedVictim:
     """Load a frozen victim with its `meta`.
 
-    Nothing in the file is run and no address in it is asked, whoever wrote it: its network is one
-    of this package's, and its weights are the file's own.
+    The file is not trusted: no code in it is run and no URL in it is opened. Its network is one of
+    this package's, and its weights are in the file.
 
     Args:
-        path: what `save_victim` wrote.
-        train_command: command that trains it, for the error when it is not there.
-        expected: what it must be; None accepts any victim.
+        path: file written by `save_victim`.
+        train_command: command that trains it, for the error when it is missing.
+        expected: requirements on it; None accepts any victim.
 
     Raises:
-        MissingVictimError: no such file.
-        VictimError: not a victim, damaged, or another one than expected.
+        MissingVictimError: there is no such file.
+        VictimError: the file is no victim, damaged, or another victim than expected.
     """
     path = Path(path)
     if not path.exists():

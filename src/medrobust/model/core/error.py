@@ -4,4 +4,4 @@ from medrobust.checkpoint import CheckpointError
 
 
 class VictimError(CheckpointError):
-    """A victim's checkpoint is damaged, foreign, or not the one that was asked for."""
+    """Raised when a victim's checkpoint is damaged, foreign, or not the expected one."""

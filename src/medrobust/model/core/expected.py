@@ -1,4 +1,4 @@
-"""Compare what is claimed of a victim where it is used with what its checkpoint says."""
+"""Comparison of a victim's checkpoint with what its user expects."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ from medrobust.target import differences
 class Expected:
     """Requirements on a victim; None accepts anything.
 
-    What a row would claim is compared with what the file says, wherever the file lies: one that a
-    user names is refused just as one that was copied to the path of another victim.
+    The claims of a row are compared with the content of the file, not with its path, so that a
+    checkpoint that was copied to the path of another victim is refused.
 
     Attributes:
         task: task of the data at hand.
         classes: its class names, in the order of the logits.
-        phantom: whether the data are a procedural stand-in.
+        phantom: True if the data are a phantom.
         data_digest: digest of their manifest.
         seed: seed of the victim's training.
-        model: config of its model; arguments that are null there are left open.
+        model: config of its model; null arguments match anything.
         objective: config of its training objective.
         keys: config keys that choose model, objective and seed, for the error.
     """
@@ -41,7 +41,7 @@ class Expected:
 
     @classmethod
     def on(cls, data: Any, **claims: Any) -> Self:
-        """Return what a victim must be that was trained on the data of a datamodule.
+        """Return the requirements on a victim trained on the data of a datamodule.
 
         Args:
             data: datamodule at hand.
@@ -62,16 +62,16 @@ class Expected:
         architecture: Mapping[str, Any],
         train_command: str,
     ) -> None:
-        """Compare a checkpoint with this.
+        """Check that a checkpoint meets the requirements.
 
         Args:
-            path: where it lies, for the error.
-            meta: where the victim comes from, as the file says.
-            architecture: of the victim, as the file says.
-            train_command: what trains the victim that is expected.
+            path: its path, for the error.
+            meta: provenance in the file.
+            architecture: architecture in the file.
+            train_command: command that trains the expected victim.
 
         Raises:
-            VictimError: the checkpoint says something else; names what, and what fixes it.
+            VictimError: the checkpoint differs; names the difference and the fix.
         """
         mend = f"train it again with\n  {train_command} overwrite=true"
         check_data(self, path, meta, mend=mend, error=VictimError)
@@ -87,7 +87,7 @@ class Expected:
     def _choices(
         self, meta: TrainingMeta, architecture: Mapping[str, Any], source: str
     ) -> list[tuple[str, Any, Any]]:
-        """Return (key, what the file says, what is expected) where they differ."""
+        """Return (key, value in the file, expected value) where they differ."""
         found: list[tuple[str, Any, Any]] = []
         if self.model is not None:
             built = {**architecture, "builder": family(architecture, source)}
@@ -105,14 +105,14 @@ class Expected:
         return found
 
     def _words(self, found: Sequence[tuple[str, Any, Any]]) -> str:
-        """Return the overrides that ask for what the file says, quoted for a shell."""
+        """Return the overrides that select what is in the file, quoted for a shell."""
         keys = self.keys or {}
         words = []
         for key, theirs, _ in found:
             group, dot, rest = key.partition(".")
             if group not in keys or rest == "builder" or theirs is None:
                 continue
-            # A group is chosen by its option, an argument below it by its path in the config.
+            # A group is selected by its option, an argument in it by its path in the config.
             place = keys[group].split("@")[-1] if dot else keys[group]
             words.append(f"{place}{dot}{rest}={theirs}")
         return shlex.join(words)
@@ -121,17 +121,17 @@ class Expected:
 def check_data(
     expected: Expected, path: str | Path, meta: TrainingMeta, *, mend: str, error: type[Exception]
 ) -> None:
-    """Compare the data that a checkpoint was trained on with the data at hand.
+    """Check that a checkpoint was trained on the data at hand.
 
     Args:
-        expected: its `task`, `classes`, `phantom` and `data_digest` are compared.
-        path: where the checkpoint lies, for the error.
-        meta: where its weights come from.
-        mend: what fixes a difference, for the error.
-        error: what to raise.
+        expected: requirements, of which `task`, `classes`, `phantom` and `data_digest` are checked.
+        path: path of the checkpoint, for the error.
+        meta: provenance of its weights.
+        mend: fix of a difference, for the error.
+        error: exception type to raise.
 
     Raises:
-        Exception: `error`: the checkpoint was trained on other data.
+        Exception: of type `error`, if the checkpoint was trained on other data.
     """
     kinds = {True: "procedural phantoms", False: "real images"}
     if expected.task is not None and meta.task != expected.task:
@@ -159,7 +159,7 @@ def check_data(
 def _by_name(
     group: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]
 ) -> list[tuple[str, Any, Any]]:
-    """Return differences of two configs: of their names, or else of what both of them hold."""
+    """Return the differences of two configs: their names, or else their common keys."""
     if theirs.get("name") != ours.get("name"):
         return [(group, theirs.get("name"), ours.get("name"))]
     both = set(theirs) & set(ours)
@@ -172,7 +172,7 @@ def _by_name(
 
 
 def _old_form(target: str) -> str:
-    """Return the name that a builder had in the first checkpoints, wherever it lies now."""
+    """Return the name that a builder had in the first checkpoints."""
     return ".".join(["medrobust.model", *target.split(".")[-2:]])
 
 

@@ -1,4 +1,4 @@
-"""The same frozen network, faster: batch norms folded, channels-last, convolutions rewritten."""
+"""Acceleration of a frozen network: folded batch norms, channels-last, rewritten convolutions."""
 
 import copy
 import logging
@@ -15,17 +15,17 @@ _log = logging.getLogger(__name__)
 
 
 class Folded(nn.Identity):
-    """Where a convolution stood that is now one with the batch norm behind it, in its place."""
+    """A placeholder for a convolution that is folded into its batch norm."""
 
 
 def accelerated(network: nn.Module) -> nn.Module:
-    """A copy of a frozen network in evaluation mode that computes the same up to rounding.
+    """Return an accelerated copy of a frozen network, equal up to rounding.
 
-    Every module keeps its name and its output, `Folded` ones apart. A network that cannot be
+    Every module keeps its name and its output, except `Folded` ones. A network that cannot be
     traced keeps its batch norms.
 
     Args:
-        network: in evaluation mode, without gradients on its weights.
+        network: network in evaluation mode, without gradients on its weights.
 
     Raises:
         ValueError: the network is in training mode or its weights take gradients.
@@ -50,7 +50,7 @@ def accelerated(network: nn.Module) -> nn.Module:
 
 
 def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of convolutions and of the batch norms, beside them, that alone see their outputs."""
+    """Yield the names of convolutions and of the batch norms that alone consume their outputs."""
     try:
         graph = fx.Tracer().trace(network)
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
@@ -65,7 +65,7 @@ def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
         if before.op != "call_module" or type(modules[before.target]) is not nn.Conv2d:
             continue
         conv, norm = before.target, node.target
-        # Of another parent, the convolution's output could be that of a module around it.
+        # With another parent, the convolution's output could be that of an enclosing module.
         beside = conv.rpartition(".")[0] == norm.rpartition(".")[0]
         alone = len(before.users) == 1 and calls[conv] == calls[norm] == 1
         if beside and alone and modules[norm].track_running_stats:

@@ -1,4 +1,4 @@
-"""Refuse models in training mode, whose answers depend on the batch and on chance."""
+"""Check for models in training mode, whose answers depend on the batch and on chance."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -12,19 +12,19 @@ _BY_MODE = (_BatchNorm, _InstanceNorm, _DropoutNd, StochasticDepth)
 
 
 class UnfrozenError(RuntimeError):
-    """Something that should answer as deployed is in training mode."""
+    """Raised when a model that should be deployed is in training mode."""
 
 
 def check_frozen(module: nn.Module, caller: str) -> None:
-    """Refuse what answers as in training.
+    """Check that a module is in evaluation mode where that affects its answers.
 
-    Of a victim every part counts, since training changes how it answers. Of what stands around it
-    those count whose answer the mode decides: batch norm, which takes its statistics from the
-    batch and moves its running ones, and dropout, which draws from torch's own generator.
+    Every part of a victim is checked. Outside victims, only modules whose output depends on the
+    mode are: batch norm, which uses and updates batch statistics, and dropout, which draws from
+    torch's global generator.
 
     Args:
-        module: such as a victim, a surrogate, or a defense.
-        caller: who wants its answers, for the error.
+        module: a victim, a surrogate or a defense.
+        caller: caller that needs its answers, for the error.
 
     Raises:
         UnfrozenError: a part is in training mode; names it.
@@ -38,7 +38,7 @@ def check_frozen(module: nn.Module, caller: str) -> None:
 
 
 def _in_training(module: nn.Module) -> str | None:
-    """Return the name of a part that answers as in training, or None."""
+    """Return the name of a part in training mode, or None."""
     for name, part in module.named_modules():
         if isinstance(part, Victim):
             inside = next((inner for inner, one in part.named_modules() if one.training), None)

@@ -1,4 +1,4 @@
-"""Names that an architecture may hold, and what each must be a name of."""
+"""Names that an architecture may hold, and the check of each."""
 
 import re
 from typing import Annotated
@@ -12,8 +12,8 @@ def check_model_name(name: str) -> None:
     """Check a model's name in paths and tables.
 
     Raises:
-        ValueError: it has other characters than letters, digits, spaces and _ . + = ( ) -, or is
-            longer than 100 of them.
+        ValueError: the name is longer than 100 characters, or has others than letters, digits,
+            spaces and _ . + = ( ) -.
     """
     if not _PLAIN.fullmatch(name):
         raise ValueError(
@@ -23,10 +23,10 @@ def check_model_name(name: str) -> None:
 
 
 def check_network_name(name: str) -> None:
-    """Check that timm knows a network by this name; a hub or a folder is no name.
+    """Check that timm has a network of this name; a hub or a folder is no name.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it has none.
     """
     import timm
 
@@ -37,10 +37,10 @@ def check_network_name(name: str) -> None:
 
 
 def check_encoder_name(name: str) -> None:
-    """Check that segmentation_models_pytorch knows an encoder by this name.
+    """Check that segmentation_models_pytorch has an encoder of this name.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it has none.
     """
     from segmentation_models_pytorch.encoders import encoders
 

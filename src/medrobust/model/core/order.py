@@ -1,4 +1,4 @@
-"""The modules of a victim in the order in which a forward pass runs them."""
+"""The modules of a victim in the order of a forward pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,11 +13,11 @@ Modules = Sequence[tuple[str, nn.Module]]
 def in_order(
     victim: Victim, features: Callable[[Sequence[str]], Mapping[str, Tensor]]
 ) -> list[tuple[str, nn.Module]]:
-    """Return the modules without parts, with their names, in the order in which they are first run.
+    """Return the leaf modules with their names, in the order of a forward pass.
 
     Args:
-        victim: whose network is looked at.
-        features: runs a forward pass; names of modules -> their outputs, in the order of the pass.
+        victim: victim of the modules.
+        features: runs a forward pass; module names -> their outputs, in the order of the pass.
     """
     modules = dict(victim.network.named_modules())
     parts = [name for name, module in modules.items() if name and not [*module.children()]]
@@ -28,11 +28,11 @@ def in_order(
 
 
 def penultimate(modules: Modules) -> str | None:
-    """Return the module that feeds the classifier: the deepest features; None where there is none.
+    """Return the leaf module that feeds the classifier, the deepest features; None without one.
 
-    The classifier is the last module with weights that a forward pass runs through, a linear layer
-    or the last convolution of a segmenter; its forerunner among the modules without parts is the
-    answer, such as the global pooling of a ResNet.
+    The classifier is the last module with weights in a forward pass, a linear layer or the last
+    convolution of a segmenter. The result is the leaf module before it, such as the global pooling
+    of a ResNet.
     """
     weighted = [at for at, (_, module) in enumerate(modules) if [*module.parameters(False)]]
     return modules[weighted[-1] - 1][0] if weighted and weighted[-1] else None

@@ -1,4 +1,4 @@
-"""Networks from timm, and the normalisation that goes with their weights."""
+"""Networks from timm, and the normalisation that belongs to their weights."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -17,24 +17,24 @@ class Scaling(TypedDict):
 
 
 class PretrainedError(RuntimeError):
-    """ImageNet weights were asked for and could not be had."""
+    """Raised when requested ImageNet weights are not available."""
 
 
 def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> Any:
-    """A timm network, a `torch.nn.Module` whose parts are named as in timm.
+    """Build a timm network, a `torch.nn.Module` whose parts are named as in timm.
 
     Args:
-        network: timm's name of it.
+        network: name in timm.
         pretrained: start from timm's default ImageNet weights, downloaded once.
         **arguments: `num_classes`, `in_chans`, `drop_rate`, … of `timm.create_model`.
 
     Raises:
-        ValueError: timm knows no such network.
-        PretrainedError: the weights are neither in the local cache nor can be downloaded.
+        ValueError: timm has no such network.
+        PretrainedError: the weights are not in the local cache and cannot be downloaded.
     """
     import timm
 
-    check_network_name(network)  # a hub or a folder would choose code and weights
+    check_network_name(network)  # a hub or a folder would bring its own code and weights
     if not pretrained:
         return timm.create_model(network, pretrained=False, **arguments)
     try:
@@ -53,10 +53,10 @@ def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> Any:
 def normalisation(
     mean: Sequence[float] | None, std: Sequence[float] | None, *, channels: int, imagenet: bool
 ) -> Scaling:
-    """Per-channel mean and standard deviation in [0, 1] units.
+    """Return the per-channel mean and standard deviation in [0, 1] units.
 
     Args:
-        mean: as configured; None for ImageNet's with ImageNet weights, else 0.5.
+        mean: configured mean; None for ImageNet's with ImageNet weights, else 0.5.
         std: likewise.
         channels: channels that the network takes.
         imagenet: the network starts from ImageNet weights.

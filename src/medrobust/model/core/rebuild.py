@@ -1,4 +1,4 @@
-"""A victim again from what its checkpoint says of its network."""
+"""Reconstruction of a victim from the architecture in its checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from medrobust.model.core.victim import Victim
 
 
 def rebuild(architecture: Mapping[str, Any], source: str) -> Victim:
-    """Build the network of an architecture, with random weights; asks no network for any.
+    """Build the network of an architecture with random weights, without any download.
 
     Args:
-        architecture: of a victim.
-        source: where it comes from, for the error.
+        architecture: architecture of a victim.
+        source: its origin, for the error.
 
     Raises:
         VictimError: see `check_architecture`.

@@ -1,6 +1,6 @@
-"""Which modules of each network detectors look at, unless a config names others.
+"""Default tap layers of detectors, by network.
 
-Cheap to import.
+The module is cheap to import.
 """
 
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -8,21 +8,21 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "resnet50": ("layer1.0", "layer2.0", "layer3.0", "layer4.0"),
     # Medical Aegis: activation layers 3, 6, 9 and 12.
     "vgg16": ("features.6", "features.13", "features.20", "features.27"),
-    # Ours, after ResNet-50's: the first block at each size of the map, from a quarter of the side.
+    # Ours, as for ResNet-50: the first block at each size of the map, from a quarter of the side.
     "resnet18": ("layer1.0", "layer2.0", "layer3.0", "layer4.0"),
     "mobilenet_v2": ("blocks.1.0", "blocks.2.0", "blocks.3.0", "blocks.5.0"),
 }
-"""Name of a model's config -> modules, from the shallowest to the deepest."""
+"""Modules by model config, from the shallowest to the deepest."""
 
 
 def layers(model: str) -> list[str]:
-    """The modules of a network.
+    """Return the default tap layers of a network.
 
     Args:
         model: name of its config.
 
     Raises:
-        ValueError: none are known.
+        ValueError: there are none for this model.
     """
     if model not in LAYERS:
         raise ValueError(

@@ -20,11 +20,11 @@ from medrobust.prediction import Prediction
 
 SMALL_IMAGE = 64 * 64
 """Up to this many pixels the deepest maps are so small that every layer is a product of few rows;
-the whole batch is then filled up to `SMALLEST_BATCH`."""
+the whole batch is then padded to `SMALLEST_BATCH`."""
 
 
 class _Caught(NamedTuple):
-    """What an open `tapped` has seen of the last forward pass, and whether a fast one will do."""
+    """Activations of an open `tapped` from the last forward pass."""
 
     seen: dict[str, Tensor]
     fast: bool
@@ -33,18 +33,18 @@ class _Caught(NamedTuple):
 class Victim(nn.Module):
     """A classifier, segmenter or detector that takes images in [0, 1].
 
-    Normalisation lives inside, so that every attack and every ε is in pixel units. A grey image
-    (one channel) is repeated to the channels that the network wants here too, so that an attack
-    on it stays a grey image.
+    Normalisation is inside, so that every attack and every ε is in pixel units. A grey image (one
+    channel) is repeated to the channels of the network inside too, so that its adversarial image
+    stays grey.
 
     Args:
-        network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W). A single logit
-            is read as the second of two classes, the first at zero. Of a detector (N, K + 4, A):
-            for each anchor the logits of the classes, then the four offsets.
+        network: normalised images (N, C, H, W) -> logits (N, K) or (N, K, H, W). A single logit is
+            read as that of the second of two classes, with zero for the first. A detector gives (N,
+            K + 4, A): for each anchor the logits of the classes, then the four offsets.
         mean: per-channel mean in [0, 1] units.
         std: per-channel standard deviation.
-        architecture: how the network was built, as plain data; enters the fingerprint.
-        anchors: of a detector, where its answers lie; None for the others.
+        architecture: construction of the network as plain data; enters the fingerprint.
+        anchors: anchors of a detector; None for other networks.
     """
 
     mean: Tensor
@@ -69,17 +69,17 @@ class Victim(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
         self._convolutional = convolutional(network)
         self._known: tuple[Any, str] | None = None
-        self._fast: list[nn.Module] = []  # in a list: no part of the weights; then in bfloat16
-        self._caught: list[_Caught] = []  # of every `tapped` that is open
+        self._fast: list[nn.Module] = []  # float32, bfloat16; unregistered
+        self._caught: list[_Caught] = []  # of every open `tapped`
         self._reduced = False
 
     @property
     def channels(self) -> int:
-        """Channels that the network takes."""
+        """Return the channels that the network takes."""
         return self.mean.shape[1]
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images in [0, 1], (N, 1 or C, H, W) -> what the network was trained on."""
+        """Normalise images (N, 1 or C, H, W) in [0, 1] for the network."""
         if x.ndim != 4 or x.shape[1] not in (1, self.channels):
             raise ValueError(
                 f"victim got images of shape {tuple(x.shape)}, expected (N, {self.channels}, H, W)"
@@ -88,21 +88,21 @@ class Victim(nn.Module):
         return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts a grey channel
 
     def predict(self, x: Tensor) -> Prediction:
-        """Images (N, C, H, W) in [0, 1] -> what the clinic sees of the bare victim."""
+        """Return the prediction of the undefended victim on images (N, C, H, W) in [0, 1]."""
         return self.read(self(x), x)
 
     def read(self, output: Tensor, x: Tensor) -> Prediction:
-        """What `forward` gave for images `x`, in the terms of the task."""
+        """Convert the output of `forward` for images `x` to a prediction."""
         return Prediction(output) if self.anchors is None else self.anchors.read(output, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> what the network gives, see above."""
+        """Map images (N, C, H, W) in [0, 1] to the network's output, see the class."""
         normal = self.normalise(x)
         if self.training:
             return two_classes(self.network(normal))
         fast = bool(self._fast) and all(caught.fast for caught in self._caught)
-        # On a large image only linear layers see few rows; the faster copy fills those itself, and
-        # a segmenter has none. There a batch of two already rounds as a large one does.
+        # On large images only linear layers have few rows; the faster copy pads those itself, and a
+        # segmenter has none. There a batch of two already rounds like a large one.
         small = x.shape[2] * x.shape[3] <= SMALL_IMAGE
         least = SMALLEST_BATCH if small or not (fast or self._convolutional) else 2
         missing = max(0, least - len(x)) if len(x) else 0
@@ -123,10 +123,10 @@ class Victim(nn.Module):
     def accelerate(self) -> "Victim":
         """Answer through a faster copy of the frozen network, equal up to rounding; returns itself.
 
-        Moving the victim drops the copy; one that is there is kept.
+        An existing copy is kept; moving the victim drops it.
 
         Raises:
-            RuntimeError: inside `tapped`, whose modules are chosen already.
+            RuntimeError: called inside `tapped`, whose modules are already selected.
         """
         if self._caught and not self._fast:
             raise RuntimeError("accelerate() the victim before its features are tapped, not inside")
@@ -138,27 +138,27 @@ class Victim(nn.Module):
         return super()._apply(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As any module; drops the faster copy of the old weights."""
+        """Load weights; drops the faster copy of the old ones."""
         self._fast = []
         return super().load_state_dict(*args, **kwargs)
 
     def train(self, mode: bool = True) -> "Victim":
-        """As any module; training drops the faster copy."""
+        """Set the training mode; training drops the faster copy."""
         if mode:
             self._fast = []
         return super().train(mode)
 
     @property
     def taps(self) -> list[str]:
-        """Names that `features` accepts: every module of the network."""
+        """Return the names that `features` accepts: every module of the network."""
         return [name for name, _ in self.network.named_modules() if name]
 
     @contextmanager
     def tapped(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-        """Inside, every forward pass leaves the outputs of the named modules in what is yielded.
+        """Record the outputs of the named modules in every forward pass inside the context.
 
-        An accelerated victim answers in float32 then; from the plain network if one of them is a
-        convolution that its faster copy has folded into the batch norm behind it.
+        An accelerated victim then answers in float32. It uses the plain network if a named module
+        is a convolution that the faster copy has folded into its batch norm.
 
         Args:
             taps: names from `taps`.
@@ -178,7 +178,7 @@ class Victim(nn.Module):
         def catch(tap: str, _module: nn.Module, _inputs: object, output: object) -> None:
             if not isinstance(output, Tensor):
                 raise TypeError(f"tap {tap!r} gives a {type(output).__name__}; tap a part of it")
-            caught[tap] = output.clone()  # a later layer may work in place (ReLU, residual sums)
+            caught[tap] = output.clone()  # later layers may work in place (ReLU, residual sums)
 
         handles = [
             named[tap].register_forward_hook(partial(catch, tap))
@@ -194,7 +194,7 @@ class Victim(nn.Module):
                 handle.remove()
 
     def features(self, x: Tensor, taps: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits and the outputs of the named modules, from one forward pass; see `tapped`.
+        """Return the logits and the outputs of the named modules from one forward pass.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
@@ -209,17 +209,17 @@ class Victim(nn.Module):
 
     @contextmanager
     def reduced_precision(self) -> Iterator[None]:
-        """Inside, an accelerated victim computes in bfloat16; its logits keep the image's dtype.
+        """Compute in bfloat16 inside the context; logits keep the image's dtype.
 
         Raises:
-            RuntimeError: the victim is not accelerated, or its features are being tapped.
+            RuntimeError: the victim is not accelerated, or is inside `tapped`.
         """
         if not self._fast:
             raise RuntimeError("only an accelerated victim has reduced precision: accelerate()")
         if self._caught:
             raise RuntimeError("reduced_precision() goes around tapped(), not inside it")
         if len(self._fast) == 1:
-            with torch.inference_mode(False):  # it stays when the caller's mode has ended
+            with torch.inference_mode(False):  # the copy outlives the caller's inference mode
                 self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))
         before, self._reduced = self._reduced, True
         try:
@@ -228,17 +228,17 @@ class Victim(nn.Module):
             self._reduced = before
 
     def freeze(self) -> "Victim":
-        """Evaluation mode, and no gradients on any weight; returns itself."""
+        """Set evaluation mode and disable gradients of all weights; returns itself."""
         self.eval()
         self.requires_grad_(False)
         return self
 
     @property
     def computed_by(self) -> tuple[Code, ...]:
-        """The code that it computes with: this class, and the network's builder.
+        """Return the code that the victim computes with: this class and the network's builder.
 
-        Of a network that no builder of this package made, the classes of its layers that no
-        library brought.
+        For a network from elsewhere, they are this class and the classes of its layers that are not
+        from a library.
         """
         made = built_by(self.architecture)
         if made is not None:
@@ -248,12 +248,12 @@ class Victim(nn.Module):
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the fingerprint and of the code: what an answer depends on."""
+        """Return the SHA-256 of fingerprint and code, on which every answer depends."""
         return digest([self.fingerprint, digests(self.computed_by)])
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the architecture and every weight; recomputed when a weight changes."""
+        """Return the SHA-256 of architecture and weights; recomputed when a weight changes."""
         state = self.state_dict()
         version = tuple((t.data_ptr(), t._version) for t in state.values())
         if self._known is None or self._known[0] != version:
@@ -262,11 +262,11 @@ class Victim(nn.Module):
 
 
 def convolutional(network: nn.Module) -> bool:
-    """Whether only convolutions and batch norms have weights, and some convolution has."""
+    """Return True if only convolutions, and optionally batch norms, have weights."""
     owners = {type(part) for part in network.modules() if [*part.parameters(recurse=False)]}
     return nn.Conv2d in owners and owners <= {nn.Conv2d, nn.BatchNorm2d}
 
 
 def two_classes(logits: Tensor) -> Tensor:
-    """A single logit z (N, 1[, H, W]) as two, (0, z): softmax then gives sigmoid(z)."""
+    """Extend a single logit z (N, 1[, H, W]) to (0, z), whose softmax gives sigmoid(z)."""
     return logits if logits.shape[1] > 1 else torch.cat([torch.zeros_like(logits), logits], dim=1)
