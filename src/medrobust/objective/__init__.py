@@ -1,1 +1,1 @@
-"""Training objectives: what a victim is trained to minimise."""
+"""Training objectives: the losses that a victim is trained to minimise."""

@@ -18,10 +18,10 @@ class AdversarialTraining(RobustObjective):
     Args:
         name: name in paths and tables.
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        step_size: of the inner attack, in pixel units.
-        steps: of the inner attack, >= 1.
-        val_steps: steps of the PGD that chooses the best epoch, >= 1.
-        val_metric: metric under that PGD that chooses it; None: accuracy, or Dice.
+        step_size: step size of the inner attack, in pixel units.
+        steps: gradient steps of the inner attack, >= 1.
+        val_steps: gradient steps of the PGD that selects the best epoch, >= 1.
+        val_metric: metric under that PGD; None for accuracy, or Dice.
         class_balanced: see `RobustObjective`.
     """
 
@@ -47,9 +47,9 @@ class AdversarialTraining(RobustObjective):
         )
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
-        """PGD on the cross-entropy, from a uniform start."""
+        """Return PGD on the cross-entropy, from a uniform start."""
         return PGD(eps, step_size=step_size, steps=steps, criterion=Highest())
 
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy at x'."""
+        """Compute the mean cross-entropy at x'."""
         return cross_entropy(network(adversarial), y, weight=self.weight)

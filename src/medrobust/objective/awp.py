@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation, around an objective of robust training."""
+"""Adversarial weight perturbation of an objective of robust training."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class AWP(Objective):
-    """The loss of another objective at weights moved against it, on the images crafted before.
+    """The loss of another objective at adversarially perturbed weights.
 
-    Wu et al. 2020, "Adversarial Weight Perturbation Helps Robust Generalization":
-    min_w max_{v in V} L(w + v), V = {|v_l| <= γ |w_l| for every layer l}, with one step
-    v_l = γ |w_l| ∇_l / |∇_l| (K2 = 1). Layers are weights of convolutions and linear layers;
-    biases and batch norms are not moved, as in their code.
+    Wu et al. 2020, "Adversarial Weight Perturbation Helps Robust Generalization": min_w max_{v in
+    V} L(w + v), V = {|v_l| <= γ |w_l| for every layer l}, with one step v_l = γ |w_l| ∇_l / |∇_l|
+    (K2 = 1). Layers are weights of convolutions and linear layers; biases and batch norms are not
+    perturbed, as in their code.
 
-    The moved weights are a function of the weights, w + v with v held constant: the gradient is
-    that at w + v, the step is taken from w, and no weight ever changes on the way. The pass that
-    finds v leaves batch-norm statistics alone. The perturbation is there from the first epoch on
-    (their code waits 10 epochs with TRADES, none with adversarial training).
+    The perturbed weights are a function of the weights, w + v with v held constant: the gradient is
+    taken at w + v and applied to w, without changing a weight in between. The pass that computes v
+    leaves batch-norm statistics unchanged. The perturbation starts in the first epoch (in their
+    code after 10 epochs with TRADES, at once with adversarial training).
 
     Args:
         name: name in paths and tables.
@@ -47,11 +47,11 @@ class AWP(Objective):
         self.validation, self.val_metric = objective.validation, objective.val_metric
 
     def prepare(self, data: "MedicalDataModule") -> None:
-        """As the wrapped objective."""
+        """Prepare the wrapped objective."""
         self.objective.prepare(data)
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """The wrapped objective's outer loss at the perturbed weights."""
+        """Compute the wrapped objective's outer loss at the perturbed weights."""
         adversarial = self.objective.craft(victim, x, y, seeds=seeds)
         steps = self.perturbation(victim, x, adversarial, y)
         moved = {name: weight + steps[name] for name, weight in self._layers(victim).items()}
@@ -61,12 +61,12 @@ class AWP(Objective):
     def perturbation(
         self, victim: Victim, x: Tensor, adversarial: Tensor, y: Tensor
     ) -> dict[str, Tensor]:
-        """v, by the names of the victim's weights; zero for a layer without gradient.
+        """Compute v, by the names of the victim's weights; zero for a layer without gradient.
 
         Args:
-            victim: in training mode.
+            victim: victim in training mode.
             x: clean images (N, C, H, W) in [0, 1].
-            adversarial: what the inner attack made of them.
+            adversarial: adversarial images of the inner attack.
             y: labels.
         """
         layers = self._layers(victim)
@@ -88,7 +88,7 @@ class AWP(Objective):
 
 
 def _with(victim: Victim, state: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The victim's logits with other weights or buffers."""
+    """Return the victim's logits with other weights or buffers."""
     return functional_call(victim, state, (x,))
 
 

@@ -1,4 +1,4 @@
-"""Dice and cross-entropy for segmentation."""
+"""Dice loss and cross-entropy for segmentation."""
 
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class DiceCE(Objective):
-    """Soft Dice loss of the foreground plus cross-entropy (as nnU-Net, Isensee et al. 2021).
+    """Soft Dice loss of the foreground plus cross-entropy (as in nnU-Net, Isensee et al. 2021).
 
     Dice is over the pixels of the whole batch, on softmax probabilities, and averaged over the
-    classes but 0, the background; a class without a pixel in the batch adds no loss. With two
+    foreground classes (all but 0); a class without a pixel in the batch adds no loss. With two
     classes this is Dice + BCE: the softmax of logits z is the sigmoid of z_1 - z_0, so the
     cross-entropy is the binary one on that difference.
 
@@ -25,7 +25,7 @@ class DiceCE(Objective):
         name: name in paths and tables.
         dice_weight: factor of the Dice loss.
         ce_weight: factor of the cross-entropy.
-        smooth: added to numerator and denominator of Dice.
+        smooth: constant added to numerator and denominator of Dice.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DiceCE(Objective):
         """Check that labels are masks.
 
         Raises:
-            TypeError: they are not.
+            TypeError: the labels are not masks.
         """
         if data.task != "segmentation":
             raise TypeError(
@@ -58,7 +58,7 @@ class DiceCE(Objective):
             )
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """Weighted sum of both, a scalar."""
+        """Compute the weighted sum of both, a scalar."""
         logits = victim(x)
         foreground = list(range(1, logits.shape[1]))
         dice = DiceLoss("multiclass", classes=foreground, smooth=self.smooth)(logits, y)

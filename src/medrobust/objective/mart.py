@@ -1,4 +1,4 @@
-"""MART: adversarial training that looks at misclassified images."""
+"""MART: misclassification-aware adversarial training."""
 
 import torch
 from torch import Tensor
@@ -22,10 +22,10 @@ class MART(RobustObjective):
         name: name in paths and tables.
         beta: λ, weight of the divergence, >= 0.
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        step_size: of the inner attack, in pixel units.
-        steps: of the inner attack, >= 1.
-        val_steps: steps of the PGD that chooses the best epoch, >= 1.
-        val_metric: metric under that PGD that chooses it; None: accuracy, or Dice.
+        step_size: step size of the inner attack, in pixel units.
+        steps: gradient steps of the inner attack, >= 1.
+        val_steps: gradient steps of the PGD that selects the best epoch, >= 1.
+        val_metric: metric under that PGD; None for accuracy, or Dice.
         class_balanced: see `RobustObjective`.
     """
 
@@ -53,11 +53,11 @@ class MART(RobustObjective):
         self.beta = fraction(beta, "objective.beta", high=1000.0)
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
-        """PGD on the cross-entropy, from beside x."""
+        """Return PGD on the cross-entropy, from a start next to x."""
         return NearPGD(eps, step_size=step_size, steps=steps, criterion=Highest())
 
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
-        """Mean boosted cross-entropy at x' plus β times the mean weighted divergence."""
+        """Compute the mean boosted cross-entropy at x' plus β times the weighted divergence."""
         log_p, log_q = network(x).log_softmax(1), network(adversarial).log_softmax(1)
         trusted = log_p.gather(1, y.unsqueeze(1)).squeeze(1).exp()
         weighted = divergence(log_p, log_q) * (1 - trusted)
@@ -65,12 +65,12 @@ class MART(RobustObjective):
 
 
 def boosted_cross_entropy(log_q: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of -log q_y - log(1 - max_{k≠y} q_k), finite for every finite logit.
+    """Compute the mean of -log q_y - log(1 - max_{k≠y} q_k), finite for every finite logit.
 
     Args:
         log_q: log-probabilities (N, K) or (N, K, H, W).
         y: classes (N,) or (N, H, W).
-        weight: of each class (K,), for a weighted mean; None: all alike.
+        weight: weight of each class (K,), for a weighted mean; None for equal weights.
     """
     rival = log_q.detach().scatter(1, y.unsqueeze(1), -torch.inf).argmax(1, keepdim=True)
     others = log_q.scatter(1, rival, -torch.inf).logsumexp(1)  # log of 1 - q_rival, exactly

@@ -11,12 +11,12 @@ from medrobust.task import Task
 
 
 class RetinaNetObjective(Objective):
-    """Focal loss of the classes plus L1 of the boxes; see `retinanet_loss`.
+    """Focal loss of the classes plus L1 loss of the box offsets; see `retinanet_loss`.
 
     Args:
         name: name in paths and tables.
         class_weight: factor of the focal loss.
-        box_weight: factor of the boxes' loss.
+        box_weight: factor of the offsets' loss.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("detection",)
@@ -33,7 +33,7 @@ class RetinaNetObjective(Objective):
         self.class_weight, self.box_weight = class_weight, box_weight
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """Mean over the images."""
+        """Compute the mean over the images."""
         return retinanet_loss(
             victim.predict(x), y, class_weight=self.class_weight, box_weight=self.box_weight
         ).mean()

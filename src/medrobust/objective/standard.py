@@ -18,7 +18,7 @@ class Standard(Objective):
 
     Args:
         name: name in paths and tables.
-        class_balanced: weigh classes by inverse frequency in the training split.
+        class_balanced: weight classes by inverse frequency in the training split.
         label_smoothing: share of the target spread over all classes, in [0, 1].
     """
 
@@ -44,5 +44,5 @@ class Standard(Objective):
             self.weight = class_weights(data)
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """Mean cross-entropy; with weights the weighted mean Σ w l / Σ w."""
+        """Compute the mean cross-entropy; with weights the weighted mean Σ w l / Σ w."""
         return cross_entropy(victim(x), y, weight=self.weight, label_smoothing=self.label_smoothing)

@@ -1,4 +1,4 @@
-"""Weights that let every class of the training split count alike."""
+"""Class weights that balance the classes of the training split."""
 
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
-    """Class weights w_k = N / (K n_k), so that every class counts alike and Σ n_k w_k = N.
+    """Return class weights w_k = N / (K n_k), for which Σ n_k w_k = N.
 
     Args:
         counts: n_k (K,), training images (or pixels) per class.
 
     Returns:
-        w (K,) float32; 0 for a class that is not there.
+        w (K,) float32; 0 for an absent class.
     """
     counts = counts.double()
     present = counts > 0
@@ -25,7 +25,7 @@ def balanced_weights(counts: Tensor) -> Tensor:
 
 
 def class_weights(data: "MedicalDataModule") -> Tensor:
-    """Balanced weights (K,) of the training split's images, or of its pixels where it has masks."""
+    """Return balanced weights (K,) of the training split's images, or of its pixels for masks."""
     if data.task == "classification":
         return balanced_weights(torch.bincount(data.labels("train"), minlength=data.num_classes))
     samples = data.dataset("train")

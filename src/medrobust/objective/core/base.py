@@ -1,4 +1,4 @@
-"""What every training objective shares."""
+"""The base class of the training objectives."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Objective(Configured, nn.Module, ABC):
     """A loss of a victim on a batch, minimised in training.
 
-    It gets the victim and not its logits, so that it may craft its own inputs (adversarial
+    It takes the victim instead of its logits, so that it can craft its own inputs (adversarial
     training, TRADES, MART). The victim is in training mode and its weights require gradients.
 
     Args:
@@ -25,32 +25,34 @@ class Objective(Configured, nn.Module, ABC):
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "segmentation")
-    """Tasks that it is defined for; a training on others is refused."""
+    """Tasks for which it is defined; a training on others is refused."""
     validation: "Attack | None" = None
-    """What validation images must stand: the best epoch is that of the highest score under it.
-    None: on clean images. An objective that trades clean accuracy for robustness needs one, or the
-    least robust epoch would be chosen."""
+    """Validation attack, whose highest score selects the best epoch; None for clean images.
+
+    An objective that trades clean accuracy for robustness needs one, or the least robust epoch
+    would be selected.
+    """
     val_metric: str | None = None
-    """Metric under that attack whose highest value chooses the epoch; None: the task's own."""
+    """Metric under that attack that selects the epoch; None for the default of the task."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
     def prepare(self, data: "MedicalDataModule") -> None:
-        """Look at the training data once, before the first batch; by default nothing is needed.
+        """Read the training data once, before the first batch; does nothing by default.
 
         Raises:
-            TypeError: the data's task is not one that the objective serves.
+            TypeError: the objective is not defined for the task of the data.
         """
 
     @abstractmethod
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """Loss of a batch, a scalar.
+        """Compute the loss of a batch, a scalar.
 
         Args:
-            victim: what is trained.
+            victim: victim in training.
             x: images (N, C, H, W) in [0, 1].
             y: classes (N,), or (N, H, W) per pixel, int64; or boxes (N, M, 5), see `task_of`.
-            seeds: int64 (N,), of the run's seed, each sample's id and the epoch.
+            seeds: int64 (N,), derived from the run's seed, each sample's id and the epoch.
         """

@@ -1,4 +1,4 @@
-"""The inner maximisation of robust training: an attack on the network that is being trained."""
+"""The inner maximisation of robust training: an attack on the network in training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +20,10 @@ from medrobust.threat.surrogate import Surrogate
 
 @contextmanager
 def frozen_eval(victim: Victim) -> Iterator[None]:
-    """Inside, the network answers as it will when attacked: evaluation mode, frozen weights.
+    """Set evaluation mode and frozen weights inside the context, as when attacked.
 
-    Batch norm uses its running statistics and does not move them, dropout is off, as in the
-    reference code of TRADES and MART. Every flag is as before afterwards, also after an error.
+    Batch norm uses its running statistics without an update and dropout is off, as in the reference
+    code of TRADES and MART. All flags are restored afterwards, also after an error.
     """
     modes = [(module, module.training) for module in victim.modules()]
     gradients = [(weight, weight.requires_grad) for weight in victim.parameters()]
@@ -38,10 +38,10 @@ def frozen_eval(victim: Victim) -> Iterator[None]:
 
 
 class NearBall(LinfBall):
-    """An L∞ ball whose random points lie close to the clean image: x + 0.001 N(0, I)."""
+    """An L∞ ball whose random starts are close to the clean image: x + 0.001 N(0, I)."""
 
     def draw(self, seeds: Tensor) -> Tensor:
-        """Normal with deviation 0.001 for every pixel and channel, cut to the ball."""
+        """Draw normal noise of standard deviation 0.001, projected onto the ball."""
         noise = rng.normal(seeds, self.x.shape[1:]).to(self.dtype)
         return self.project(self.centre + 0.001 * noise)
 
@@ -53,22 +53,22 @@ class NearPGD(PGD):
 
 
 class Highest(Criterion):
-    """Nothing is ever good enough, so that points rank by their loss alone: the inner maximum."""
+    """A criterion that never holds, so that points are ranked by loss alone."""
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
-        """False for each image (N,)."""
+        """Return False for each image (N,)."""
         return torch.zeros(len(y), dtype=torch.bool, device=y.device)
 
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
-        """False for each image (N,)."""
+        """Return False for each image (N,)."""
         return self.away(prediction, target)
 
 
 class Divergence(Loss):
-    """KL(p(x) ‖ p(x')), how far the answer has moved from that on the clean image.
+    """KL(p(x) ‖ p(x')), the divergence from the answer on the clean image.
 
-    Zhang et al. 2019 (TRADES). Labels play no part. The divergence is flat at the clean
-    image itself: start beside it.
+    It is the inner loss of Zhang et al. 2019 (TRADES) and does not use labels. Its gradient is zero
+    at the clean image, so the attack must start next to it.
     """
 
     def __init__(self) -> None:
@@ -77,19 +77,19 @@ class Divergence(Loss):
     def bind(
         self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor, *, targeted: bool
     ) -> "Divergence":
-        """Remember log p(x) of this batch."""
+        """Store log p(x) of the batch."""
         return self._of(surrogate(x, seeds).logits.log_softmax(1))
 
     def at(self, index: Tensor) -> "Divergence":
-        """For some of the images."""
+        """Restrict the loss to some of the images."""
         return self._of(self._known()[index])
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
-        """The divergence per image (N,)."""
+        """Return the divergence per image (N,)."""
         return per_image(divergence(self._known(), prediction.logits.log_softmax(1)))
 
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
-        """Minus the divergence."""
+        """Return minus the divergence (N,)."""
         return -self.away(prediction, target)
 
     def _known(self) -> Tensor:
@@ -107,11 +107,11 @@ class Divergence(Loss):
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) over the classes, from log-probabilities.
+    """Compute KL(p ‖ q) over the classes, from log-probabilities.
 
     Args:
-        log_p: (N, K) or (N, K, H, W).
-        log_q: likewise.
+        log_p: log-probabilities (N, K) or (N, K, H, W).
+        log_q: log-probabilities of the same shape.
 
     Returns:
         (N,) or (N, H, W), >= 0.

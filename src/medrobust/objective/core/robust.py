@@ -1,4 +1,4 @@
-"""What objectives of robust training share: craft, then minimise on what was crafted."""
+"""The base class of robust training: craft adversarial images, then minimise a loss on them."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -22,20 +22,20 @@ Network = Callable[[Tensor], Tensor]
 
 
 class RobustObjective(Objective):
-    """A min-max objective: an inner attack makes x', an outer loss of x and x' is minimised.
+    """A min-max objective: an inner attack crafts x', and an outer loss of x and x' is minimised.
 
-    The inner attack is that of the benchmark, on the bare victim in evaluation mode. It returns,
-    per image, the point of the highest loss of those that it stepped to; the papers take the last.
+    The inner attack is that of the benchmark, on the undefended victim in evaluation mode. It
+    returns, per image, the iterate of the highest loss; the papers take the last one.
 
     Args:
         name: name in paths and tables.
         eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        step_size: of the inner attack, in pixel units.
-        steps: of the inner attack, >= 1.
-        val_steps: steps of the PGD that validation images must stand, in the same ball.
-        val_metric: metric under that PGD that chooses the epoch; None: accuracy, or Dice.
-        class_balanced: weigh the cross-entropy's classes by inverse frequency in the training
-            split; the inner attack and a divergence, which knows no class, are not weighed.
+        step_size: step size of the inner attack, in pixel units.
+        steps: gradient steps of the inner attack, >= 1.
+        val_steps: gradient steps of the PGD on validation images, in the same ball.
+        val_metric: metric under that PGD that selects the epoch; None for accuracy, or Dice.
+        class_balanced: weight the cross-entropy's classes by inverse frequency in the training
+            split; the inner attack and a divergence, which has no classes, are not weighted.
     """
 
     weight: Tensor | None
@@ -68,24 +68,24 @@ class RobustObjective(Objective):
 
     @abstractmethod
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
-        """What makes x' from x."""
+        """Return the attack that crafts x' from x."""
 
     @abstractmethod
     def outer(self, network: Network, x: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
-        """The loss to minimise, a scalar.
+        """Compute the loss to minimise, a scalar.
 
         Args:
             network: the victim in training mode, or the same with other weights.
             x: clean images (N, C, H, W) in [0, 1].
-            adversarial: what the inner attack made of them.
+            adversarial: adversarial images of the inner attack.
             y: classes (N,), or (N, H, W) per pixel, int64.
         """
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """Adversarial images of a batch, without gradient; the victim is left as it was."""
+        """Craft adversarial images of a batch, without gradient; the victim is left unchanged."""
         with frozen_eval(victim):
             return self.inner(VictimSurrogate(victim), x, y, seeds=seeds)
 
     def loss(self, victim: Victim, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """The outer loss on freshly crafted images."""
+        """Compute the outer loss on freshly crafted images."""
         return self.outer(victim, x, self.craft(victim, x, y, seeds=seeds), y)
