@@ -1,1 +1,1 @@
-"""Training of victims with Lightning."""
+"""Training of victims and defenses with Lightning."""

@@ -1,4 +1,4 @@
-"""The path of a checkpoint in training: one training at a time, and nothing in its way."""
+"""The path of a checkpoint in training: locking, reuse and obstructions."""
 
 import logging
 import shutil
@@ -18,11 +18,11 @@ Meta = TypeVar("Meta", bound=TrainingMeta)
 
 
 class AlreadyTrainedError(FileExistsError):
-    """Something trained by another recipe is where the result should go."""
+    """Raised when a checkpoint from another recipe already exists."""
 
 
 class ObstructedError(FileExistsError):
-    """A folder is where the result should go."""
+    """Raised when a folder is in the place of the checkpoint."""
 
 
 def train_once(
@@ -33,34 +33,34 @@ def train_once(
     read_meta: Callable[[Path], Meta],
     overwrite: bool,
 ) -> Meta:
-    """Train, unless the same was trained before; one process at a time per path.
+    """Train, unless the same recipe was trained before; one process at a time per path.
 
-    Of two trainings into one path the second waits, and then finds what the first one left. A
-    process that dies holds nothing.
+    A second training into the same path waits, and then reuses the result of the first. The lock of
+    a killed process is released.
 
     Args:
         train: trains and writes the checkpoint.
-        checkpoint: its path.
+        checkpoint: path of the checkpoint.
         recipe: resolved training config, digest of the data included.
-        read_meta: path -> where the weights there come from.
-        overwrite: train again, whatever lies there.
+        read_meta: path -> provenance of the weights there.
+        overwrite: train again, even if a checkpoint exists.
 
     Returns:
-        Where the weights at the path come from.
+        The provenance of the weights at the path.
 
     Raises:
-        AlreadyTrainedError: something was trained there by another recipe or on other data.
-        ObstructedError: a folder that is not empty lies there.
+        AlreadyTrainedError: a checkpoint of another recipe or other data exists.
+        ObstructedError: a folder that is not empty is there.
     """
 
     def known() -> Meta | None:
         return None if overwrite else reuse(checkpoint, recipe, read_meta)
 
-    found = known()  # before the lock, which wants a folder that can be written
+    found = known()  # before the lock, which needs a writable folder
     if found is not None:
         return found
     with _alone(checkpoint):
-        found = known()  # another process did it meanwhile
+        found = known()  # another process was first
         if found is not None:
             return found
         _make_way(checkpoint, overwrite=overwrite)
@@ -70,10 +70,10 @@ def train_once(
 def reuse(
     checkpoint: Path, recipe: Mapping[str, Any], read_meta: Callable[[Path], Meta]
 ) -> Meta | None:
-    """Return what was trained before at a path, None when nothing was.
+    """Return the provenance of the checkpoint at a path, None when there is none.
 
     Raises:
-        AlreadyTrainedError: it was trained by another recipe or on other data.
+        AlreadyTrainedError: the checkpoint is of another recipe or other data.
     """
     if not checkpoint.exists() or checkpoint.is_dir():
         return None
@@ -90,12 +90,12 @@ def reuse(
 
 
 def unfinished(checkpoint: Path) -> Path:
-    """Folder of a training that is not finished, next to its checkpoint."""
+    """Return the folder of an unfinished training, next to its checkpoint."""
     return checkpoint.with_suffix(".training")
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder, if there is one."""
+    """Remove a file, a link or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -103,7 +103,7 @@ def remove(path: Path) -> None:
 
 
 def report(checkpoint: Path, meta: TrainingMeta, how: str) -> None:
-    """Log what lies at a path, and how good it is."""
+    """Log a checkpoint's path and scores."""
     _log.info(
         "%s (best epoch %d of %d, %.0f s)", how, meta.best_epoch + 1, meta.epochs, meta.seconds
     )
@@ -114,25 +114,25 @@ def report(checkpoint: Path, meta: TrainingMeta, how: str) -> None:
 
 @contextmanager
 def _alone(checkpoint: Path) -> Iterator[None]:
-    """Hold the path's lock. Of the processes of one training the first one holds it for all."""
+    """Hold the path's lock; one process of a distributed training holds it for all."""
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        # The first one started this process while it held the lock.
+        # Process 0 started this one while holding the lock.
         yield
         return
-    folder = unfinished(checkpoint)  # two checkpoints that share it must not be trained at once
+    folder = unfinished(checkpoint)  # checkpoints that share it must not be trained at once
     with locked(folder.parent / ".locks" / f"{folder.stem}.lock", f"training of {checkpoint}"):
         yield
 
 
 @rank_zero_only
 def _make_way(checkpoint: Path, *, overwrite: bool) -> None:
-    """Find out before a training whether its result can be written.
+    """Check before a training that its result can be written.
 
     Raises:
-        ObstructedError: a folder lies there, and it is not empty or nothing may be overwritten.
+        ObstructedError: a folder is there that is not empty, or may not be overwritten.
     """
     if not checkpoint.is_dir() or checkpoint.is_symlink():
-        return  # a file is replaced, and so is a link, but not what it points to
+        return  # files and links are replaced, but not a link's target
     if any(checkpoint.iterdir()):
         raise ObstructedError(
             f"{checkpoint} is a folder with files, expected a checkpoint or nothing; move it away, "

@@ -1,4 +1,4 @@
-"""The command that trains what a cell needs, and what its checkpoint must say."""
+"""The command that trains a cell's victim or defense, and the requirements on its checkpoint."""
 
 import shlex
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from medrobust.model.core.expected import Expected
 
 
 def expected_victim(config: DictConfig, data: MedicalDataModule) -> Expected:
-    """Return what a row, or a defense trained for it, claims of the victim of `victim_path`."""
+    """Return the requirements of a row, or of a defense, on the victim of `victim_path`."""
     return Expected.on(
         data,
         seed=config.victim_seed,
@@ -21,7 +21,7 @@ def expected_victim(config: DictConfig, data: MedicalDataModule) -> Expected:
 
 
 def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:
-    """The command that trains the victim of a cell.
+    """Return the command that trains the victim of a cell.
 
     Args:
         choices: Hydra's choice of each group.
@@ -34,13 +34,13 @@ def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> s
 def defense_command(
     choices: dict[str, str], overrides: list[str], seed: int, victim_seed: int | None
 ) -> str:
-    """The command that trains the defense of a cell.
+    """Return the command that trains the defense of a cell.
 
     Args:
         choices: Hydra's choice of each group.
         overrides: the cell's own overrides; those of defense and data are repeated.
         seed: seed of the training.
-        victim_seed: of the victim that it is trained for; None for a defense that needs none.
+        victim_seed: seed of its victim; None for a defense without one.
     """
     groups, seeds = ["defense", "data"], [f"seed={seed}"]
     if victim_seed is not None:
@@ -52,7 +52,7 @@ def defense_command(
 def _command(
     groups: Sequence[str], choices: dict[str, str], overrides: list[str], seeds: list[str]
 ) -> str:
-    """train.py with these groups' choices and overrides, and where checkpoints go."""
+    """Return train.py with these groups' choices and overrides, and the checkpoint paths."""
     inside = tuple(f"{group}{mark}" for group in groups for mark in "./")
     words = [f"{group}={choices[group]}" for group in groups]
     words += [

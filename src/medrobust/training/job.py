@@ -1,4 +1,4 @@
-"""One training, from a composed config to its checkpoint: of a victim, or of a defense."""
+"""One training of a victim or a defense, from a composed config to its checkpoint."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ _WORDS = (
 
 
 def run_training(config: DictConfig) -> None:
-    """Train what the config names: its defense if there is one, else its victim.
+    """Train the defense of a config if it has one, else its victim.
 
     Args:
-        config: what `conf/train.yaml` composes to.
+        config: composed `conf/train.yaml`.
 
     Raises:
-        ConfigError: an unknown key, or a value of another type than its key takes.
-        InitialCheckpointError: a victim's weights to start from, but a defense is to be trained.
+        ConfigError: a key is unknown, or a value has the wrong type.
+        InitialCheckpointError: a defense is to be trained, but `initial_checkpoint` is set.
     """
     check_config(config, train_keys(), optional=("defense",))
     if config.get("defense") is not None and config.initial_checkpoint is not None:
@@ -64,7 +64,7 @@ def run_training(config: DictConfig) -> None:
 
 
 def _victim(config: DictConfig, data: MedicalDataModule) -> TrainedVictim:
-    """The victim that a defense is trained for."""
+    """Load the victim for which a defense is trained."""
     job = HydraConfig.get()
     choices, overrides = dict(job.runtime.choices), list(job.overrides.task)
     return load_victim(

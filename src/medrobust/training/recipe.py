@@ -1,23 +1,23 @@
-"""What decides a training's result, as plain data."""
+"""The recipe of a training: the settings that decide its result, as plain data."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# Where data lie and how they are fetched; what they are is told by their manifest's digest.
+# Keys of paths and loading; the manifest's digest identifies the data.
 _DATA_PLACES = ("root", "manifests", "file", "md5", "download", "workers", "cache_bytes")
 
 
 def recipe_of(config: DictConfig, parts: Sequence[str] = ("model", "objective")) -> dict[str, Any]:
-    """The part of a training config that can change a weight: no paths, devices or loggers.
+    """Return the part of a training config that can change a weight.
 
     Args:
-        config: what `conf/train.yaml` composes to.
-        parts: groups that say what is trained.
+        config: composed `conf/train.yaml`.
+        parts: groups of the trained parts.
 
     Raises:
-        MissingMandatoryValue: a `???` was left open.
+        MissingMandatoryValue: a `???` is not set.
     """
     groups = (*parts, "optimizer", "scheduler")
     data = _plain(config.data)

@@ -26,20 +26,20 @@ _FLOAT32 = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed")
 
 
 class EmptyTrainingError(ValueError):
-    """The settings leave nothing to train on."""
+    """Raised when the settings leave nothing to train on."""
 
 
 class Run(TypedDict, total=False):
-    """How a training runs, whatever it trains.
+    """Settings of every training.
 
     Attributes:
         trainer: arguments of Lightning's Trainer: accelerator, devices, precision, max_epochs, …
-        logger: where the curves go.
-        early_stopping: stop after so many epochs without a better score; None runs them all.
-        resume: "auto" goes on from an interrupted training of this checkpoint if there is one,
-            None starts over, a path goes on from that Lightning checkpoint.
+        logger: logger of the training curves.
+        early_stopping: patience in epochs without a better score; None for no early stopping.
+        resume: "auto" resumes an interrupted training of this checkpoint if there is one, None
+            starts over, a path resumes that Lightning checkpoint.
         deterministic: see Lightning's Trainer.
-        progress_bar: show one.
+        progress_bar: show a progress bar.
     """
 
     trainer: Mapping[str, Any]
@@ -71,30 +71,30 @@ def run(
     """Train a module and keep the weights of its best validation epoch.
 
     Args:
-        module: what is trained; it holds the best epoch's weights afterwards.
-        title: what is trained, for the log.
-        data: what it trains on.
-        checkpoint: file that `keep` writes; unfinished training lies beside it in
+        module: training loop; it holds the best epoch's weights afterwards.
+        title: title of the training, for the log.
+        data: training data.
+        checkpoint: file that `keep` writes; an unfinished training is next to it in
             `<name>.training`.
         recipe: resolved training config.
-        seed: of the training.
-        make_meta: fields of `TrainingMeta` -> where the weights come from.
+        seed: seed of the training.
+        make_meta: fields of `TrainingMeta` -> provenance of the weights.
         keep: writes the checkpoint.
-        seconds_before: spent in training what this one starts from.
-        trainer: see `Run`, for this and what follows.
-        logger: …
-        early_stopping: …
-        resume: …
-        deterministic: …
-        progress_bar: …
+        seconds_before: training time of the initial checkpoint, in seconds.
+        trainer: see `Run`, also for the following.
+        logger: see `Run`.
+        early_stopping: see `Run`.
+        resume: see `Run`.
+        deterministic: see `Run`.
+        progress_bar: see `Run`.
 
     Raises:
         RecipeError: the checkpoint to resume from is of another recipe.
-        FileNotFoundError: the checkpoint to resume from is not there.
-        SnapshotError: it, or the best epoch's, is damaged.
-        EmptyTrainingError: no epoch, or no whole batch for each device.
-        ValueError: a precision whose weights are not float32.
-        DevicesError: more processes than the machine has processors.
+        FileNotFoundError: the checkpoint to resume from does not exist.
+        SnapshotError: that checkpoint, or the best epoch's, is damaged.
+        EmptyTrainingError: there is no epoch, or no whole batch for each device.
+        ValueError: the precision keeps weights in another type than float32.
+        DevicesError: there are more processes than processors.
     """
     _check_precision(trainer.get("precision", "32-true"))
     check_devices(trainer.get("accelerator", "auto"), trainer.get("devices", "auto"))
@@ -108,8 +108,8 @@ def run(
         "enable_version_counter": False,
     }
     best = ModelCheckpoint(filename="best", monitor=module.score, mode=module.mode, **common)
-    # Not `save_last`, which writes only when the score was a new best. The last one comes second,
-    # so that it knows of the best one.
+    # Not `save_last`, which writes only after a new best score. The last comes second, so that it
+    # includes the state of the best.
     callbacks: list[Callback] = [best, ModelCheckpoint(filename="last", **common)]
     if early_stopping is not None:
         callbacks.append(EarlyStopping(module.score, mode=module.mode, patience=early_stopping))
@@ -122,7 +122,7 @@ def run(
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        inference_mode=False,  # measures may attack, which takes gradients
+        inference_mode=False,  # measures may attack, which needs gradients
         log_every_n_steps=10,
     )
     logger.log_hyperparams(dict(recipe))
@@ -172,15 +172,15 @@ def run(
 
 @rank_zero_only
 def _start_over(folder: Path) -> None:
-    """Drop what an earlier training left; done once, before the others of its processes start."""
+    """Remove an earlier unfinished training, once, before other processes start."""
     remove(folder)
 
 
 def _best_epoch(path: Path, module: SeededModule) -> dict[str, Any]:
-    """The snapshot of the best epoch, which must be one of this very training.
+    """Return the snapshot of the best epoch of this training.
 
     Raises:
-        SnapshotError: it is missing, damaged, or of another training.
+        SnapshotError: the snapshot is missing, damaged, or of another training.
     """
     if not path.exists():
         raise SnapshotError(
@@ -196,10 +196,10 @@ def _best_epoch(path: Path, module: SeededModule) -> dict[str, Any]:
 
 
 def _check_precision(precision: Any) -> None:
-    """Weights are kept in float32, in which a checkpoint holds them.
+    """Check that weights are kept in float32, the type of checkpoints.
 
     Raises:
-        ValueError: they would be in another type.
+        ValueError: the precision keeps them in another type.
     """
     if str(precision) not in _FLOAT32:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What every training shares: batches by seed and epoch, a clock, and resuming."""
+"""The base class of training loops: batches by seed and epoch, timing, and resuming."""
 
 import secrets
 import time
@@ -22,15 +22,14 @@ MakeScheduler = Callable[[Optimizer], LRScheduler]
 
 
 class RecipeError(ValueError):
-    """A training checkpoint belongs to another recipe."""
+    """Raised when a training checkpoint belongs to another recipe."""
 
 
 class SeededModule(pl.LightningModule):
-    """Training loop whose every epoch draws its random numbers from (seed, epoch).
+    """Training loop whose random numbers in each epoch depend only on (seed, epoch).
 
-    So a resumed training goes on exactly as one that was never interrupted. With `data.workers`
-    above 0 and an augmentation, the loader's processes have random numbers of their own, and only
-    they differ then.
+    A resumed training therefore equals an uninterrupted one. The exception is augmentation with
+    `data.workers` above 0, whose random numbers come from the loader's processes.
 
     Args:
         data: train, val and test batches.
@@ -40,8 +39,8 @@ class SeededModule(pl.LightningModule):
         recipe: resolved training config; a checkpoint of another recipe is refused.
     """
 
-    scored: ClassVar[str]  # metric that chooses the best epoch
-    mode: ClassVar[Literal["max", "min"]] = "max"  # which of its values is the best
+    scored: ClassVar[str]  # metric that selects the best epoch
+    mode: ClassVar[Literal["max", "min"]] = "max"  # direction of the best value
 
     def __init__(
         self,
@@ -57,32 +56,32 @@ class SeededModule(pl.LightningModule):
         self._make_optimizer, self._make_scheduler = optimizer, scheduler
         self._seed = seed
         self.recipe_digest = digest(dict(recipe))
-        self.run_id: str | None = secrets.token_hex(8)  # None: resumed from before runs had one
+        self.run_id: str | None = secrets.token_hex(8)  # None: resumed from an older version
         self._seconds_before = 0.0
         self._first_epoch = 0
         self._began = time.perf_counter()
 
     @property
     def score(self) -> str:
-        """Validation score that chooses the best epoch."""
+        """Return the validation score that selects the best epoch."""
         return f"val/{self.scored}"
 
     @abstractmethod
     def trained(self) -> Iterable[nn.Parameter]:
-        """The weights that the optimizer gets."""
+        """Return the weights that the optimizer updates."""
 
     def configure_optimizers(self) -> Any:
-        """Optimizer, and scheduler per epoch."""
+        """Return the optimizer, with a scheduler per epoch if there is one."""
         optimizer = self._make_optimizer(self.trained())
         if self._make_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self._make_scheduler(optimizer)}
 
     def note_loss(self, loss: Tensor, batch: Sample, batch_idx: int) -> Tensor:
-        """Log the training loss of a batch; gives it back.
+        """Log the training loss of a batch and return it.
 
         Raises:
-            FloatingPointError: it is not finite.
+            FloatingPointError: the loss is not finite.
         """
         if not torch.isfinite(loss):
             raise FloatingPointError(
@@ -93,19 +92,19 @@ class SeededModule(pl.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
         return loss
 
-    # Batches, in an order that depends on seed and epoch only --------------------------------
+    # Batches, in an order that depends only on seed and epoch --------------------------------
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled training batches; Lightning asks once, before the first or resumed epoch."""
+        """Return shuffled training batches, seeded for the first or resumed epoch."""
         self._reseed(self._first_epoch)
         return self._data.train_dataloader()
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Validation batches."""
+        """Return the validation batches."""
         return self._data.val_dataloader()
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """Test batches."""
+        """Return the test batches."""
         return self._data.test_dataloader()
 
     def on_train_epoch_end(self) -> None:
@@ -116,8 +115,8 @@ class SeededModule(pl.LightningModule):
             loader.generator.manual_seed(epoch_seed)
 
     def seeds(self, batch: Sample) -> Tensor:
-        """Seed of each sample, from the run's seed and its id: int64 (N,)."""
-        # After collation the id is a sequence of them.
+        """Return the seed of each sample, int64 (N,), from the run's seed and its id."""
+        # After collation, `id` is a sequence of ids.
         return sample_seeds(self._seed, batch.id, batch.image.device)
 
     def _reseed(self, epoch: int) -> int:
@@ -129,22 +128,22 @@ class SeededModule(pl.LightningModule):
 
     @property
     def seconds(self) -> float:
-        """Time spent in training, that before an interruption included."""
+        """Return the training time in seconds, including that before an interruption."""
         return self._seconds_before + time.perf_counter() - self._began
 
     def on_train_start(self) -> None:
-        """Start the clock, and agree on the run among its processes."""
+        """Start the clock, and share the run's id among its processes."""
         self._began = time.perf_counter()
-        self.run_id = self.trainer.strategy.broadcast(self.run_id)  # of the first process
+        self.run_id = self.trainer.strategy.broadcast(self.run_id)  # that of process 0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note recipe, run and time."""
+        """Add recipe, run and time to the checkpoint."""
         checkpoint["recipe"] = self.recipe_digest
         checkpoint["run"] = self.run_id
         checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another recipe's checkpoint."""
+        """Restore run and time, and refuse a checkpoint of another recipe."""
         if checkpoint.get("recipe") != self.recipe_digest:
             raise RecipeError(
                 "the training checkpoint belongs to another recipe or data; resume with the config "
@@ -152,5 +151,5 @@ class SeededModule(pl.LightningModule):
             )
         self.run_id = checkpoint.get("run")
         self._seconds_before = checkpoint["seconds"]
-        # Checkpoints are written at the end of an epoch, while `current_epoch` is still that one.
+        # Checkpoints are written at the end of an epoch, before `current_epoch` is incremented.
         self._first_epoch = checkpoint["epoch"] + 1

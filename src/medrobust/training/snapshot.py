@@ -1,4 +1,4 @@
-"""Snapshots of a training that is not finished: whole or absent, and checked when they are read."""
+"""Snapshots of an unfinished training, written atomically and verified when read."""
 
 import hashlib
 import io
@@ -21,14 +21,14 @@ _HEADER = len(_MAGIC) + 64 + 1  # then the SHA-256 of the rest, and a line feed
 
 
 class SnapshotError(RuntimeError):
-    """A snapshot is damaged, or of another training."""
+    """Raised when a snapshot is damaged, or of another training."""
 
 
 class Snapshots(TorchCheckpointIO):
-    """Checkpoint I/O of a training: Lightning writes and reads its checkpoints by this.
+    """Checkpoint I/O of Lightning, atomic and with checksums.
 
-    Each is written whole or not at all, behind a SHA-256 of its bytes. The one before the last is
-    kept, so that a training whose last snapshot is damaged goes on from the epoch before.
+    Each snapshot starts with a SHA-256 of its bytes. The one before the last is kept, so that a
+    training whose last snapshot is damaged resumes from the previous epoch.
     """
 
     def save_checkpoint(
@@ -37,7 +37,7 @@ class Snapshots(TorchCheckpointIO):
         """Write a snapshot; the last one becomes the previous one.
 
         Raises:
-            OSError: it cannot be written; what was there before stays.
+            OSError: the file cannot be written; the old one is kept.
         """
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
@@ -54,20 +54,20 @@ class Snapshots(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = None,
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read a snapshot on the CPU; no code in it is run.
+        """Read a snapshot on the CPU, without running code in it.
 
         Raises:
-            SnapshotError: it is damaged.
+            SnapshotError: the snapshot is damaged.
         """
         return read_snapshot(Path(path))
 
 
 def read_snapshot(path: Path) -> dict[str, Any]:
-    """Read what `Snapshots`, or Lightning itself, wrote; no code in it is run.
+    """Read a file of `Snapshots`, or of Lightning itself, without running code in it.
 
     Raises:
-        SnapshotError: it is damaged, or no snapshot.
-        OSError: it cannot be read.
+        SnapshotError: the file is damaged, or no snapshot.
+        OSError: the file cannot be read.
     """
     content = path.read_bytes()
     if content.startswith(_MAGIC):
@@ -94,15 +94,15 @@ def read_snapshot(path: Path) -> dict[str, Any]:
 
 
 def resume_from(resume: str | None, folder: Path) -> Path | None:
-    """Choose the snapshot that a training goes on from; None to start over.
+    """Choose the snapshot from which a training resumes; None to start over.
 
     Args:
-        resume: "auto" for the last one in the folder that is whole, None for none, or a path.
-        folder: of the training that is not finished.
+        resume: "auto" for the last undamaged one in the folder, None for none, or a path.
+        folder: folder of the unfinished training.
 
     Raises:
-        FileNotFoundError: nothing lies at the path.
-        SnapshotError: what lies there is damaged.
+        FileNotFoundError: the path does not exist.
+        SnapshotError: the file at the path is damaged.
     """
     if resume is None:
         return None
@@ -128,7 +128,7 @@ def resume_from(resume: str | None, folder: Path) -> Path | None:
 
 
 def _damage(path: Path) -> str | None:
-    """Return the damage of a snapshot, None if it is whole or absent."""
+    """Return the damage of a snapshot, None if it is undamaged or absent."""
     if not path.exists():
         return None
     try:

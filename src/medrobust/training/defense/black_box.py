@@ -1,4 +1,4 @@
-"""A victim that a defender may only ask."""
+"""A black-box victim for the training of defenses."""
 
 import torch
 from torch import Tensor
@@ -7,16 +7,16 @@ from medrobust.model.core.victim import Victim
 
 
 class BlackBoxVictim:
-    """Images in, answers out, each counted; there is nothing else to be had of the victim.
+    """A victim that can only be queried; every query is counted.
 
-    It is no module and has neither weights nor features; answers carry no graph. So a defense that
-    is trained behind it can be trained for a model that only its owner holds.
+    It is no module and has neither weights nor features; its logits carry no graph. A defense that
+    is trained on it can therefore be trained for a remote model.
 
     Attributes:
-        queries: images that were asked about.
+        queries: number of queried images.
 
     Args:
-        victim: frozen; moved to where the images are.
+        victim: frozen victim; moved to the device of the images.
     """
 
     def __init__(self, victim: Victim) -> None:
@@ -31,10 +31,10 @@ class BlackBoxVictim:
         self._answer = answer
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits (N, K) or (N, K, H, W) of images (N, C, H, W) in [0, 1], without a graph.
+        """Return logits (N, K) or (N, K, H, W) of images (N, C, H, W) in [0, 1], without a graph.
 
         Raises:
-            ValueError: values outside [0, 1], which are no image.
+            ValueError: a value is outside [0, 1].
         """
         if len(x) and not (x.amin() >= 0 and x.amax() <= 1):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Training of ComDefend: codes that survive noise."""
+"""Training of ComDefend: codes that are robust to noise."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from medrobust.training.defense.train import DefenseModule
 
 
 class ComDefendModule(DefenseModule):
-    """Minimises mean squared error + λ · mean squared code; the epoch of least error is kept.
+    """Minimises mean squared error + λ · mean squared code; selects the epoch of least error.
 
     The paper's norms are sums; means, as in its authors' code, keep λ independent of the size of
     images and code.
@@ -29,7 +29,7 @@ class ComDefendModule(DefenseModule):
         return error + self.defense.penalty * code.square().mean()
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Error of whole images as deployed, and the share of ones in the code."""
+        """Return the error of whole images as deployed, and the share of ones in the code."""
         x = batch.image
         code = (self.defense.code(x) > 0).to(x.dtype)
         return {"mse": F.mse_loss(self.defense.image(code), x), "ones": code.mean()}

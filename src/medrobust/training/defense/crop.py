@@ -5,11 +5,11 @@ from torch import Tensor
 
 
 def random_crop(x: Tensor, side_px: int) -> Tensor:
-    """The same random square of every image; images below that side are taken whole.
+    """Crop the same random square from every image; smaller images are kept whole.
 
     Args:
-        x: (N, C, H, W).
-        side_px: of the square; torch's generator places it.
+        x: images (N, C, H, W).
+        side_px: side of the square, placed by torch's generator.
     """
     height, width = (min(side, side_px) for side in x.shape[2:])
     top = int(torch.randint(x.shape[2] - height + 1, ()))

@@ -18,46 +18,46 @@ if TYPE_CHECKING:
     from medrobust.defense.denoiser.zo_ds import ZODS
 
 _NOISE, _QUESTIONS = 0xD5, 0x2E
-"""Keep the noise apart from the directions of an estimate."""
+"""Seed tags of the noise and of the estimator's directions."""
 
 
 class WarmStartError(ValueError):
-    """The warm start leaves no epoch for the rest."""
+    """Raised when the warm start leaves no epoch for the stability loss."""
 
 
 class DenoisingModule(DefenseModule):
-    """Minimises Eq. 1: denoising loss + gamma · stability loss; the epoch of the least is kept.
+    """Minimises denoising loss + gamma · stability loss (Eq. 1); selects the epoch of the least.
 
-    The stability loss is the cross-entropy of the victim's answer to the denoised noisy image, to
-    the class that it gives to the clean one, of every pixel where it segments. No label is used.
-    Before that, `warm_epochs` learn what needs no victim.
+    The stability loss is the cross-entropy between the victim's logits on the denoised noisy image
+    and its class on the clean image, per pixel for a segmenter. No label is used. The first
+    `warm_epochs` minimise the denoising loss alone, without the victim.
 
     Args:
-        defense: the denoiser; built.
-        setup: what it is trained with.
+        defense: denoiser whose networks are built.
+        setup: setup of the training.
     """
 
     defense: "DS"
 
     @abstractmethod
     def answer(self, x: Tensor) -> Tensor:
-        """The victim's logits of images (N, C, H, W) in [0, 1]."""
+        """Return the victim's logits of images (N, C, H, W) in [0, 1]."""
 
     @abstractmethod
     def stability(self, code: Tensor, goal: Tensor, seeds: Tensor) -> Tensor:
-        """Mean stability loss of codes, with a gradient to them.
+        """Compute the mean stability loss of codes, with a gradient to them.
 
         Args:
-            code: what the decoder and the victim make of it is judged (N, ...).
+            code: codes (N, ...), decoded and classified.
             goal: classes of the clean images (N[, H, W]).
-            seeds: int64 (N,), for this step alone.
+            seeds: int64 (N,), of this step.
         """
 
     def on_fit_start(self) -> None:
         """Check that there are epochs for the stability loss.
 
         Raises:
-            WarmStartError: there are none.
+            WarmStartError: the warm start takes all epochs.
         """
         super().on_fit_start()
         warm, epochs = self.defense.warm_epochs, self.trainer.max_epochs
@@ -68,7 +68,7 @@ class DenoisingModule(DefenseModule):
             )
 
     def loss(self, batch: Sample) -> Tensor:
-        """Of this epoch's noise."""
+        """Compute the loss of a batch under this epoch's noise."""
         how, x = self.defense, batch.image
         seeds = fold_in(self.seeds(batch), self.current_epoch)
         noisy = self.noisy(x, seeds)
@@ -79,7 +79,7 @@ class DenoisingModule(DefenseModule):
         return F.mse_loss(denoised, x) + how.gamma * stable
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Eq. 1 and its parts, and how often the victim's answer stays."""
+        """Return Eq. 1, its parts, and the share of images whose class is unchanged."""
         how, x = self.defense, batch.image
         noisy = self.noisy(x, self.seeds(batch))
         denoised = how.denoise(noisy)
@@ -93,39 +93,38 @@ class DenoisingModule(DefenseModule):
         }
 
     def noisy(self, x: Tensor, seeds: Tensor) -> Tensor:
-        """As the smoothed classifier's copies: x + N(0, sigma²), clipped to [0, 1]."""
+        """Add noise as for the smoothed classifier: x + N(0, sigma²), clipped to [0, 1]."""
         noise = normal(fold_in(seeds, _NOISE), x.shape[1:]).to(x.dtype)
         return (x + self.defense.sigma * noise).clamp(0, 1)
 
     @torch.no_grad()
     def goal(self, x: Tensor) -> Tensor:
-        """The victim's classes of clean images (N[, H, W])."""
+        """Return the victim's classes of clean images (N[, H, W])."""
         return self.answer(x).argmax(1)
 
 
 class FirstOrderModule(DenoisingModule):
-    """Goes through the victim, a white box."""
+    """Backpropagates through the victim, a white box."""
 
     def answer(self, x: Tensor) -> Tensor:
-        """With a graph to the image."""
+        """Return the victim's logits, with a graph to the image."""
         assert self.victim is not None
         found: Tensor = self.victim(x)
         return found
 
     def stability(self, code: Tensor, goal: Tensor, seeds: Tensor) -> Tensor:
-        """With its own gradient."""
+        """Compute the mean stability loss with its exact gradient."""
         return F.cross_entropy(self.answer(self.defense.decode(code)), goal)
 
 
 class ZerothOrderModule(DenoisingModule):
-    """Only asks the victim; decoder and victim together are the black box of Zhang et al. 2022.
+    """Only queries the victim; decoder and victim are the black box of Zhang et al. 2022.
 
-    The estimate of the gradient at the code goes on to the weights by the chain rule, through
-    whatever stands before the code.
+    The zeroth-order gradient estimate at the code is backpropagated to the weights before it.
 
     Args:
-        defense: the denoiser; built.
-        setup: what it is trained with.
+        defense: denoiser whose networks are built.
+        setup: setup of the training.
     """
 
     defense: "ZODS"
@@ -138,26 +137,26 @@ class ZerothOrderModule(DenoisingModule):
 
     @property
     def queries(self) -> int:
-        """Images that the victim was asked about so far, on all devices."""
+        """Return the number of images queried so far, on all devices."""
         mine = torch.tensor(self._asked_before + self.box.queries, device=self.device)
         return int(self.trainer.strategy.reduce(mine, reduce_op="sum"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the queries, too."""
+        """Add the number of queries to the checkpoint."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["queries"] = self.queries
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of queries."""
         super().on_load_checkpoint(checkpoint)
         self._asked_before = checkpoint["queries"] if self.trainer.is_global_zero else 0
 
     def answer(self, x: Tensor) -> Tensor:
-        """Without a graph."""
+        """Return the victim's logits, without a graph."""
         return self.box(x)
 
     def stability(self, code: Tensor, goal: Tensor, seeds: Tensor) -> Tensor:
-        """The mean loss, with the estimated gradient in place of its own."""
+        """Compute the mean stability loss, with an estimated gradient."""
 
         def ask(points: Tensor, row: Tensor) -> Tensor:
             logits = self.box(self.defense.decode(points))

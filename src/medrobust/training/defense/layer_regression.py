@@ -9,12 +9,12 @@ from medrobust.training.defense.train import DefenseModule
 
 
 class LayerRegressionModule(DefenseModule):
-    """Minimises the score of the clean images that the victim classifies right."""
+    """Minimises the score of the clean images that the victim classifies correctly."""
 
     defense: LayerRegression
 
     def loss(self, batch: Sample) -> Tensor:
-        """Mean over those images; zero when there are none."""
+        """Compute the mean score of those images; zero if there are none."""
         assert self.victim is not None
         with torch.no_grad():
             seen = self.defense.look(batch.image, self.victim, seeds=self.seeds(batch))

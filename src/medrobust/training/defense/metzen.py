@@ -13,17 +13,17 @@ from medrobust.training.defense.train import DefenseModule
 
 
 class MetzenModule(DefenseModule):
-    """Minimises every layer's binary cross-entropy, clean and attacked in balance."""
+    """Minimises every layer's binary cross-entropy, balanced between clean and attacked images."""
 
     defense: Metzen
 
     def loss(self, batch: Sample) -> Tensor:
-        """Mean over layers."""
+        """Compute the mean over layers."""
         seeds = fold_in(self.seeds(batch), self.current_epoch)
         return _balanced(*self._logits(batch, seeds)).mean()
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """The loss, and the share that the sum of the logits puts on the right side of zero."""
+        """Return the loss, and the share of images whose summed logits have the right sign."""
         clean, attacked = self._logits(batch, self.seeds(batch))
         right = torch.cat([clean.sum(1) < 0, attacked.sum(1) > 0]).double().mean()
         return {"loss": _balanced(clean, attacked).mean(), "accuracy": right}
@@ -46,5 +46,5 @@ class MetzenModule(DefenseModule):
 
 
 def _balanced(clean: Tensor, attacked: Tensor) -> Tensor:
-    """Binary cross-entropy of each layer, both kinds weighing the same: (layers,)."""
+    """Compute the balanced binary cross-entropy of each layer, (layers,)."""
     return 0.5 * (F.softplus(clean).mean(0) + F.softplus(-attacked).mean(0))

@@ -1,4 +1,4 @@
-"""Training of NRP: a purifier against an attack on features, and a critic."""
+"""Training of NRP: a purifier against a feature-space attack, and a critic."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -17,16 +17,16 @@ from medrobust.training.defense.train import DefenseModule, TrainingSetup
 
 
 class NRPModule(DefenseModule):
-    """Purifier and critic, side by side; the epoch that leaves the least feature distance is kept.
+    """Trains purifier and critic jointly; selects the epoch of the least feature distance.
 
-    Both losses are one sum: neither has a gradient for the other's weights.
+    Both losses are summed, since neither has a gradient for the other's weights.
 
     Args:
-        defense: the purifier.
-        setup: what it is trained with.
+        defense: purifier whose networks are built.
+        setup: setup of the training.
 
     Raises:
-        ValueError: images too small for the critic.
+        ValueError: the images are too small for the critic.
     """
 
     defense: NRP
@@ -45,11 +45,11 @@ class NRPModule(DefenseModule):
         )
 
     def trained(self) -> Iterable[nn.Parameter]:
-        """Weights of purifier and critic."""
+        """Return the weights of purifier and critic."""
         return chain(self.defense.parameters(), self.critic.parameters())
 
     def loss(self, batch: Sample) -> Tensor:
-        """The purifier's three terms, and the critic's own."""
+        """Compute the purifier's three terms plus the critic's loss."""
         clean = random_crop(batch.image, self.defense.patch_px)
         purified = self.defense.network(self._attack(clean, 2 * torch.rand_like(clean) - 1))
         with torch.no_grad():
@@ -64,7 +64,7 @@ class NRPModule(DefenseModule):
         )
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Share of the feature distance that is left; squared error of purified clean images."""
+        """Return the remaining share of the feature distance, and the error on clean images."""
         clean = batch.image
         start = 2 * uniform(self.seeds(batch), clean.shape[1:]).to(clean.dtype) - 1
         attacked = self._attack(clean, start)
@@ -81,7 +81,7 @@ class NRPModule(DefenseModule):
         return perturb(self.features, clean, start, eps=how.eps, step=how.step, steps=how.steps)
 
     def _fooled(self, clean: Tensor, purified: Tensor) -> Tensor:
-        """The purifier's loss: purified images should look more real than clean ones."""
+        """Compute the purifier's adversarial loss against the critic."""
         self.critic.requires_grad_(False)
         loss = relativistic(self.critic(purified), self.critic(clean))
         self.critic.requires_grad_(True)
@@ -89,5 +89,5 @@ class NRPModule(DefenseModule):
 
 
 def relativistic(real: Tensor, fake: Tensor) -> Tensor:
-    """-log sigmoid(real - fake), mean of pairs (Jolicoeur-Martineau 2019)."""
+    """Compute -log sigmoid(real - fake), averaged over pairs (Jolicoeur-Martineau 2019)."""
     return F.softplus(fake - real).mean()

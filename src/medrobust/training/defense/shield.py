@@ -1,4 +1,4 @@
-"""Training of Shield: each class's detector against images that were driven to please it."""
+"""Training of Shield: each class's detector against attacks that raise its score."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from medrobust.defense.shield import Shield
 
 _LEAST = 2
-"""Clean training images of each class, below which nothing can be learned."""
+"""Minimum number of clean training images of each class."""
 _CLASS, _ATTACK = 0xC1A5, 0xA77A
-"""Keep the draw of a class apart from the attack's noise."""
+"""Seed tags of the class draw and of the attack."""
 
 
 class ShieldModule(DefenseModule):
-    """Minimises the negative of Medical Aegis' eq. 3, and behind a Cushion of eq. 4.
+    """Minimises the negative of Medical Aegis' eq. 3, or of eq. 4 with a Cushion.
 
     For a clean image x of class l and another class y: softplus(-S_l(x)) + softplus(S_y(x')), where
     x' starts from x and PGD raises S_y inside an L∞ ball; the attack has no classification term, as
-    in the paper. The ball grows over the epochs. With more than two classes y is drawn
-    anew for each image in each epoch. Both terms weigh classes alike, however rare they are, so
-    that the detectors' logits can share one threshold. The epoch with the least loss on the
-    validation split, attacked with the whole budget, is kept.
+    in the paper. The ball grows over the epochs. With more than two classes y is redrawn for each
+    image in each epoch. Both terms are balanced over classes, so that the detectors' logits can
+    share one threshold. The epoch with the least loss on the validation split, attacked with the
+    full budget, is selected.
 
     Args:
-        defense: the detectors; built.
-        setup: what they are trained with.
+        defense: detectors whose networks are built.
+        setup: setup of the training.
 
     Raises:
         FitError: a class has too few clean images.
@@ -58,14 +58,14 @@ class ShieldModule(DefenseModule):
         enough_of_each(labels, classes, _LEAST)
         share = labels.bincount(minlength=classes) / len(labels)
         self.register_buffer("of_clean", 1 / (classes * share), persistent=False)
-        others = (1 - share) / (classes - 1)  # share of attacked images that aim at a class
+        others = (1 - share) / (classes - 1)  # share of attacked images that target a class
         self.register_buffer("of_attacked", 1 / (classes * others), persistent=False)
 
     def on_fit_start(self) -> None:
         """Standardise the features by the clean training images, unless that is done."""
         super().on_fit_start()
         network = self.defense.detectors
-        if network.standardised:  # loaded, where an interrupted training goes on
+        if network.standardised:  # loaded with a resumed training
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             parts = [
@@ -75,19 +75,19 @@ class ShieldModule(DefenseModule):
             network.standardise(torch.cat(parts))
 
     def budget(self) -> float:
-        """Of this epoch's attack: from `eps_first` to `eps` in equal parts."""
+        """Return this epoch's budget, linear from `eps_first` to `eps`."""
         how, last = self.defense, (self.trainer.max_epochs or 1) - 1
         part = min(1.0, self.current_epoch / last) if last > 0 else 1.0
         return how.eps_first + part * (how.eps - how.eps_first)
 
     def loss(self, batch: Sample) -> Tensor:
-        """At this epoch's budget, from a start of this epoch's own."""
+        """Compute the loss at this epoch's budget and random start."""
         seeds = fold_in(self.seeds(batch), self.current_epoch)
         clean, attacked = self._logits(batch, seeds, self.budget())
         return self._loss(clean, attacked, batch.label, self._aims(batch.label, seeds))
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """The loss at the whole budget, and the share of logits on the right side of zero."""
+        """Return the loss at the full budget, and the share of logits of the right sign."""
         seeds = self.seeds(batch)
         clean, attacked = self._logits(batch, seeds, self.defense.eps)
         aims = self._aims(batch.label, seeds)
@@ -100,13 +100,13 @@ class ShieldModule(DefenseModule):
         return self.victim
 
     def _aims(self, labels: Tensor, seeds: Tensor) -> Tensor:
-        """A class other than its own for each image (N,)."""
+        """Draw a target class for each image (N,), other than its own."""
         classes = self.defense.classes
         draw = uniform(fold_in(seeds, _CLASS), (1,))[:, 0].double()
         return (labels + 1 + (draw * (classes - 1)).long()) % classes
 
     def _logits(self, batch: Sample, seeds: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """S of all classes at the clean and at the attacked images, (N, K) each."""
+        """Return S of all classes on the clean and on the attacked images, (N, K) each."""
         how, victim = self.defense, self._victim
         attack = PGD(
             eps, steps=how.steps, step_size=how.step_size, loss=Clean(), criterion=Highest()
@@ -131,11 +131,11 @@ class ShieldModule(DefenseModule):
 
 
 class Sight(Surrogate):
-    """What the attack of the training sees: S of every class, in the place of a victim's logits.
+    """The surrogate of the training attack, with S of every class as its logits.
 
     Args:
-        victim: frozen.
-        shield: built.
+        victim: frozen victim.
+        shield: detectors whose networks are built.
     """
 
     def __init__(self, victim: Victim, shield: "Shield") -> None:
@@ -145,11 +145,11 @@ class Sight(Surrogate):
 
     @property
     def fingerprint(self) -> str:
-        """Of victim and detectors as they are now."""
+        """Return the digest of the current victim and detectors."""
         return digest(["shield", self.victim.fingerprint, self.shield.fingerprint])
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
-        """S (N, K) of the cushioned images."""
+        """Compute S (N, K) of the cushioned images."""
         shield = self.shield
         if shield.cushion is not None:
             x = shield.cushion.differentiable(x, seeds=seeds)
@@ -158,14 +158,14 @@ class Sight(Surrogate):
 
 
 class Clean(Loss):
-    """S of a class, which is to rise; the labels are the classes aimed at."""
+    """A loss that raises S of a class; the labels are the target classes."""
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
-        """S_y (N,)."""
+        """Return S_y (N,)."""
         return _of(prediction.logits, y)
 
     def toward(self, prediction: Prediction, target: Tensor) -> Tensor:
-        """S_y (N,)."""
+        """Return S_y (N,)."""
         return _of(prediction.logits, target)
 
 

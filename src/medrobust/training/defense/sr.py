@@ -11,7 +11,7 @@ from medrobust.training.defense.train import DefenseModule
 
 
 class SRModule(DefenseModule):
-    """Minimises the mean absolute error of crops; the epoch of least squared error is kept."""
+    """Minimises the mean absolute error of crops; selects the epoch of least squared error."""
 
     defense: SR
     scored = "mse"
@@ -26,7 +26,7 @@ class SRModule(DefenseModule):
         return F.l1_loss(found, clean)
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Errors of whole images, and of bicubic enlargement for comparison."""
+        """Return the errors of whole images, and of bicubic upscaling for comparison."""
         found, clean = self._pair(batch.image)
         bicubic = resize(resize(clean, self._small(clean)), clean.shape[2:])
         return {
@@ -38,7 +38,7 @@ class SRModule(DefenseModule):
         return [side // self.defense.scale for side in x.shape[2:]]
 
     def _pair(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return upscaled shrunk images and the originals, cut to whole multiples."""
+        """Return upscaled downscaled images and the originals, cropped to whole multiples."""
         height, width = (side * self.defense.scale for side in self._small(x))
         clean = x[:, :, :height, :width]
         return self.defense.network(resize(clean, self._small(x))), clean

@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 
 class NothingToTrainError(TypeError):
-    """The defense has no weights, or not those of one part."""
+    """Raised when a defense has no weights to train, or several parts with weights."""
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What a defense is trained with; handed through to `DefenseModule`.
+    """The setup of a defense's training, passed through to `DefenseModule`.
 
     Attributes:
         data: train, val and test batches.
@@ -36,7 +36,7 @@ class TrainingSetup:
         scheduler: optimizer -> scheduler, stepped once per epoch; None for a constant rate.
         seed: the run's seed.
         recipe: resolved training config; a checkpoint of another recipe is refused.
-        victim: frozen; None for a defense that needs none.
+        victim: frozen victim; None for a defense without one.
     """
 
     data: MedicalDataModule
@@ -48,14 +48,14 @@ class TrainingSetup:
 
 
 class DefenseModule(SeededModule):
-    """Training loop of a defense, which adds its loss and what is measured of it.
+    """Training loop of a defense, which adds its loss and its measures.
 
     Networks that are trained with the defense but not deployed (a critic) are members of the
-    module; they are in the checkpoints that an interrupted training goes on from.
+    module, and part of the checkpoints from which a training is resumed.
 
     Args:
-        defense: what is trained; its networks are built.
-        setup: what it is trained with.
+        defense: defense whose networks are built.
+        setup: setup of the training.
     """
 
     scored: ClassVar[str] = "loss"
@@ -74,34 +74,33 @@ class DefenseModule(SeededModule):
 
     @property
     def queries(self) -> int:
-        """Images that a victim was asked about that is a black box to the training."""
+        """Return the queries to a victim that is a black box in training."""
         return 0
 
     @abstractmethod
     def loss(self, batch: Sample) -> Tensor:
-        """What is minimised, a scalar; torch's generator is seeded for the epoch."""
+        """Compute the loss, a scalar; torch's generator is seeded for the epoch."""
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
-        """Scalars of a batch, of which means over a split are logged; `scored` is among them.
+        """Return scalars of a batch, logged as means over a split, including `scored`.
 
-        Gradients are off; what needs them inside uses `torch.enable_grad`, and Lightning's
-        inference mode is off too.
+        Gradients are off, but not by inference mode: `torch.enable_grad` turns them on.
         """
         return {"loss": self.loss(batch)}
 
     def trained(self) -> Iterable[nn.Parameter]:
-        """The defense's weights."""
+        """Return the defense's weights."""
         return self.defense.parameters()
 
     def train(self, mode: bool = True) -> "DefenseModule":
-        """As any module; the victim stays as it is deployed."""
+        """Set the training mode of the defense; the victim stays in evaluation mode."""
         super().train(mode)
         if self.victim is not None:
             self.victim.eval()
         return self
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor | None:
-        """Loss of a batch."""
+        """Compute the loss of a batch."""
         return self.note_loss(self.loss(batch), batch, batch_idx)
 
     def validation_step(self, batch: Sample, batch_idx: int) -> None:
@@ -134,27 +133,27 @@ def train_defense(
     """Train a defense and write the weights of its best validation epoch.
 
     Args:
-        defense: makes the untrained defense; where a part of it learns, that part is trained.
+        defense: builds the untrained defense; if only a part of it learns, that part is trained.
         victim: loads the victim; called for a defense that needs one.
-        data: what to train on.
+        data: training data.
         optimizer: parameters -> optimizer.
         scheduler: optimizer -> scheduler, stepped once per epoch; None for a constant rate.
-        checkpoint: file for the weights; unfinished training lies beside it in `<name>.training`.
+        checkpoint: file for the weights; an unfinished training is next to it in `<name>.training`.
         recipe: resolved training config, see `recipe_of`; defense, data and victim are added.
-        seed: decides initial weights and the order of the images.
-        overwrite: replace a defense that was trained before.
+        seed: seed of the initial weights and the order of the images.
+        overwrite: replace an existing checkpoint.
         how: see `Run`.
 
     Returns:
-        Where the weights come from, with their scores. A defense of the same recipe and data that
-        is there already is not trained again.
+        The provenance of the weights, with their scores. An existing defense of the same recipe and
+        data is not trained again.
 
     Raises:
         NothingToTrainError: the defense has no weights, or several parts have.
-        AlreadyTrainedError: a defense of another recipe or other data is there already.
+        AlreadyTrainedError: a checkpoint of another recipe or other data already exists.
         RecipeError: the checkpoint to resume from is of another recipe.
-        FileNotFoundError: the checkpoint to resume from is not there.
-        EmptyTrainingError: no epoch, or no whole batch for each device.
+        FileNotFoundError: the checkpoint to resume from does not exist.
+        EmptyTrainingError: there is no epoch, or no whole batch for each device.
     """
     learned = _learner(defense())
     checkpoint = Path(checkpoint)
@@ -198,7 +197,7 @@ def train_defense(
 
 
 def _learner(defense: Defense) -> Learned:
-    """The defense itself, or the only part of it that learns."""
+    """Return the defense itself, or the only part of it that learns."""
     found = learners(defense)
     if not found:
         raise NothingToTrainError(

@@ -1,4 +1,4 @@
-"""Training of a detector of boxes."""
+"""Training of a box detector."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from medrobust.training.victim.module import TrainingModule
 
 
 class OfKept(WrapperMetric):
-    """Mean average precision of the answers that a detector would keep.
+    """Mean average precision of the answers that a detector keeps.
 
     Args:
         metric: torchmetrics' `MeanAveragePrecision` at one IoU threshold.
@@ -24,12 +24,12 @@ class OfKept(WrapperMetric):
         self.metric = metric
 
     def update(self, prediction: Prediction, y: Tensor) -> None:
-        """Add a batch: a detector's answers, and true boxes (N, M, 5)."""
+        """Add a batch: a detector's predictions, and true boxes (N, M, 5)."""
         found = kept(prediction)
         self.metric.update(*as_lists(found.label, found.logit, found.boxes, y))
 
     def compute(self) -> Tensor:
-        """Scalar in [0, 1]; NaN where no class has a true box, and so nothing to be found."""
+        """Return a scalar in [0, 1]; NaN if no class has a true box."""
         value: Tensor = self.metric.compute()["map"]
         return value.where(value >= 0, torch.nan)
 
@@ -40,14 +40,14 @@ class OfKept(WrapperMetric):
 
 
 class BoxDetectorModule(TrainingModule):
-    """Chooses the epoch of the highest mean average precision at IoU 0.5."""
+    """Training of a box detector; selects the epoch of the highest mAP at IoU 0.5."""
 
     scored = "map_50"
 
     def answer(self, x: Tensor) -> Prediction:
-        """The detector's answers, which the metrics take whole."""
+        """Return the detector's full predictions, for the metrics."""
         return self.victim.predict(x)
 
     def metrics(self, num_classes: int) -> MetricCollection:
-        """Mean average precision at IoU 0.5, mean over the classes that are there."""
+        """Return mean average precision at IoU 0.5, over the classes that are present."""
         return MetricCollection({"map_50": OfKept(MeanAveragePrecision(iou_thresholds=[0.5]))})

@@ -13,9 +13,9 @@ from medrobust.training.victim.module import TrainingModule
 
 
 class MacroAUROC(Metric):
-    """The AUROC of the rows: one-vs-rest, ranked by log-odds, mean over the classes there are.
+    """One-vs-rest AUROC as in the rows: ranked by log-odds, mean over the present classes.
 
-    torchmetrics' own ranks softmax probabilities in float32, where sure ones are all 1.
+    torchmetrics' own ranks softmax probabilities in float32, which saturate at 1.
     """
 
     full_state_update = False
@@ -34,7 +34,7 @@ class MacroAUROC(Metric):
         self.labels.append(labels)
 
     def compute(self) -> Tensor:
-        """Scalar in [0, 1]; NaN where fewer than two classes are present."""
+        """Return a scalar in [0, 1]; NaN if fewer than two classes are present."""
         scores, labels = dim_zero_cat(self.scores), dim_zero_cat(self.labels)
         everyone = np.ones((1, len(labels)))
         found = macro_auroc(scores.cpu().numpy(), labels.cpu().numpy(), everyone)
@@ -42,15 +42,15 @@ class MacroAUROC(Metric):
 
 
 class ClassifierModule(TrainingModule):
-    """Chooses the epoch of the highest accuracy.
+    """Training of a classifier; selects the epoch of the highest accuracy.
 
-    Balanced accuracy is the mean recall of the classes; of AUROC see `MacroAUROC`.
+    Balanced accuracy is the mean recall of the classes; for AUROC see `MacroAUROC`.
     """
 
     scored = "accuracy"
 
     def metrics(self, num_classes: int) -> MetricCollection:
-        """Accuracy, balanced accuracy and AUROC of logits (N, K) and classes (N,)."""
+        """Return accuracy, balanced accuracy and AUROC of logits (N, K) and classes (N,)."""
         return MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro"),

@@ -1,4 +1,4 @@
-"""Weights that a training starts from, of a victim that was trained before."""
+"""Initial weights of a training, from a victim that was trained before."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,22 +12,22 @@ from medrobust.model.core.victim import Victim
 
 
 class InitialCheckpointError(ValueError):
-    """The victim to start from is missing, damaged, or another network."""
+    """Raised when the initial victim is missing, damaged, or another network."""
 
 
 def load_initial(path: str | Path, data: MedicalDataModule) -> TrainedVictim:
-    """Load the victim to start from.
+    """Load the victim whose weights a training starts from.
 
-    Its classes must be those of the data at hand, in the same order, for the last layer is kept;
+    Its classes must be those of the data at hand, in the same order, since the last layer is kept;
     its images may be others.
 
     Args:
-        path: what `train.py` wrote.
-        data: what the new victim is trained on.
+        path: checkpoint of `train.py`.
+        data: training data of the new victim.
 
     Raises:
-        InitialCheckpointError: no such file, no victim's checkpoint, or of another task, of other
-            classes, or of a phantom where the data at hand are real.
+        InitialCheckpointError: the file does not exist or is no victim's checkpoint, or it is of
+            another task, other classes, or a phantom while the data at hand are real.
     """
     if not Path(path).exists():
         raise InitialCheckpointError(
@@ -45,8 +45,8 @@ def start_from(initial: Victim, victim: Victim) -> None:
     """Copy weights and batch-norm statistics into an untrained victim, all or none.
 
     Args:
-        initial: trained; unchanged.
-        victim: gets its weights.
+        initial: trained victim; left unchanged.
+        victim: victim that gets its weights.
 
     Raises:
         InitialCheckpointError: the networks differ, or normalise their input differently.

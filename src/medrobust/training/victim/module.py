@@ -1,4 +1,4 @@
-"""Training of a victim by an objective, and the measures that choose its best epoch."""
+"""Training loop of a victim, with the metrics that select its best epoch."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -17,21 +17,21 @@ from medrobust.training.seeded import MakeOptimizer, MakeScheduler, SeededModule
 
 
 class UndefinedScoreError(ValueError):
-    """The metric that chooses the best epoch is not defined on the validation split."""
+    """Raised when the score of the best epoch is undefined on the validation split."""
 
 
 class TrainingModule(SeededModule):
-    """Training loop of a victim; a task adds its metrics, and names the one that scores an epoch.
+    """Training loop of a victim; a task adds its metrics and the one that scores an epoch.
 
     With an objective that has a validation attack, the score is measured under it, as
-    `val/robust_<metric>`, beside the clean metrics.
+    `val/robust_<metric>`, in addition to the clean metrics.
 
-    The objective's own random numbers come from (seed, sample, epoch), those of the validation
-    attack from (seed, sample).
+    The objective's random numbers depend on (seed, sample, epoch), those of the validation attack
+    on (seed, sample).
 
     Args:
-        victim: what is trained.
-        objective: what is minimised.
+        victim: victim to train.
+        objective: objective to minimise.
         data: train, val and test batches.
         optimizer: parameters -> optimizer.
         scheduler: optimizer -> scheduler, stepped once per epoch; None for a constant rate.
@@ -70,29 +70,29 @@ class TrainingModule(SeededModule):
 
     @property
     def score(self) -> str:
-        """Validation score that the best epoch has the highest of."""
+        """Return the validation score that selects the best epoch."""
         clean = self.objective.validation is None
         return super().score if clean else f"val/robust_{self.robustly_scored}"
 
     @property
     def robustly_scored(self) -> str:
-        """Metric that scores an epoch under the validation attack."""
+        """Return the metric that scores an epoch under the validation attack."""
         return self.objective.val_metric or self.scored
 
     @abstractmethod
     def metrics(self, num_classes: int) -> MetricCollection:
-        """Metrics of (answer, labels) that are computed over a whole split."""
+        """Return metrics of (answer, labels) that are computed over a whole split."""
 
     def answer(self, x: Tensor) -> Tensor | Prediction:
-        """What the metrics get of images (N, C, H, W): the victim's logits."""
+        """Return the metrics' input for images (N, C, H, W), the victim's logits."""
         return self.victim(x)
 
     def trained(self) -> Iterable[nn.Parameter]:
-        """The victim's weights."""
+        """Return the victim's weights."""
         return self.victim.parameters()
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
-        """Loss of a batch."""
+        """Compute the loss of a batch."""
         seeds = fold_in(self.seeds(batch), self.current_epoch)
         loss = self.objective.loss(self.victim, batch.image, batch.label, seeds=seeds)
         return self.note_loss(loss, batch, batch_idx)
@@ -102,10 +102,10 @@ class TrainingModule(SeededModule):
         self._measure(batch, self.val_metrics, self.val_robust, prog_bar=True)
 
     def on_validation_end(self) -> None:
-        """Refuse a score that ranks no epoch.
+        """Check that the score can rank epochs.
 
         Raises:
-            UndefinedScoreError: it is NaN.
+            UndefinedScoreError: the score is NaN.
         """
         if self.trainer.callback_metrics[self.score].isnan():
             raise UndefinedScoreError(

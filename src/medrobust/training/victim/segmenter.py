@@ -12,7 +12,7 @@ class Foreground(WrapperMetric):
     """Mean of a per-class metric over the classes other than 0, the background.
 
     Args:
-        metric: gives one number per class (K,).
+        metric: metric with one number per class (K,).
     """
 
     def __init__(self, metric: Metric) -> None:
@@ -24,7 +24,7 @@ class Foreground(WrapperMetric):
         self.metric.update(logits, mask)
 
     def compute(self) -> Tensor:
-        """Scalar in [0, 1]."""
+        """Return a scalar in [0, 1]."""
         return self.metric.compute()[1:].mean()
 
     def reset(self) -> None:
@@ -34,12 +34,12 @@ class Foreground(WrapperMetric):
 
 
 class SegmenterModule(TrainingModule):
-    """Chooses the epoch of the highest Dice over all foreground pixels of the split."""
+    """Training of a segmenter; selects the epoch of the highest Dice over all foreground pixels."""
 
     scored = "dice"
 
     def metrics(self, num_classes: int) -> MetricCollection:
-        """Dice (which is F1 over pixels) and Jaccard of the foreground classes."""
+        """Return Dice (F1 over pixels) and Jaccard of the foreground classes."""
         return MetricCollection(
             {
                 "dice": Foreground(MulticlassF1Score(num_classes, average=None)),

@@ -48,32 +48,31 @@ def train(
 
     Args:
         model: number of classes -> untrained victim.
-        data: what to train on.
-        objective: what to minimise.
+        data: training data.
+        objective: objective to minimise.
         optimizer: parameters -> optimizer.
         scheduler: optimizer -> scheduler, stepped once per epoch; None for a constant rate.
-        checkpoint: file for the victim; unfinished training lies beside it in `<name>.training`.
+        checkpoint: file for the victim; an unfinished training is next to it in `<name>.training`.
         recipe: resolved training config, see `recipe_of`.
-        seed: decides initial weights and the order of the images.
-        initial_checkpoint: victim whose weights to start from instead; None starts from random or
-            pretrained ones. Its weights' fingerprint becomes part of the recipe, and its training
-            time part of the victim's.
-        overwrite: replace a victim that was trained before.
+        seed: seed of the initial weights and the order of the images.
+        initial_checkpoint: victim whose weights to start from; None for random or pretrained ones.
+            Its fingerprint enters the recipe, and its training time is added.
+        overwrite: replace an existing checkpoint.
         how: see `Run`.
 
     Returns:
-        Where the victim comes from, with its scores. A victim of the same recipe and data that
-        is there already is not trained again.
+        The provenance of the victim, with its scores. An existing victim of the same recipe and
+        data is not trained again.
 
     Raises:
-        AlreadyTrainedError: a victim of another recipe or other data is there already.
+        AlreadyTrainedError: a checkpoint of another recipe or other data already exists.
         VictimError: the model is no network of this package, so it could not be loaded again.
         RecipeError: the checkpoint to resume from is of another recipe.
-        FileNotFoundError: the checkpoint to resume from is not there.
-        EmptyTrainingError: no epoch, or no whole batch for each device.
-        InitialCheckpointError: what to start from is missing, damaged, or another network.
-        TypeError: model or objective are for another task than the data's.
-        DataError: masks without any foreground.
+        FileNotFoundError: the checkpoint to resume from does not exist.
+        EmptyTrainingError: there is no epoch, or no whole batch for each device.
+        InitialCheckpointError: the initial checkpoint is missing, damaged, or another network.
+        TypeError: model or objective are for another task than that of the data.
+        DataError: all masks are empty.
     """
     checkpoint = Path(checkpoint)
     recipe = {**recipe, "data_digest": data.manifest.digest}
@@ -134,10 +133,10 @@ def _check_task(victim: Victim, objective: Objective, data: MedicalDataModule) -
 
 
 def _check_answers(victim: Victim, data: MedicalDataModule) -> None:
-    """Ask the victim about one image: are its answers of the kind of the labels?
+    """Check on one image that the victim's output matches the labels.
 
     Raises:
-        TypeError: masks for a classifier, or labels for a segmenter.
+        TypeError: the labels are masks for a classifier, or classes for a segmenter.
     """
     if data.task not in _NETWORK:
         return
@@ -156,5 +155,5 @@ def _check_answers(victim: Victim, data: MedicalDataModule) -> None:
 
 
 def recipe_name(recipe: Mapping[str, Any]) -> str:
-    """`model/objective` of a recipe, for messages."""
+    """Return `model/objective` of a recipe, for messages."""
     return "/".join(str(recipe.get(part, {}).get("name", "?")) for part in ("model", "objective"))
