@@ -1,1 +1,1 @@
-"""Defenses: what stands in front of, around or behind the victim."""
+"""Defenses: purifiers, detectors and votes around a victim."""

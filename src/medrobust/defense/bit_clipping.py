@@ -7,12 +7,12 @@ from medrobust.number import whole
 
 
 class BitClipping(StraightThroughPurifier):
-    """Sets the last bits of every 8-bit value to zero (a Cushion of Medical Aegis).
+    """Sets the lowest bits of every 8-bit value to zero (a Cushion of Medical Aegis).
 
-    Unlike `BitDepth`, which rounds to the nearest level, this only ever darkens.
+    Unlike `BitDepth`, which rounds to the nearest level, it only darkens.
 
     Args:
-        bits: how many, 1 to 7.
+        bits: number of bits, 1 to 7.
     """
 
     def __init__(self, bits: int = 3) -> None:
@@ -20,6 +20,6 @@ class BitClipping(StraightThroughPurifier):
         self.step = 2 ** whole(bits, "defense.bits", low=1, high=7)
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """⌊v / 2^bits⌋ 2^bits of the 8-bit value v."""
+        """Compute ⌊v / 2^bits⌋ 2^bits of the 8-bit value v."""
         value = (x * 255).round()
         return (value / self.step).floor() * self.step / 255

@@ -10,7 +10,7 @@ class BitDepth(StraightThroughPurifier):
     """Rounds every value to 2^bits levels (Xu, Evans and Qi 2018, feature squeezing).
 
     Args:
-        bits: 1 to 8.
+        bits: number of bits kept, 1 to 8.
     """
 
     def __init__(self, bits: int = 5) -> None:
@@ -18,5 +18,5 @@ class BitDepth(StraightThroughPurifier):
         self.levels = 2 ** whole(bits, "defense.bits", low=1, high=8) - 1
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """round(x (2^bits - 1)) / (2^bits - 1)."""
+        """Compute round(x (2^bits - 1)) / (2^bits - 1)."""
         return (x * self.levels).round() / self.levels

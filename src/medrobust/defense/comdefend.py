@@ -1,4 +1,4 @@
-"""ComDefend: an image compressed to a few binary maps, and reconstructed from them."""
+"""ComDefend: compression of an image to a few binary maps, and reconstruction from them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,11 +18,11 @@ _RECONSTRUCT = (32, 64, 128, 256, 128, 64, 32, 16)
 class ComDefend(LearnedPurifier):
     """Compression to `bits` binary maps per channel and back (Jia, Wei, Cao and Foroosh 2019).
 
-    Trained on clean images alone: Gaussian noise is added to the code before its sigmoid, and
-    only a code far from the threshold survives it. Deployed, the code is thresholded. An attacker
-    who differentiates gets a softsign's derivative in place of the threshold's, which has none;
-    everything else is exact. Codes are hundreds wide, where the derivative of the training's
-    sigmoid is zero in float32; the softsign's is never.
+    It is trained on clean images alone, with Gaussian noise added to the code before its sigmoid,
+    which pushes the code away from the threshold. Deployed, the code is thresholded. Gradients
+    replace the threshold's derivative, which is zero, by a softsign's and are otherwise exact.
+    Codes are in the hundreds, where the derivative of the training's sigmoid is zero in float32,
+    and that of a softsign is not.
 
     Args:
         name: name in paths and tables.
@@ -32,7 +32,7 @@ class ComDefend(LearnedPurifier):
         width: factor of all channels inside; 1 is the published size.
         noise: standard deviation of the noise, φ.
         penalty: factor of the mean square of the code, λ.
-        patch_px: side of the random crops of training images; smaller images are taken whole.
+        patch_px: side of the random crops of training images; smaller images are kept whole.
     """
 
     loop = "medrobust.training.defense.comdefend.ComDefendModule"
@@ -59,7 +59,7 @@ class ComDefend(LearnedPurifier):
         self.reconstruct: nn.Module = nn.Identity()
 
     def build(self, channels: int) -> None:
-        """Nine 3×3 convolutions each way, ELU between them."""
+        """Build nine 3×3 convolutions each way, with ELU between them."""
         code = self.bits * channels
         self.compress = _stack([channels, *self._scaled(_COMPRESS), code])
         self.reconstruct = _stack([code, *self._scaled(_RECONSTRUCT), channels])
@@ -68,21 +68,21 @@ class ComDefend(LearnedPurifier):
         return [max(1, round(self.width * count)) for count in channels]
 
     def code(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> code before its sigmoid, (N, bits · C, H, W)."""
+        """Map images (N, C, H, W) in [0, 1] to codes before the sigmoid, (N, bits · C, H, W)."""
         return steady(self.compress, x - 0.5)
 
     def image(self, code: Tensor) -> Tensor:
-        """Code in [0, 1], (N, bits · C, H, W) -> images (N, C, H, W) in [0, 1]."""
+        """Map codes (N, bits · C, H, W) in [0, 1] to images (N, C, H, W) in [0, 1]."""
         return steady(self.reconstruct, code).sigmoid()
 
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The image that the thresholded code stands for."""
+        """Reconstruct the image from its thresholded code."""
         binary: Tensor = _Threshold.apply(self.code(x))
         return self.image(binary)
 
 
 class _Threshold(torch.autograd.Function):
-    """z > 0, with the derivative of (1 + z / (1 + |z|)) / 2, which lies near the sigmoid."""
+    """A threshold z > 0 with the derivative of (1 + z / (1 + |z|)) / 2, close to the sigmoid."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Feature squeezing: does the answer survive when detail is taken from the image?"""
+"""Feature squeezing: detection by the change of the prediction under squeezing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,21 +13,20 @@ from medrobust.rng import fold_in
 
 
 class FeatureSqueezing(Detector):
-    """Largest L1 distance between the answers to an image and to its squeezed copies.
+    """Largest L1 distance between the predictions for an image and its squeezed copies.
 
-    Xu, Evans and Qi 2018, Eq. 8, on softmax probabilities: in [0, 2], in float64, since those of a
-    sure answer are 1 and 0 in float32, whatever was squeezed. One more forward pass for each
-    squeezer. An attacker goes through the squeezers by their own derivative, or by the
-    identity where they have none (BPDA).
+    It is Eq. 8 of Xu, Evans and Qi 2018 on softmax probabilities, in [0, 2], and in float64, since
+    confident ones saturate in float32. Each squeezer takes one more forward pass. An attacker
+    differentiates the squeezers exactly, or by the identity where they have no gradient (BPDA).
 
     Args:
-        squeezers: purifiers that take detail from the image.
+        squeezers: purifiers that remove detail from the image.
         cushion: see `Detector`.
         tnr: see `Detector`.
         fits: see `Detector`.
 
     Raises:
-        ValueError: no squeezer.
+        ValueError: there is no squeezer.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class FeatureSqueezing(Detector):
         super().fit(victim, datamodule)
 
     def _ask(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
-        """The squeezed copies first: an attacker's taps then hold what the image itself left."""
+        """Run the squeezed copies first, so that an attacker's taps hold the image itself."""
         squeezed = {
             f"squeezed {place}": victim(
                 squeezer.differentiable(x, seeds=fold_in(seeds, place))  # type: ignore[operator]
@@ -61,16 +60,16 @@ class FeatureSqueezing(Detector):
         return super()._ask(x, victim, seeds)._replace(features=squeezed)
 
     def anomaly(self, seen: Seen) -> Tensor:
-        """Largest distance over the squeezers, in [0, 2]."""
+        """Compute the largest distance over the squeezers, in [0, 2]."""
         apart = [_distance(seen.logits, squeezed) for squeezed in seen.features.values()]
         return torch.stack(apart, 1).amax(1)
 
 
 def _distance(logits: Tensor, others: Tensor) -> Tensor:
-    """L1 distance of two softmax answers (N, K), float64 (N,).
+    """Compute the L1 distance of two softmax outputs (N, K), float64 (N,).
 
-    Differences sum to zero, so that of the leading class is minus the sum of the others', which
-    have digits left where its own probabilities are nearly 1.
+    Differences sum to zero, so the leading class's is minus the sum of the others, which keep their
+    precision when its own probabilities are nearly 1.
     """
     apart = logits.double().softmax(1) - others.double().softmax(1)
     rest = apart.scatter(1, logits.argmax(1, keepdim=True), 0.0)

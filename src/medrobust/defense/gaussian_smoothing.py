@@ -8,7 +8,7 @@ from medrobust.number import fraction, whole
 
 
 class GaussianSmoothing(Purifier):
-    """Convolution with a Gaussian, per channel, edges mirrored.
+    """Convolution with a Gaussian, per channel, with mirrored edges.
 
     Args:
         sigma_px: standard deviation in pixels.
@@ -23,7 +23,7 @@ class GaussianSmoothing(Purifier):
             raise ValueError(f"defense.window={window} is even; expected an odd side in pixels")
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
+        """Smooth images (N, C, H, W)."""
         if min(x.shape[2:]) <= self.window // 2:
             raise ValueError(
                 f"defense.window={self.window} does not fit images of {tuple(x.shape[2:])} pixels"

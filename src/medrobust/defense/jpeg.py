@@ -15,10 +15,10 @@ _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 
 
 class JPEG(StraightThroughPurifier):
-    """Real 8-bit JPEG, encoded and decoded by libjpeg through Pillow (Dziugaite et al. 2016).
+    """8-bit JPEG, encoded and decoded by libjpeg through Pillow (Dziugaite et al. 2016).
 
     Args:
-        quality: 1 to 95, libjpeg's scale.
+        quality: quality of libjpeg, 1 to 95.
         subsampling: chroma subsampling `4:4:4`, `4:2:2` or `4:2:0`.
     """
 
@@ -32,11 +32,11 @@ class JPEG(StraightThroughPurifier):
         self.subsampling = _SUBSAMPLING[subsampling]
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Round to 8 bit, compress, decompress; (N, 1 or 3, H, W)."""
+        """Round to 8 bits, compress and decompress images (N, 1 or 3, H, W)."""
         if x.shape[1] not in (1, 3):
             raise ValueError(f"JPEG takes 1 or 3 channels, got {x.shape[1]}")
         pixels = (x.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # libjpeg holds no lock
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # libjpeg releases the GIL
             decoded = np.stack(list(threads.map(self._code, pixels)))
         images = torch.from_numpy(decoded).to(x.device).permute(0, 3, 1, 2)
         return images.to(x.dtype) / 255

@@ -1,4 +1,4 @@
-"""Kernel density of a class's features."""
+"""Kernel density of features in the predicted class."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,13 @@ from medrobust.number import fraction, whole
 class KernelDensity(LayerDetector):
     """Low density among training images of the predicted class (Feinman et al. 2017, Eq. 4).
 
-    A Gaussian kernel on the features of each class, by true labels. The score is minus the log of
-    the density: its order is the density's, and it neither underflows nor loses its gradient far
-    away from all images.
+    The kernel is Gaussian, on the features of each class by true labels. The score is minus the log
+    density, which neither underflows nor loses its gradient far from all images.
 
     Args:
-        taps: layers.
-        bandwidth: of the kernel.
-        most: images kept of each class; null for all.
+        taps: tap layers.
+        bandwidth: bandwidth of the kernel.
+        most: maximum number of images kept of each class; null for all.
         cushion: see `Detector`.
         tnr: see `Detector`.
         fits: see `Detector`.
@@ -42,14 +41,14 @@ class KernelDensity(LayerDetector):
         self.most = None if most is None else whole(most, "defense.most", low=1)
 
     def learn_layer(self, layer: int, features: Tensor, labels: Tensor, classes: int) -> None:
-        """Keep the features, centred."""
+        """Store the centred features."""
         middle = features.mean(0)
         self.statistics[f"middle_{layer}"] = middle
         self.statistics[f"features_{layer}"] = features - middle
         self.statistics[f"labels_{layer}"] = labels
 
     def layer_score(self, layer: int, features: Tensor, predicted: Tensor) -> Tensor:
-        """Minus the log density, which is that of scikit-learn's `KernelDensity`."""
+        """Compute minus the log density, equal to that of scikit-learn's `KernelDensity`."""
         known, labels = self.statistics[f"features_{layer}"], self.statistics[f"labels_{layer}"]
         apart = squared_distances(features - self.statistics[f"middle_{layer}"], known)
         same = labels == predicted[:, None]

@@ -1,4 +1,4 @@
-"""Layer regression: do the deep features follow from the earlier ones?"""
+"""Layer regression: prediction of the deepest features from earlier ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,17 +20,17 @@ from medrobust.number import whole
 class LayerRegression(LearnedDetector):
     """Error of a regression of the deepest features on earlier ones (Mumcu and Yilmaz 2025).
 
-    An attack moves deep layers far more than early ones, so that a regression learned from clean
-    images alone misses its goal. The score is the mean squared error. It needs no adversarial
-    image, no second forward pass and no other network than a small one.
+    An attack changes deep layers far more than early ones, so that a regression learned from clean
+    images has a large error. The score is the mean squared error. It needs no adversarial images,
+    no second forward pass and only a small network.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
         taps: earlier layers.
-        target: module whose output is predicted; null: the one that feeds the classifier.
-        grid: a map is averaged over so many rows and columns of cells.
+        target: module whose output is predicted; null for the one that feeds the classifier.
+        grid: number of rows and columns of cells over which a map is averaged.
         hidden: width of the two hidden layers.
         cushion: see `Detector`; the regression is trained behind it.
         tnr: see `Detector`.
@@ -60,11 +60,11 @@ class LayerRegression(LearnedDetector):
         self.network: nn.Module = nn.Identity()
 
     def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
-        """Find the target, then note the shapes.
+        """Find the target, then record the shapes.
 
         Raises:
-            ValueError: no taps.
-            KeyError: the victim lacks a tap; names those that it has.
+            ValueError: there are no taps.
+            KeyError: the victim lacks a tap; lists those that it has.
         """
         if not self.inputs:
             raise ValueError(f"defense.taps is empty; name layers out of {victim.taps}")
@@ -82,19 +82,19 @@ class LayerRegression(LearnedDetector):
         super().inspect_victim(victim, datamodule)
 
     def build(self, channels: int) -> None:
-        """The regression."""
+        """Build the regression."""
         shapes = [self.shapes[tap] for tap in self.inputs]
         length = sum(shape[0] * (self.grid**2 if len(shape) > 1 else 1) for shape in shapes)
         self.network = MLP(length, self.shapes[self.taps[-1]][0], self.hidden)
 
     def anomaly(self, seen: Seen) -> Tensor:
-        """Mean squared error."""
+        """Compute the mean squared error of the regression (N,)."""
         parts = [self._cells(seen.features[tap]) for tap in self.inputs]
         found = self.network(torch.cat(parts, 1))
         return (found - pooled(seen.features[self.taps[-1]])).square().mean(1)
 
     def _cells(self, features: Tensor) -> Tensor:
-        """(N, C, ...) -> (N, C · grid²), or (N, D) as it is."""
+        """Pool maps (N, C, ...) to (N, C · grid²); vectors (N, D) are kept."""
         if features.ndim < 4:
             return pooled(features)
         return F.adaptive_avg_pool2d(features, self.grid).flatten(1)

@@ -13,17 +13,17 @@ from medrobust.number import NumberError, whole
 class LID(LayerDetector):
     """Local intrinsic dimensionality among clean training images (Ma et al. 2018, Eq. 4).
 
-    The maximum-likelihood estimate from an image's `k` nearest neighbours in a minibatch. There
-    the minibatch is that of the test; here minibatches of the training split stand for it, so
-    that an image's score does not depend on its company, and the estimates are averaged over
-    `batches` of them. There a logistic regression, learned from adversarial and noisy images,
-    weighs the layers; here they are averaged without one, as Medical Aegis does.
+    The score is the maximum-likelihood estimate from an image's `k` nearest neighbours in a
+    minibatch. The paper takes the test minibatch; here it is averaged over `batches` minibatches of
+    the training split, so that an image's score does not depend on its batch. The paper weights the
+    layers by a logistic regression on adversarial and noisy images; here they are averaged, as in
+    Medical Aegis.
 
     Args:
-        taps: layers.
-        k: neighbours.
-        batch: images in a minibatch.
-        batches: minibatches; fewer when the training split is too small for them.
+        taps: tap layers.
+        k: number of neighbours.
+        batch: images per minibatch.
+        batches: number of minibatches; fewer if the training split is too small.
         cushion: see `Detector`.
         tnr: see `Detector`.
         fits: see `Detector`.
@@ -46,7 +46,7 @@ class LID(LayerDetector):
         self.batches = whole(batches, "defense.batches", low=1)
 
     def learn_layer(self, layer: int, features: Tensor, labels: Tensor, classes: int) -> None:
-        """Keep whole minibatches, or all images where they do not fill one.
+        """Store whole minibatches, or all images if they do not fill one.
 
         Raises:
             NumberError: there are fewer images than neighbours.
@@ -63,7 +63,7 @@ class LID(LayerDetector):
         self.statistics[f"features_{layer}"] = known - known.mean(0)
 
     def layer_score(self, layer: int, features: Tensor, predicted: Tensor) -> Tensor:
-        """Mean of the estimates over the minibatches."""
+        """Compute the mean of the estimates over the minibatches."""
         known = self.statistics[f"features_{layer}"]
         size = min(self.batch, len(known))
         apart = squared_distances(features - self.statistics[f"middle_{layer}"], known)
@@ -71,14 +71,14 @@ class LID(LayerDetector):
 
 
 def dimensionality(squares: Tensor, k: int) -> Tensor:
-    """-(1/k Σ log(r_i / r_k))⁻¹ of the k least distances r along the last dimension.
+    """Compute -(1/k Σ log(r_i / r_k))⁻¹ of the k smallest distances r, along the last dimension.
 
-    Distances of zero count as the least positive number, so that a known image has a finite
+    Zero distances are replaced by the smallest positive number, so that a known image has a finite
     dimensionality.
 
     Args:
-        squares: of distances (..., M), M >= k.
-        k: neighbours.
+        squares: squared distances (..., M), M >= k.
+        k: number of neighbours.
     """
     nearest = squares.topk(k, dim=-1, largest=False).values
     nearest = nearest.clamp(min=torch.finfo(squares.dtype).tiny)

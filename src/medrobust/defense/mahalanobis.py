@@ -15,17 +15,17 @@ from medrobust.number import fraction
 class Mahalanobis(LayerDetector):
     """Squared distance to the nearest class's Gaussian (Lee et al. 2018, Eq. 2).
 
-    Every layer has one mean per class and one covariance for all. Where there are fewer images
-    than channels, directions in which the training images do not vary count nothing, as by the
-    pseudo-inverse of scikit-learn's `EmpiricalCovariance`. There a logistic regression, learned
-    from adversarial images, weighs the layers; here they are averaged, as Medical Aegis does.
+    Every layer has one mean per class and one covariance for all. Directions without variance, as
+    with fewer images than channels, are ignored, as by the pseudo-inverse of scikit-learn's
+    `EmpiricalCovariance`. The paper weights the layers by a logistic regression on adversarial
+    images; here they are averaged, as in Medical Aegis.
 
     The optional step toward the nearest class before scoring (Lee et al. 2018, Algorithm 1) is
     left out: its size was tuned on adversarial images, and it doubles the cost.
 
     Args:
-        taps: layers.
-        cutoff: directions whose variance is below this share of the largest count nothing.
+        taps: tap layers.
+        cutoff: minimum variance of a direction, as a share of the largest; others are ignored.
         cushion: see `Detector`.
         tnr: see `Detector`.
         fits: see `Detector`.
@@ -46,7 +46,7 @@ class Mahalanobis(LayerDetector):
         self.cutoff = fraction(cutoff, "defense.cutoff")
 
     def learn_layer(self, layer: int, features: Tensor, labels: Tensor, classes: int) -> None:
-        """Means, and the map that makes the covariance the identity; in float64."""
+        """Learn the class means and a whitening of the covariance, in float64."""
         features = features.double()
         one_of = functional.one_hot(labels, classes).double()
         means = (one_of.T @ features) / one_of.sum(0)[:, None]
@@ -54,13 +54,13 @@ class Mahalanobis(LayerDetector):
         variance, ways = torch.linalg.eigh(centred.T @ centred / len(features))
         kept = variance > self.cutoff * variance[-1].clamp(min=torch.finfo(variance.dtype).tiny)
         white = (ways[:, kept] / variance[kept].sqrt()).T
-        middle = features.mean(0)  # taken off first, so that float32 has digits for the rest
+        middle = features.mean(0)  # subtracted first, to preserve float32 precision
         self.statistics[f"middle_{layer}"] = middle.float()
         self.statistics[f"white_{layer}"] = white.float().contiguous()
         self.statistics[f"means_{layer}"] = ((means - middle) @ white.T).float()
 
     def layer_score(self, layer: int, features: Tensor, predicted: Tensor) -> Tensor:
-        """Least squared distance to a class's mean."""
+        """Compute the least squared distance to a class mean."""
         stored = self.statistics
         white = steady_linear(
             features - stored[f"middle_{layer}"], stored[f"white_{layer}"], bias=None

@@ -13,27 +13,27 @@ from medrobust.number import NumberError, fraction, whole
 from medrobust.rng import fold_in, normal
 
 SMALLEST = 2
-"""Side in pixels below which a scale has no differences to denoise."""
+"""Minimum side of a scale in pixels; smaller ones have no differences to denoise."""
 
 
 class MDDA(Purifier):
-    """Noise and total-variation denoising in turns, on a pyramid whose scales exchange (Eq. 6-15).
+    """Alternating noise and total-variation denoising on an aggregating pyramid (Eq. 6-15).
 
-    Every round adds N(0, sigma2 / steps) to every scale, denoises it by the anisotropic ROF model,
-    clips it to [0, 1] (Eq. 9), and then averages each scale with its neighbours in the pyramid,
-    resampled to it: all scales are denoised before the first is averaged, and a scale counts once,
-    which is Eq. 15 normalised. At the end all scales return to the image's size and are averaged.
-    Resampling is nearest (of pixel centres) when shrinking, bicubic (a = -0.75) when enlarging.
+    Every round adds N(0, sigma2 / steps) to every scale, denoises it by the anisotropic ROF model
+    and clips it to [0, 1] (Eq. 9). Then it averages each scale with its neighbours in the pyramid,
+    resampled to it: all scales are denoised before the first is averaged, and each counts once,
+    which is Eq. 15 normalised. At the end all scales are resampled to the image's size and
+    averaged. Downsampling is nearest (of pixel centres), upsampling bicubic (a = -0.75).
 
-    The gradient is exact through the iterations of the denoiser, the noise held fixed.
+    The gradient is exact through the iterations of the denoiser, at fixed noise.
 
     Args:
-        steps: rounds N.
-        sigma2: variance of the whole noise on images in [0, 1], split evenly over the rounds.
+        steps: number of rounds N.
+        sigma2: total noise variance on images in [0, 1], split evenly over the rounds.
         gamma: weight of fidelity in Eq. 13 on images in [0, 1]; smaller is smoother.
-        iterations: of split Bregman; None takes 200 / gamma, at least 10, which ends within 1 %
-            of the least energy.
-        scales: of the pyramid, in increasing order; `1/4` as text is read.
+        iterations: iterations of split Bregman; None for 200 / gamma, at least 10, which is within
+            1 % of the minimum energy.
+        scales: scales of the pyramid, increasing; numbers or text such as `1/4`.
     """
 
     random = True
@@ -64,7 +64,7 @@ class MDDA(Purifier):
             )
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape; any H and W whose smallest scale has 2 pixels a side.
+        """Purify images (N, C, H, W) whose smallest scale has at least 2 pixels a side.
 
         Raises:
             ValueError: the image is smaller.
@@ -80,7 +80,7 @@ class MDDA(Purifier):
         return torch.stack(back).mean(0).clamp(0, 1)
 
     def _sizes(self, x: Tensor) -> list[tuple[int, int]]:
-        """Height and width at each scale, rounded half up."""
+        """Return height and width at each scale, rounded half up."""
         sizes = [
             (math.floor(x.shape[2] * k + 0.5), math.floor(x.shape[3] * k + 0.5))
             for k in self.scales
@@ -95,21 +95,21 @@ class MDDA(Purifier):
         return sizes
 
     def _denoise(self, level: Tensor, seeds: Tensor) -> Tensor:
-        """One scale's diffusion, denoising and projection (Eq. 9)."""
+        """Apply diffusion, denoising and projection to one scale (Eq. 9)."""
         noise = normal(seeds, level.shape[1:]).to(level.dtype)
         noisy = torch.add(level, noise, alpha=math.sqrt(self.sigma2 / self.steps))
         return rof(noisy, self.gamma, self.iterations).clamp(0, 1)
 
 
 class StraightThroughMDDA(StraightThroughPurifier, MDDA):
-    """MDDA whose adaptive attacker takes the identity as its derivative (BPDA).
+    """MDDA with the identity as the adaptive attacker's derivative (BPDA).
 
-    Cheaper than the exact gradient and much weaker: it shows what BPDA overlooks.
+    It is cheaper than the exact gradient and much weaker, for a comparison with BPDA.
     """
 
 
 def resample(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Images (N, C, H, W) at another size: T of Eq. 6 and its reverse (Eq. 7)."""
+    """Resample images (N, C, H, W) to another size: T of Eq. 6 and its reverse (Eq. 7)."""
     height, width = size
     if (height, width) == tuple(x.shape[2:]):
         return x
@@ -119,7 +119,7 @@ def resample(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _aggregate(levels: Sequence[Tensor]) -> list[Tensor]:
-    """Mean of each scale with its one-hop neighbours, resampled to it (Eq. 15, normalised)."""
+    """Average each scale with its one-hop neighbours, resampled to it (Eq. 15, normalised)."""
     mixed = []
     for at, level in enumerate(levels):
         neighbours = [*levels[max(0, at - 1) : at], *levels[at + 1 : at + 2]]

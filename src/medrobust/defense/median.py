@@ -9,7 +9,7 @@ from medrobust.number import whole
 
 
 class Median(Purifier):
-    """Median over a square window, per channel, edges mirrored (Xu, Evans and Qi 2018).
+    """Median over a square window, per channel, with mirrored edges (Xu, Evans and Qi 2018).
 
     Args:
         window: side in pixels, odd, at least 3.
@@ -22,7 +22,7 @@ class Median(Purifier):
             raise ValueError(f"defense.window={window} is even; expected an odd side in pixels")
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape; the edge pixel is not repeated when mirrored."""
+        """Filter images (N, C, H, W), mirrored at the edge without repeating the edge pixel."""
         half = self.window // 2
         if min(x.shape[2:]) <= half:
             raise ValueError(
@@ -36,12 +36,12 @@ class Median(Purifier):
 
 
 def _median_of_nine(padded: Tensor) -> Tensor:
-    """3×3 medians of (N, C, H + 2, W + 2), as (N, C, H, W); autograd goes through exactly.
+    """Compute 3×3 medians of (N, C, H + 2, W + 2), as (N, C, H, W), differentiably.
 
-    Each column of three is sorted once and shared by the three windows that it is in; the median
-    of nine is the median of the largest low, the middle mid and the smallest high (Smith 1996):
-    18 minima and maxima of the whole batch. They run over the flat memory, where a neighbour is
-    an offset; what straddles two rows is computed too, and dropped.
+    Each column of three is sorted once for the three windows that contain it; the median of nine is
+    the median of the largest low, the middle mid and the smallest high (Smith 1996), in 18 minima
+    and maxima of the whole batch. They run over flat memory, where a neighbour is an offset;
+    windows that straddle two rows are computed too, and dropped.
     """
     height, width = padded.shape[2:]
     flat = padded.reshape(-1)
@@ -54,12 +54,12 @@ def _median_of_nine(padded: Tensor) -> Tensor:
 
 
 def _sort(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Smallest, middle and largest of three, place by place."""
+    """Return the elementwise smallest, middle and largest of three tensors."""
     low, high = torch.minimum(a, b), torch.maximum(a, b)
     rest = torch.minimum(high, c)
     return torch.minimum(low, rest), torch.maximum(low, rest), torch.maximum(high, c)
 
 
 def _middle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Median of three, place by place."""
+    """Return the elementwise median of three tensors."""
     return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))

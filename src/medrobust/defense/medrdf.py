@@ -1,4 +1,4 @@
-"""MedRDF: noisy copies, a denoiser, a vote, a test that abstains, and a robust metric."""
+"""MedRDF: a vote over denoised noisy copies, with abstention and a robust metric."""
 
 import math
 
@@ -19,42 +19,42 @@ STOPPING = ("fixed", "sequential")
 STOPS = ("label", "label_and_rm")
 
 EARLY = 0.01
-"""Share of α that sequential decisions before the last copy may spend. The final test keeps the
-rest, so that images that need all copies are decided as the fixed vote decides them."""
+"""Share of α that sequential decisions before the last copy may spend; the final test keeps the
+rest, so that images that need all copies are decided nearly as in the fixed vote."""
 
 
 class MedRDF(Smoother):
     """Majority vote over noisy, denoised copies (MedRDF, Eq. 3, 5 and 9, and Algorithm 1).
 
-    With `stopping="fixed"` all n copies of every image vote. With `sequential` growing numbers of
-    the same copies are counted, in the same order, and an image stops as soon as it is decided, at
-    most after n. Both give a wrong class with probability at most α:
+    With `stopping="fixed"` all n copies of every image vote. With `sequential` the same copies are
+    counted in the same order, with early stopping as soon as an image is decided, at most after n.
+    Both return a wrong class with probability at most α:
 
-    - before the last copy a class is given when the capital of bets on its lead over each other
-      class exceeds K / (0.01 α) (`betting`, at any look). A wrong class must have done so against
-      the true one, K - 1 pairs with chance 0.01 α / K each: below 0.01 α in all.
-    - after all n copies the paper's binomial test decides, at level 0.99 α instead of α. It errs
-      with probability at most 0.99 α (Eq. 6 to 8), stopped images or not.
+    - before the last copy a class is returned when the capital of bets on its lead over each other
+    class exceeds K / (0.01 α) (`betting`, anytime-valid). A wrong class must have exceeded it
+    against the true one, K - 1 pairs with probability 0.01 α / K each: below 0.01 α in all. - after
+    all n copies the paper's binomial test decides, at level 0.99 α instead of α. It errs with
+    probability at most 0.99 α (Eq. 6 to 8), stopped images or not.
 
-    RM's interval holds at whatever moment it is read: both bounds are right with probability 1 - α,
-    by K pairs at α / (2 K) each. (The lower bound errs for one of the K - 1 pairs wrong class,
-    true class, or for the true class and its true runner-up; the upper bound for one of the K - 1
-    pairs true class, other class.)
+    RM's interval is anytime-valid: both bounds hold with probability 1 - α, by K pairs at α / (2 K)
+    each. (The lower bound errs for one of the K - 1 pairs of a wrong class and the true class, or
+    for the true class and its true runner-up; the upper bound for one of the K - 1 pairs of the
+    true class and another.)
 
-    A stopped image's RM is the estimate from the votes that it got. With `decide="label"` these are
-    enough for the class, not for RM, whose estimate is then rough and tends to be too high. With
-    `label_and_rm` the image goes on until RM's interval lies on one side of the threshold too.
+    A stopped image's RM is estimated from its counted votes. With `decide="label"` these are enough
+    for the class, but RM's estimate is rough and biased upward. With `label_and_rm` voting also
+    continues until RM's interval lies on one side of the threshold.
 
     Args:
-        noise: how copies are made.
-        denoiser: a purifier applied to each copy.
+        noise: noise of the copies.
+        denoiser: purifier applied to each copy.
         copies: copies per image; with sequential stopping, at most.
         stopping: `fixed` or `sequential`.
-        decide: what stops an image in sequential stopping: `label` or `label_and_rm`.
+        decide: criterion of sequential stopping, `label` or `label_and_rm`.
         alpha: level of the two-sided binomial test; above it the defense abstains.
-        rm_threshold: RM from which an answer is called robust, in [0, K); None: ⌊K / 2⌋, the
-            smallest whole RM with more than half of the votes (`default_threshold`).
-        chunk: copies that pass the victim at once; changes no result.
+        rm_threshold: minimum RM of a robust answer, in [0, K); None for ⌊K / 2⌋, the smallest whole
+            RM with more than half of the votes (`default_threshold`).
+        chunk: copies per forward pass; does not change the result.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class MedRDF(Smoother):
             self.rm_threshold = fraction(rm_threshold, "defense.rm_threshold", high=1000)
 
     def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """D(x + η): one noisy copy of each image, denoised."""
+        """Draw D(x + η), one denoised noisy copy of each image."""
         return self.denoiser.differentiable(self.noise(x, seeds=seeds), seeds=seeds)
 
     def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
-        """Votes (N, K), int64: of all n copies, or of as many as the image needed."""
+        """Count the votes (N, K), int64, of all n copies or until the image is decided."""
         if not self.sequential:
             return super().count(x, victim, seeds=seeds)
         return count_until_decided(self, x, victim, seeds=seeds, decided=self.decided)
 
     def threshold(self, classes: int) -> float:
-        """RM from which an answer is called robust.
+        """Return the minimum RM of a robust answer.
 
         Raises:
             ValueError: the victim has one class, or RM cannot exceed the threshold.
@@ -98,7 +98,7 @@ class MedRDF(Smoother):
         return check_threshold(self.rm_threshold, classes)
 
     def decided(self, counts: Tensor) -> Tensor:
-        """Return whether sequential stopping ends at these votes (N, K); bool (N,)."""
+        """Return True where sequential stopping ends at these votes (N, K); bool (N,)."""
         classes = counts.shape[1]
         wanted = self.threshold(classes) / classes
         first, second, other = leaders(counts)
@@ -110,11 +110,11 @@ class MedRDF(Smoother):
         return known
 
     def decide(self, counts: Tensor) -> Prediction:
-        """Top class, abstention and RM = K (n_A - n_B) / n, in [0, K] (Eq. 9).
+        """Return top class, abstention and RM = K (n_A - n_B) / n, in [0, K] (Eq. 9).
 
         `logits` are the logarithms of the vote shares, smoothed by half a vote. `details` holds,
-        per image: `rm_low` and `rm_high`, RM's interval; `rm_robust`, an answer is given and RM
-        reaches the threshold; `rm_settled`, the interval lies on one side of it; `copies`.
+        per image: `rm_low` and `rm_high`, RM's interval; `rm_robust`, True if answered and RM
+        reaches the threshold; `rm_settled`, True if the interval lies on one side of it; `copies`.
         """
         classes = counts.shape[1]
         threshold = self.threshold(classes)
@@ -146,10 +146,10 @@ def _one_of(known: tuple[str, ...], value: str, name: str) -> str:
 
 
 def check_threshold(given: float | None, classes: int) -> float:
-    """RM from which an answer is called robust, by default `default_threshold`.
+    """Return the minimum RM of a robust answer, by default `default_threshold`.
 
     Raises:
-        ValueError: the victim has one class, or RM cannot exceed what is given.
+        ValueError: the victim has one class, or RM cannot exceed the threshold.
     """
     if classes < 2:
         raise ValueError("MedRDF compares the two leading classes; the victim has one")
@@ -164,13 +164,13 @@ def check_threshold(given: float | None, classes: int) -> float:
 
 
 def leaders(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Votes (N, K, ...) for the leading class, the runner-up and all others, (N, ...) each."""
+    """Return the votes (N, K, ...) of the leading class, the runner-up and all others, (N, ...)."""
     top = counts.topk(2, dim=1).values
     return top[:, 0], top[:, 1], counts.sum(1) - top.sum(1)
 
 
 def p_value(first: Tensor, second: Tensor) -> Tensor:
-    """Two-sided binomial test of `first` against Binom(first + second, 1/2) (Eq. 5).
+    """Compute the two-sided binomial test of `first` against Binom(first + second, 1/2) (Eq. 5).
 
     Args:
         first: the leading class's votes (N,), at least `second`.

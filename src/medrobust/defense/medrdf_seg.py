@@ -1,4 +1,4 @@
-"""MedRDF for masks: noisy copies, a denoiser, and a vote, a test and an RM at every pixel."""
+"""MedRDF for masks: a vote over denoised noisy copies, with a test and an RM at every pixel."""
 
 import math
 
@@ -16,30 +16,28 @@ class MedRDFSeg(Smoother):
     """Majority vote over noisy, denoised copies, pixel by pixel.
 
     MedRDF (Eq. 1 to 9, Algorithm 1) is defined for one answer per image; its authors leave masks to
-    later work. Here each pixel has its own votes, leading classes, test and RM, all from the same
-    n copies of the image. A victim with one answer per image is a mask of one pixel: the answer is
-    then that of MedRDF's fixed vote.
+    future work. Here each pixel has its own votes, leading classes, test and RM, all from the same
+    n copies of the image. For a classifier, a mask of one pixel, it equals MedRDF's fixed vote.
 
-    An image has many pixels, and each may be answered wrongly: a wrong class, against the victim's
-    most frequent one under this noise, as in Eq. 4. Of an image's M pixels, at least k are wrong
-    with probability at most alpha when each is tested at level alpha k / M (the generalised
-    Bonferroni rule, Lehmann and Romano 2005, Theorem 2.1; by Eq. 6 to 8 a pixel is wrong with
-    probability at most its level, so that on average at most k alpha are). It holds however pixels
-    depend on each other, which they do, since they share copies. Holm's rule, of SegCertify
-    (Fischer, Baader and Vechev 2021), would need a class for each pixel that is chosen on other
-    copies: where the same votes choose the class and test it, it has no such proof.
+    A pixel is wrong if its class is not the victim's most frequent one under this noise, as in Eq.
+    4. At least k of an image's M pixels are wrong with probability at most alpha when each is
+    tested at level alpha k / M (the generalised Bonferroni rule, Lehmann and Romano 2005, Theorem
+    2.1; by Eq. 6 to 8 a pixel is wrong with probability at most its level, so that on average at
+    most k alpha are). This holds under any dependence of the pixels, which share copies. Holm's
+    rule, used in SegCertify (Fischer, Baader and Vechev 2021), needs the class of each pixel chosen
+    on other copies; its proof does not cover a class that is chosen and tested on the same votes.
 
     Args:
-        noise: how copies are made; must leave pixels where they are.
-        denoiser: a purifier applied to each copy.
+        noise: noise of the copies; must not move pixels.
+        denoiser: purifier applied to each copy.
         copies: copies per image.
-        alpha: chance that an image has k or more wrong pixels.
-        k: 1, no wrong pixel, to M; None: M, each pixel is tested at alpha by itself, as in Eq. 5.
-        rm_threshold: RM from which a pixel is called robust, in [0, K); None: as in `MedRDF`.
-        chunk: copies that pass the victim at once; changes no result.
+        alpha: probability that an image has k or more wrong pixels.
+        k: from 1, for no wrong pixel, to M; None for M, each pixel tested at alpha as in Eq. 5.
+        rm_threshold: minimum RM of a robust pixel, in [0, K); None as in `MedRDF`.
+        chunk: copies per forward pass; does not change the result.
 
     Raises:
-        ValueError: the noise moves pixels, so that votes for a pixel would be of its neighbours.
+        ValueError: the noise moves pixels, so that votes would mix neighbouring pixels.
     """
 
     dense = True
@@ -71,15 +69,15 @@ class MedRDFSeg(Smoother):
             self.rm_threshold = fraction(rm_threshold, "defense.rm_threshold", high=1000)
 
     def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """D(x + η): one noisy copy of each image, denoised."""
+        """Draw D(x + η), one denoised noisy copy of each image."""
         return self.denoiser.differentiable(self.noise(x, seeds=seeds), seeds=seeds)
 
     def level(self, pixels: int) -> float:
-        """Level of each pixel's test in an image of so many."""
+        """Return the level of each pixel's test in an image of so many pixels."""
         return self.alpha if self.k is None else self.alpha * min(self.k, pixels) / pixels
 
     def decide(self, counts: Tensor) -> Prediction:
-        """Top class, abstention and RM = K (n_A - n_B) / n of each pixel (Eq. 5 and 9).
+        """Return top class, abstention and RM = K (n_A - n_B) / n of each pixel (Eq. 5 and 9).
 
         Args:
             counts: votes (N, K, H, W), int64; or (N, K).
@@ -91,7 +89,7 @@ class MedRDFSeg(Smoother):
             reaches the threshold.
 
         Raises:
-            ValueError: so few copies that no pixel could ever be answered.
+            ValueError: there are too few copies to ever answer a pixel.
         """
         level = self.level(counts[0, 0].numel())
         if self.copies - 1 < -math.log2(level):  # a unanimous vote has the p-value 2^(1 - n)
@@ -117,11 +115,11 @@ class MedRDFSeg(Smoother):
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Over pixels: (N, ...) -> (N,)."""
+    """Average over pixels, (N, ...) -> (N,)."""
     return values.float().view(len(values), -1).mean(1)
 
 
 def _p_values(first: Tensor, second: Tensor) -> Tensor:
-    """`p_value` of every pixel, each pair of counts once: an image has far fewer than pixels."""
+    """Compute `p_value` of every pixel, once for each distinct pair of counts."""
     pairs, place = torch.unique(first << 32 | second, return_inverse=True)
     return p_value(pairs >> 32, pairs & 0xFFFFFFFF)[place]

@@ -1,4 +1,4 @@
-"""Classifiers of clean against attacked feature maps, one for each layer."""
+"""Classifiers of clean against attacked feature maps, one per layer."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,17 +16,17 @@ from medrobust.number import fraction
 class Metzen(LearnedDetector):
     """Detector networks on feature maps (Metzen, Genewein, Fischer and Bischoff 2017).
 
-    There one network sits at one layer; as in Medical Aegis there is one at each, and their logits
-    are summed. Each learns by itself to tell the victim's features of clean training images from
-    those of attacked ones: the paper's static adversary, who does not know the detector.
+    The paper has one network at one layer; as in Medical Aegis there is one at each, and their
+    logits are summed. Each learns separately to distinguish the victim's features of clean and of
+    attacked training images, against the paper's static adversary, who does not know the detector.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        taps: layers.
-        attack: makes the training's adversarial images; it sees the victim, and by BPDA the
-            Cushion, but not the detector.
+        taps: tap layers.
+        attack: attack that crafts the training images, on the victim and by BPDA the Cushion, but
+            not on the detector.
         width: factor of the networks' channels; 1 is the published size.
         cushion: see `Detector`; the networks are trained behind it.
         tnr: see `Detector`.
@@ -54,13 +54,13 @@ class Metzen(LearnedDetector):
         self.networks = nn.ModuleList()
 
     def build(self, channels: int) -> None:
-        """One network per tap."""
+        """Build one network per tap."""
         widths = [max(1, round(self.width * count)) for count in (96, 192, 192)]
         self.networks = nn.ModuleList(MapClassifier(self.shapes[tap], widths) for tap in self.taps)
 
     def logits(self, seen: Seen) -> Tensor:
-        """Of each layer, higher = more adversarial: (N, layers)."""
-        ask = nn.Module.__call__ if self.training else steady  # batch norm sees no filling
+        """Compute the logit of each layer, higher = more adversarial: (N, layers)."""
+        ask = nn.Module.__call__ if self.training else steady  # batch norm must not see padding
         parts = [
             ask(network, as_maps(seen.features[tap]))
             for tap, network in zip(self.taps, self.networks, strict=True)
@@ -68,5 +68,5 @@ class Metzen(LearnedDetector):
         return torch.stack(parts, 1)
 
     def anomaly(self, seen: Seen) -> Tensor:
-        """Sum of the layers' logits."""
+        """Compute the sum of the layers' logits."""
         return self.logits(seen).sum(1)

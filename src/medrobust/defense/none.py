@@ -6,8 +6,8 @@ from medrobust.defense.core.base import Purifier
 
 
 class NoDefense(Purifier):
-    """The bare victim; also the denoiser `none` of a vote."""
+    """The undefended victim; also the denoiser `none` of a vote."""
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The image itself."""
+        """Return the image unchanged."""
         return x

@@ -1,4 +1,4 @@
-"""NRP: a purifier that learns to undo a feature-distance attack."""
+"""NRP: a purifier trained against a feature-space attack."""
 
 import torch
 from torch import Tensor, nn
@@ -14,30 +14,30 @@ from medrobust.rng import normal
 class NRP(LearnedPurifier):
     """Neural representation purifier (Naseer et al. 2020).
 
-    Trained without labels: a fixed network's features of a clean image are driven away from their
-    place by `perturb`, and the purifier brings the image, and with it the features, back.
-    Deployed, it needs neither that network nor a victim.
+    It is trained without labels: `perturb` maximises the change of a fixed network's features of a
+    clean image, and the purifier restores the image and its features. Deployed, it needs neither
+    that network nor a victim.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        features: where the features come from, in training.
+        features: feature extractor of the training.
         maps: features of `RRDN`.
         blocks: see `RRDN`.
         growth: see `RRDN`.
         skip: see `RRDN`.
-        eps: L∞ budget of the training's attack, and the most that `dynamic` noise changes.
-        steps: of the training's attack.
-        step: length of its steps.
+        eps: L∞ budget of the training attack, and bound of the `dynamic` noise.
+        steps: gradient steps of the training attack.
+        step: step size of the training attack.
         feature_weight: factor of the features' mean absolute distance.
         image_weight: factor of the images' L2 distance.
         critic_weight: factor of the critic's loss.
         critic_maps: features of `Discriminator`.
         critic_blocks: see `Discriminator`.
-        patch_px: side of the random crops of training images; smaller images are taken whole.
-        dynamic: add noise before purifying, so that an attacker does not know the input.
-        noise: its standard deviation.
+        patch_px: side of the random crops of training images; smaller images are kept whole.
+        dynamic: add noise before purifying, as a randomized defense.
+        noise: standard deviation of that noise.
     """
 
     loop = "medrobust.training.defense.nrp.NRPModule"
@@ -87,13 +87,13 @@ class NRP(LearnedPurifier):
         self.network: nn.Module = nn.Identity()
 
     def build(self, channels: int) -> None:
-        """The purifier network."""
+        """Build the purifier network."""
         self.network = RRDN(
             channels, features=self.maps, blocks=self.blocks, growth=self.growth, skip=self.skip
         ).to(memory_format=torch.channels_last)
 
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The network's answer to the image, or to a noisy copy of it within `eps`."""
+        """Purify the image, or a noisy copy of it within `eps`."""
         if self.random:
             noise = self.noise * normal(seeds, x.shape[1:]).to(x.dtype)
             x = (x + noise.clamp(-self.eps, self.eps)).clamp(0, 1)

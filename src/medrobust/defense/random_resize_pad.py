@@ -15,19 +15,19 @@ from medrobust.rng import fold_in, uniform
 
 
 class RandomResizePad(Purifier):
-    """Each image enlarged to a random size and put at a random place of a black canvas.
+    """Enlarges each image to a random size and pads it at a random place of a black canvas.
 
     Xie et al. 2018, "Mitigating Adversarial Effects Through Randomization", section 3.2: a 299 px
     image is resized to 299, ..., 330 px by nearest neighbour and padded with zeros to 331 px. Here
-    the same shares of any size; height and width share a draw, so that proportions are kept. The
-    victim sees the larger canvas: for one that takes a single size, `smallest: 299/331` and
+    these are shares of any size; height and width share a draw, which keeps the aspect ratio. The
+    victim gets the larger canvas; for one that takes a single size, `smallest: 299/331` and
     `canvas: 1` shrink the image into its own size instead.
 
     Args:
-        smallest: smallest size, as a share of the image's own.
-        canvas: size with padding, as a share of the image's own; sizes are drawn below it.
-        passes: random patterns whose probabilities are averaged; 1 in the paper's experiments, 30
-            in its authors' competition entry.
+        smallest: smallest size, as a share of the image's.
+        canvas: size with padding, as a share of the image's; sizes are drawn below it.
+        passes: number of random patterns whose probabilities are averaged; 1 in the paper's
+            experiments, 30 in its authors' competition entry.
     """
 
     random = True
@@ -42,8 +42,8 @@ class RandomResizePad(Purifier):
         self.passes = whole(passes, "defense.passes", low=1)
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """One pattern: (N, C, H, W) -> (N, C, canvas H, canvas W)."""
-        draw = uniform(seeds, (3, 1)).unbind(1)  # of size, top and left
+        """Apply one pattern, (N, C, H, W) -> (N, C, canvas H, canvas W)."""
+        draw = uniform(seeds, (3, 1)).unbind(1)  # draws of size, top and left
         places = []
         for side, corner in zip(x.shape[2:], draw[1:], strict=True):
             full = max(1, round(self.canvas * side))
@@ -51,27 +51,27 @@ class RandomResizePad(Purifier):
             length = draw_whole(draw[0], low, max(low, full - 1))
             step = torch.arange(full, device=x.device) - draw_whole(corner, 0, full - length)
             inside = (step >= 0) & (step < length)
-            # Two pixels outside is outside for the nearest neighbour, whatever the rounding.
+            # Two pixels outside is outside for the nearest neighbour under any rounding.
             places.append(torch.where(inside, step * side // length, -2))
         rows, columns = places
         return resample(x, rows[..., None], columns[:, None], mode="nearest", outside="zeros")
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The answer to one pattern, or the mean probabilities of several, as logarithms."""
+        """Return the logits of one pattern, or the log mean probabilities of several."""
         first = self._look(x, victim, seeds, 0)
         if self.passes == 1:
             return Prediction(first)
-        mass = first.log_softmax(1)  # in logarithms, where a sure answer neither is 1 nor leaves 0
+        mass = first.log_softmax(1)  # in logarithms, which do not saturate
         for number in range(1, self.passes):
             mass = mass.logaddexp(self._look(x, victim, seeds, number).log_softmax(1))
         return Prediction(mass - math.log(self.passes))
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """One pattern, with its exact gradient; the threat averages over patterns (EOT)."""
+        """Return the logits of one pattern, differentiable; the threat averages patterns (EOT)."""
         return Prediction(self._look(x, victim, seeds, 0))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The first pattern, at the size of `x`."""
+        """Return the first pattern, at the size of `x`."""
         return F.interpolate(self.purify(x, seeds=fold_in(seeds, 0)), x.shape[2:], mode="area")
 
     def _look(self, x: Tensor, victim: Victim, seeds: Tensor, number: int) -> Tensor:

@@ -15,29 +15,29 @@ from medrobust.rng import fold_in, normal
 
 
 class RandomizedSmoothing(Smoother):
-    """The class that the victim gives most often to x + N(0, sigma²), and how far that holds.
+    """The victim's most frequent class for x + N(0, sigma²), with a certified L2 radius.
 
     Cohen, Rosenfeld and Kolter 2019, "Certified Adversarial Robustness via Randomized Smoothing".
-    Both of its algorithms run on the same n copies. PREDICT answers: the leading class, or an
-    abstention where the two-sided binomial test of it against the runner-up exceeds alpha. CERTIFY
-    gives the radius sigma * Phi⁻¹(p): n0 further copies choose a class, of whose share p is the
-    Clopper-Pearson lower bound at level alpha; 0 where p <= 1/2 or nothing is answered. A radius
-    above 0 belongs to the answer, since more than half of the n votes are for it. Each algorithm
-    errs with probability at most alpha.
+    Both of its algorithms run on the same n copies. PREDICT returns the leading class, or abstains
+    if the two-sided binomial test against the runner-up exceeds alpha. CERTIFY returns the radius
+    sigma * Phi⁻¹(p), where p is the Clopper-Pearson lower bound at level alpha of the share of a
+    class chosen by n0 further copies; 0 if p <= 1/2 or PREDICT abstains. A positive radius belongs
+    to the returned class, since more than half of the n votes are for it. Each algorithm errs with
+    probability at most alpha.
 
-    The noise is in pixel units of [0, 1] images and enters before normalisation. Noisy values are
-    not clipped: only so is the noise Gaussian, which the certificate needs. With a denoiser the
-    base classifier is the victim behind it (Salman et al. 2020, denoised smoothing): its clipping
-    to [0, 1], which purifiers expect, is part of that classifier, and the certificate stays valid,
-    also where the denoiser itself is random.
+    The noise is in pixel units of [0, 1] images and added before normalisation. Noisy values are
+    not clipped, since the certificate needs Gaussian noise. With a denoiser the base classifier is
+    the victim behind it (Salman et al. 2020, denoised smoothing). Clipping to [0, 1], which
+    purifiers expect, is part of that classifier, and the certificate stays valid, even if the
+    denoiser is random.
 
     Args:
         sigma: standard deviation of the noise, in [0, 1] units.
-        copies: copies per image that are counted.
+        copies: counted copies per image.
         n0: further copies that choose the class to certify.
         alpha: level of the test and of the bound.
         denoiser: purifier applied to each copy, or None.
-        chunk: copies that pass the victim at once; changes no result.
+        chunk: copies per forward pass; does not change the result.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class RandomizedSmoothing(Smoother):
         self.denoiser = denoiser
 
     def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """A copy with noise: denoised where there is a denoiser, else not in [0, 1]."""
+        """Draw one noisy copy, denoised if there is a denoiser, else not limited to [0, 1]."""
         noisy = x + self.sigma * normal(seeds, x.shape[1:]).to(x.dtype)
         if self.denoiser is None:
             return noisy
         return self.denoiser.differentiable(noisy.clamp(0, 1), seeds=fold_in(seeds, 0))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """One copy, clipped to be shown."""
+        """Return one copy, clipped for display."""
         return self.sample(x, seeds=seeds).clamp(0, 1)
 
     @torch.no_grad()
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """PREDICT's answer, with CERTIFY's radius in `details["certified_radius"]`."""
+        """Return PREDICT's answer, with CERTIFY's radius in `details["certified_radius"]`."""
         last = self.copies + self.n0
         chosen = self.tally(x, victim, seeds=seeds, first=self.copies, last=last).argmax(1)
         counts = self.count(x, victim, seeds=seeds)
@@ -80,7 +80,7 @@ class RandomizedSmoothing(Smoother):
         return replace(answer, details={"certified_radius": radius})
 
     def decide(self, counts: Tensor) -> Prediction:
-        """The leading class, or an abstention; `logits` as MedRDF's, half a vote added to each."""
+        """Return the leading class or an abstention; `logits` as in `MedRDF.decide`."""
         top = counts.topk(2, dim=1).values
         return Prediction(
             torch.log((counts + 0.5) / (self.copies + 0.5 * counts.shape[1])),
@@ -89,13 +89,13 @@ class RandomizedSmoothing(Smoother):
         )
 
     def radius(self, votes: Tensor) -> Tensor:
-        """Certified L2 radius, from the votes for the chosen class.
+        """Compute the certified L2 radius from the votes for the chosen class.
 
         Args:
-            votes: of n copies, int64 (N,).
+            votes: votes of n copies, int64 (N,).
 
         Returns:
-            float64 (N,), in pixel units of [0, 1] images; 0 where nothing is certified.
+            float64 (N,), in pixel units of [0, 1] images; 0 without a certificate.
         """
         share = lower_bound(votes, self.copies, self.alpha)
         distance = torch.from_numpy(ndtri(share.cpu().numpy())).to(share)
@@ -103,7 +103,7 @@ class RandomizedSmoothing(Smoother):
 
 
 def lower_bound(hits: Tensor, n: int, alpha: float) -> Tensor:
-    """Clopper-Pearson bound: the true share is above it with probability at least 1 - alpha.
+    """Compute the Clopper-Pearson lower bound of a share, valid with probability 1 - alpha.
 
     Args:
         hits: successes (N,), 0 to `n`.
@@ -114,7 +114,7 @@ def lower_bound(hits: Tensor, n: int, alpha: float) -> Tensor:
         float64 (N,) in [0, 1).
     """
     found = hits.cpu().double().numpy()
-    # The alpha quantile of Beta(hits, n - hits + 1); no success, no bound.
+    # The alpha quantile of Beta(hits, n - hits + 1); 0 without a success.
     share = betaincinv(found.clip(min=1), n - found + 1, alpha)
     share[found == 0] = 0.0
     return torch.from_numpy(share).to(hits.device)

@@ -1,4 +1,4 @@
-"""Shield: detectors of adversarial features, one per class, trained against an attack on them."""
+"""Shield: per-class detectors of adversarial features, trained against an attack on them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,23 +15,23 @@ from medrobust.number import fraction, whole
 
 
 class Shield(LearnedDetector):
-    """Shield, and with a Cushion in front of it Medical Aegis (Yao, He and Zhou).
+    """Shield, or Medical Aegis with a Cushion in front of it (Yao, He and Zhou).
 
-    S_y, the detector of class y, tells the victim's features of clean images of y from those of
-    images of other classes that were driven to raise S_y; see `ShieldModule`. Deployed, the
-    detector of the class that the victim answers decides; the score is -S_y.
+    S_y, the detector of class y, distinguishes the victim's features of clean images of y from
+    those of images of other classes that were attacked to raise S_y; see `ShieldModule`. Deployed,
+    the score is -S_y of the class y that the victim predicts.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        taps: layers, seen together.
+        taps: tap layers, used jointly.
         hidden: units of each of a detector's two layers.
-        eps_first: L∞ budget of the training's attack in its first epoch.
-        eps: in its last epoch; between them it grows in equal parts.
-        steps: of the training's attack.
-        step_size: length of its steps; None = PGD's own rule, min(eps, 2.5 eps / steps).
-        cushion: see `Detector`; the attack goes through it (BPDA, or exactly where it can).
+        eps_first: L∞ budget of the training attack in the first epoch.
+        eps: L∞ budget in the last epoch, with linear growth between them.
+        steps: gradient steps of the training attack.
+        step_size: its step size; None for PGD's default, min(eps, 2.5 eps / steps).
+        cushion: see `Detector`; the attack differentiates it exactly, or by BPDA.
         tnr: see `Detector`.
         fits: see `Detector`.
     """
@@ -67,29 +67,29 @@ class Shield(LearnedDetector):
 
     @torch.no_grad()
     def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
-        """Note the shapes of the taps' outputs and the number of the victim's classes."""
+        """Record the shapes of the taps' outputs and the victim's number of classes."""
         super().inspect_victim(victim, datamodule)
         side = datamodule.size
         blank = torch.zeros(1, datamodule.channels, side, side, device=victim.mean.device)
         self.classes = victim(blank).shape[1]
 
     def build(self, channels: int) -> None:
-        """One detector per class."""
+        """Build one detector per class."""
         shapes = {tap: self.shapes[tap] for tap in self.taps}
         self.network = ShieldNetwork(shapes, classes=self.classes, hidden=self.hidden)
 
     @property
     def detectors(self) -> ShieldNetwork:
-        """The networks, built."""
+        """Return the networks, which must be built."""
         assert isinstance(self.network, ShieldNetwork)
         return self.network
 
     def clean_logits(self, features: Mapping[str, Tensor]) -> Tensor:
-        """S of every class (N, K) from tapped features, higher = more like its clean images."""
+        """Compute S of every class (N, K) from tapped features, higher = more likely clean."""
         found: Tensor = self.detectors(features)
         return found
 
     def anomaly(self, seen: Seen) -> Tensor:
-        """-S of the class that the victim answers (N,)."""
+        """Compute -S of the predicted class (N,)."""
         predicted = seen.logits.argmax(1, keepdim=True)
         return -self.clean_logits(seen.features).gather(1, predicted)[:, 0]

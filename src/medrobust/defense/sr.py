@@ -14,11 +14,11 @@ from medrobust.number import fraction, whole
 
 
 class SR(LearnedPurifier):
-    """Noise out by wavelets, detail in by EDSR (Mustafa et al. 2019).
+    """Wavelet denoising followed by super-resolution with EDSR (Mustafa et al. 2019).
 
-    The network is trained on clean images alone: it restores them from their halves. Deployed, it
-    doubles the denoised image. The paper's classifier then sees the doubled one; here it is
-    brought back to the size that the victim was trained at, unless `enlarged`.
+    The network is trained on clean images alone, to restore them from downscaled ones. Deployed, it
+    upscales the denoised image. The paper's classifier takes the upscaled image; here it is resized
+    back to the victim's size, unless `enlarged`.
 
     Args:
         name: name in paths and tables.
@@ -29,9 +29,9 @@ class SR(LearnedPurifier):
         features: see `EDSR`.
         blocks: see `EDSR`.
         residual_scale: see `EDSR`.
-        enlarged: True for a victim that sees images of `scale` times the size.
-        scale: how much larger, 2, 3 or 4.
-        patch_px: side of the random crops of training images; smaller images are taken whole.
+        enlarged: True for a victim that takes images of `scale` times the size.
+        scale: upscaling factor, 2, 3 or 4.
+        patch_px: side of the random crops of training images; smaller images are kept whole.
     """
 
     loop = "medrobust.training.defense.sr.SRModule"
@@ -64,7 +64,7 @@ class SR(LearnedPurifier):
         self.network: nn.Module = nn.Identity()
 
     def build(self, channels: int) -> None:
-        """EDSR."""
+        """Build EDSR."""
         self.network = EDSR(
             channels,
             features=self.features,
@@ -74,17 +74,17 @@ class SR(LearnedPurifier):
         ).to(memory_format=torch.channels_last)
 
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Denoised, enlarged, and brought back to (H, W) unless `enlarged`."""
+        """Denoise and upscale, then resize back to (H, W) unless `enlarged`."""
         large = steady(self.network, self.wavelet.purify(x, seeds=seeds)).clamp(0, 1)
         return large if self.enlarged else resize(large, x.shape[2:])
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The purified image at the size of `x`."""
+        """Return the purified image at the size of `x`."""
         return resize(self.purify(x, seeds=seeds), x.shape[2:])
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Bicubic, without aliases when smaller: (N, C, H, W) -> (N, C, *size), in [0, 1]."""
+    """Resize images bicubically with antialiasing, (N, C, H, W) -> (N, C, *size), in [0, 1]."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     found = F.interpolate(x, size=list(size), mode="bicubic", antialias=True)

@@ -11,18 +11,18 @@ from medrobust.rng import uniform
 
 
 class TVMinimization(Purifier):
-    """Drops values at random and redraws the image with least variation (Guo et al. 2018, Eq. 3).
+    """Drops values at random and inpaints by least total variation (Guo et al. 2018, Eq. 3).
 
-    Minimises TV(z) + 1/(2 weight) Σ (z - x)² over the values kept, per channel and with isotropic
-    TV, as the paper's released code does; values are dropped one by one, not whole pixels.
+    It minimises TV(z) + 1/(2 weight) Σ (z - x)² over the kept values, per channel and with
+    isotropic TV, as in the paper's released code; single values are dropped, not whole pixels.
 
-    The gradient is exact through the solver's iterations, what is dropped held fixed. BPDA with
-    the identity, which is the known attack (Athalye, Carlini and Wagner 2018), is much weaker.
+    The gradient is exact through the solver's iterations, at fixed dropped values. BPDA with the
+    identity, the known attack (Athalye, Carlini and Wagner 2018), is much weaker.
 
     Args:
         drop: probability that a value is dropped.
-        weight: of the total variation.
-        iterations: of the solver, fixed.
+        weight: weight of the total variation.
+        iterations: iterations of the solver, fixed.
     """
 
     random = True
@@ -34,7 +34,7 @@ class TVMinimization(Purifier):
         self.iterations = whole(iterations, "defense.iterations", low=1)
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape; a channel that lost all its values becomes 0."""
+        """Purify images (N, C, H, W); a channel that lost all its values becomes 0."""
         kept = (uniform(seeds, x.shape[1:]) >= self.drop).to(x.dtype)
         return inpaint(x, kept, 1 / self.weight, self.iterations).clamp(0, 1)
 
@@ -42,16 +42,16 @@ class TVMinimization(Purifier):
 def inpaint(f: Tensor, kept: Tensor, gamma: float, iterations: int) -> Tensor:
     """Minimise Σ |∇u| + γ/2 Σ kept (u - f)², |∇u| being the gradient's Euclidean length per pixel.
 
-    The linearised split Bregman iteration of `medrobust.defense.core.tv` with vectors in place of
-    numbers. Without fidelity everywhere its steps stay fixed: τ = 1/50 suits values in [0, 1], and
-    60 iterations are within 1 % of the least energy where half of an image is kept. Backward, all
-    is computed again in stretches of 8 iterations, so that memory grows slowly with them.
+    It is the linearised split Bregman iteration of `medrobust.defense.core.tv`, with vectors
+    instead of numbers. Without fidelity everywhere its steps stay fixed: τ = 1/50 suits values in
+    [0, 1], and 60 iterations are within 1 % of the minimum energy when half of an image is kept.
+    The backward pass recomputes blocks of 8 iterations to limit memory.
 
     Args:
         f: maps (..., H, W).
-        kept: 1 where `f` counts, else 0.
+        kept: 1 where `f` is kept, else 0.
         gamma: weight of fidelity.
-        iterations: fixed.
+        iterations: number of iterations, fixed.
     """
     known = f * kept
     mean = known.sum((-2, -1), keepdim=True) / kept.sum((-2, -1), keepdim=True).clamp(min=1)
@@ -79,7 +79,7 @@ def _iterate(
     gamma: float,
     count: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`count` iterations on u, its extrapolation and the two dual fields."""
+    """Run `count` iterations on u, its extrapolation and the two dual fields."""
     tau = 0.02
     sigma = 1 / (6 * tau)
     data, scale = tau * gamma * known, 1 / (1 + tau * gamma * kept)

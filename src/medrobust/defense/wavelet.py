@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from medrobust.defense.core.base import Purifier
 from medrobust.number import fraction, whole
 
-# Luma and the two colour differences from red, green, blue in [0, 1] (ITU-R BT.601, studio range).
+# Luma and two colour differences from red, green, blue in [0, 1] (ITU-R BT.601, studio range).
 _YCBCR = (
     (65.481 / 255, 128.553 / 255, 24.966 / 255),
     (-37.797 / 255, -74.203 / 255, 112.0 / 255),
@@ -18,14 +18,14 @@ _YCBCR = (
 
 
 class Wavelet(Purifier):
-    """Soft thresholds of Haar coefficients by BayesShrink, in YCbCr (Chang, Yu, Vetterli 2000).
+    """Soft-thresholds Haar coefficients by BayesShrink, in YCbCr (Chang, Yu, Vetterli 2000).
 
-    The threshold of a sub-band with mean square `v` is σ² / sqrt(v - σ²): few coefficients above
-    the noise, a high threshold. It is what Mustafa et al. 2019 do before super-resolution.
+    The threshold of a sub-band with mean square `v` is σ² / sqrt(v - σ²), high if few coefficients
+    exceed the noise. Mustafa et al. 2019 apply it before super-resolution.
 
     Args:
         sigma: standard deviation of the noise to remove, in [0, 1] units of red, green and blue.
-        levels: of the transform; null for three fewer than the image has, at least one.
+        levels: levels of the transform; null for three fewer than the image has, at least one.
     """
 
     def __init__(self, sigma: float | str = 0.04, levels: int | None = None) -> None:
@@ -34,7 +34,7 @@ class Wavelet(Purifier):
         self.levels = None if levels is None else whole(levels, "defense.levels", low=1)
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """(N, 1 or 3, H, W) -> the same shape; sides of at least two pixels."""
+        """Denoise images (N, 1 or 3, H, W) with sides of at least two pixels."""
         if x.shape[1] not in (1, 3) or min(x.shape[2:]) < 2:
             raise ValueError(
                 f"wavelet denoising got images of shape {tuple(x.shape)}, expected 1 or 3 channels "
@@ -50,7 +50,7 @@ class Wavelet(Purifier):
         if x.shape[1] == 1:
             return shrink(x, x.new_tensor([self.sigma]), levels).clamp(0, 1)
         mix = torch.tensor(_YCBCR, dtype=torch.float64)
-        sigma = self.sigma * mix.norm(dim=1)  # of independent noise in red, green and blue
+        sigma = self.sigma * mix.norm(dim=1)  # for independent noise in red, green and blue
         found = shrink(_recolour(x, mix), sigma.to(x), levels)
         return _recolour(found, torch.linalg.inv(mix)).clamp(0, 1)
 
@@ -59,9 +59,9 @@ def shrink(x: Tensor, sigma: Tensor, levels: int) -> Tensor:
     """Denoise each channel.
 
     Args:
-        x: (N, C, H, W), any range.
+        x: images (N, C, H, W), any range.
         sigma: noise of each channel (C,), in units of `x`.
-        levels: of the transform, at least 1.
+        levels: levels of the transform, at least 1.
     """
     height, width = x.shape[2:]
     if levels == 0:
@@ -77,24 +77,24 @@ def shrink(x: Tensor, sigma: Tensor, levels: int) -> Tensor:
 
 
 def haar(x: Tensor) -> Tensor:
-    """One level of the orthonormal transform: (N, C, 2h, 2w) -> (N, C, 4, h, w), smooth first."""
+    """Compute one orthonormal Haar level, (N, C, 2h, 2w) -> (N, C, 4, h, w), smooth band first."""
     return _butterfly(F.pixel_unshuffle(x, 2).unflatten(1, (-1, 4)))
 
 
 def inverse_haar(coefficients: Tensor) -> Tensor:
-    """(N, C, 4, h, w) -> (N, C, 2h, 2w)."""
+    """Invert one Haar level, (N, C, 4, h, w) -> (N, C, 2h, 2w)."""
     return F.pixel_shuffle(_butterfly(coefficients).flatten(1, 2), 2)
 
 
 def _butterfly(x: Tensor) -> Tensor:
-    """Half the 4 × 4 Hadamard matrix, its own inverse, along dimension 2."""
+    """Apply half the 4 × 4 Hadamard matrix, its own inverse, along dimension 2."""
     a, b, c, d = x.unbind(2)
     top, across, bottom, below = a + b, a - b, c + d, c - d
     return torch.stack((top + bottom, across + below, top - bottom, across - below), dim=2) / 2
 
 
 def _recolour(x: Tensor, mix: Tensor) -> Tensor:
-    """Channels (N, 3, H, W) mixed by a matrix (3, 3); sums of scaled maps, alike in any batch."""
+    """Mix channels (N, 3, H, W) by a matrix (3, 3), with sums that are the same in any batch."""
     red, green, blue = x.unbind(1)
     rows = [r * red + g * green + b * blue for r, g, b in mix.tolist()]
     return torch.stack(rows, dim=1)

@@ -1,4 +1,4 @@
-"""The frame of every defense, and of those that purify or vote."""
+"""Base classes of defenses, purifiers and votes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,27 +15,27 @@ from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 
 _CACHED = 2**20
-"""Bytes of copies that are drawn at once on a CPU: noise and filters then stay in its cache."""
+"""Bytes of copies that are drawn at once on a CPU, so that noise and filters stay in its cache."""
 
 
 class Defense(Configured, nn.Module, ABC):
-    """Something between the image and the answer.
+    """The base class of defenses.
 
-    Seeds are per image, so that a random defense gives an image the same answer in any batch.
-    `random` says whether they are used: an adaptive attacker then averages over them.
+    Seeds are per image, so that a randomized defense gives an image the same answer in any batch.
+    `random` is True if they are used, and an adaptive attacker then averages over them.
     """
 
     random: bool = False
     moves_pixels: ClassVar[bool] = False
-    """What it shows the victim is not where it was in the image, so that a mask would be wrong."""
+    """True if pixels change their place, so that a mask would not fit the image."""
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
-        """Learn what the defense and its parts learn; nothing for most.
+        """Learn the state of the defense and its parts; most have none.
 
-        The result is in `state_dict`.
+        The learned state is in `state_dict`.
 
         Args:
-            victim: whom the defense will stand before.
+            victim: victim to defend.
             datamodule: data at hand.
         """
         for part in self.children():
@@ -44,63 +44,64 @@ class Defense(Configured, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The deployed behaviour.
+        """Compute the prediction as deployed.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
-            victim: frozen.
+            victim: frozen victim.
             seeds: int64 (N,).
         """
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """Differentiable stand-in that an adaptive attacker goes through; the same by default."""
+        """Compute the prediction that an adaptive attacker differentiates; by default `forward`."""
         return self(x, victim, seeds=seeds)
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The image as the victim gets it (one copy of it), at the size of `x`, for pictures."""
+        """Return the victim's input (one copy of it) at the size of `x`, for pictures."""
         return x
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of settings, code and learned state."""
+        """Return the SHA-256 of settings, code and learned state."""
         state = digest_tensors(self.state_dict())
         return digest([self.settings, *self.code_digests(), state])
 
 
 class Purifier(Defense):
-    """Changes the image, then asks the victim; the adaptive gradient is exact."""
+    """Changes the image before the victim; the adaptive gradient is exact."""
 
     @abstractmethod
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1]."""
+        """Map images (N, C, H, W) in [0, 1] to purified images in [0, 1]."""
 
     def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """`purify`, bit for bit, with the derivative that an attacker takes; by default its own."""
+        """Compute `purify`, bit for bit, with the attacker's derivative; by default its own."""
         return self.purify(x, seeds=seeds)
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The victim's answer to the purified image."""
+        """Return the victim's prediction for the purified image."""
         return victim.predict(self.purify(x, seeds=seeds))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The purified image."""
+        """Return the purified image."""
         return self.purify(x, seeds=seeds)
 
 
 class StraightThroughPurifier(Purifier):
-    """A purifier without a useful gradient: the attacker's backward pass is the identity.
+    """A purifier without a useful gradient, attacked by a straight-through estimator.
 
-    This is BPDA (Athalye, Carlini and Wagner 2018): the forward pass is the real purifier.
+    This is BPDA (Athalye, Carlini and Wagner 2018): the forward pass is the purifier, the backward
+    pass the identity.
     """
 
     def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """`purify`, bit for bit, with the identity as its derivative."""
+        """Compute `purify`, bit for bit, with the identity as its derivative."""
         with torch.no_grad():
             purified = self.purify(x.detach(), seeds=seeds)
         return purified + (x - x.detach())  # adds zero
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The deployed forward pass with the identity as its derivative."""
+        """Compute the deployed prediction with the identity as the purifier's derivative."""
         return victim.predict(self.differentiable(x, seeds=seeds))
 
 
@@ -109,13 +110,13 @@ class Smoother(Defense):
 
     Args:
         copies: copies per image.
-        chunk: copies that pass the victim at once; bounds memory, changes no result.
+        chunk: copies per forward pass; bounds memory, does not change the result.
     """
 
     random = True
     unscientific = ("chunk",)
     dense: ClassVar[bool] = False
-    """Votes on masks, pixel by pixel, too."""
+    """True if it also votes on masks, pixel by pixel."""
 
     def __init__(self, copies: int, *, chunk: int = 512) -> None:
         super().__init__()
@@ -124,33 +125,33 @@ class Smoother(Defense):
 
     @abstractmethod
     def sample(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """One copy of each image, (N, C, H, W) in [0, 1], differentiable in `x`."""
+        """Draw one copy of each image, (N, C, H, W) in [0, 1], differentiable in `x`."""
 
     @abstractmethod
     def decide(self, counts: Tensor) -> Prediction:
-        """From votes (N, K), int64, to an answer; (N, K, H, W) where it votes on masks."""
+        """Return the prediction for votes (N, K), or (N, K, H, W) on masks, int64."""
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """Soft answer to one copy; expectation over copies is the threat's business (EOT)."""
+        """Return the victim's prediction for one copy; the threat averages over copies (EOT)."""
         return victim.predict(self.sample(x, seeds=seeds))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """One copy."""
+        """Return one copy."""
         return self.sample(x, seeds=seeds)
 
     @torch.no_grad()
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """Counts the votes of the copies; images × copies fill the victim's batches."""
+        """Return the decision on the votes of the copies, batched over images and copies."""
         if len(x) == 0:
             raise ValueError("a vote over an empty batch has no classes; give at least one image")
         return self.decide(self.count(x, victim, seeds=seeds))
 
     def count(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Tensor:
-        """Votes (N, K[, H, W]) of all `copies`, int64."""
+        """Count the votes (N, K[, H, W]) of all `copies`, int64."""
         return self.tally(x, victim, seeds=seeds, first=0, last=self.copies)
 
     def tally(self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int) -> Tensor:
-        """Votes (N, K[, H, W]) of copies `first` to `last`, int64; see `ballots`."""
+        """Count the votes (N, K[, H, W]) of copies `first` to `last`, int64; see `ballots`."""
         counts: Tensor | None = None
         for image, logits in self.ballots(x, victim, seeds=seeds, first=first, last=last):
             if counts is None:
@@ -165,22 +166,22 @@ class Smoother(Defense):
     def ballots(
         self, x: Tensor, victim: Victim, *, seeds: Tensor, first: int, last: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The victim's answers to copies `first` to `last` of every image, image by image.
+        """Yield the victim's logits on copies `first` to `last` of every image, image by image.
 
-        Copy i is drawn from `fold_in(seeds, i)`, whatever else is drawn with it.
+        Copy i is drawn from `fold_in(seeds, i)`, independent of the batch.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
-            victim: frozen.
+            victim: frozen victim.
             seeds: int64 (N,).
             first: number of the first copy.
             last: one past the last.
 
         Yields:
-            for at most `chunk` copies each: which image (M,), and logits (M, K[, H, W]).
+            The image (M,) and logits (M, K[, H, W]) of at most `chunk` copies.
 
         Raises:
-            ValueError: the victim gives masks, and the defense votes on classes.
+            ValueError: the victim predicts masks, but the defense votes on classes.
         """
         total = len(x) * (last - first)
         for start in range(0, total, self.chunk):
@@ -194,7 +195,7 @@ class Smoother(Defense):
             yield image, logits
 
     def _copies(self, x: Tensor, image: Tensor, seeds: Tensor) -> Tensor:
-        """One copy of `x[image]` for each seed, a few at a time on a CPU."""
+        """Draw one copy of `x[image]` for each seed, a few at a time on a CPU."""
         if x.device.type != "cpu":
             return self.sample(x[image], seeds=seeds)
         at_once = max(8, _CACHED // (x[0].numel() * x.element_size()))

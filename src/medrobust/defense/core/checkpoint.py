@@ -1,4 +1,4 @@
-"""Trained defenses on disk: settings, weights, and where they come from. Nothing in it is code."""
+"""Trained defenses on disk: settings, weights and provenance, without code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from medrobust.fingerprint import digest_tensors
 
 
 class DefenseError(CheckpointError):
-    """A defense's checkpoint is damaged, foreign, or not the one that was asked for."""
+    """Raised when a defense's checkpoint is damaged, foreign, or not the expected one."""
 
 
 class MissingDefenseError(MissingCheckpointError):
-    """There is no trained defense at a path."""
+    """Raised when there is no trained defense at a path."""
 
     what = "defense"
 
 
 @dataclass(frozen=True)
 class DefenseMeta(TrainingMeta):
-    """Where a defense's weights come from; plain data.
+    """Provenance of a defense's weights, as plain data.
 
     Attributes:
-        victim: fingerprint of the victim that it was trained for; empty when it needs none.
-        queries: images that the victim was asked about, where it was a black box in training.
+        victim: fingerprint of its victim; empty for a defense without one.
+        queries: queries to the victim, if that was a black box in training.
     """
 
     victim: str = ""
@@ -44,35 +44,35 @@ class DefenseMeta(TrainingMeta):
 def save_defense(
     path: str | Path, settings: Mapping[str, Any], state: Mapping[str, Tensor], meta: DefenseMeta
 ) -> None:
-    """Write a defense's weights, whole or not at all.
+    """Write a defense's weights atomically.
 
     Args:
         path: file to write.
-        settings: of the defense, as far as they decide its training.
+        settings: settings of the defense that decide its training.
         state: its weights.
-        meta: where they come from.
+        meta: their provenance.
     """
     save(path, state, fingerprint=digest_tensors(state), meta=meta, settings=dict(settings))
 
 
 def read_meta(path: str | Path) -> DefenseMeta:
-    """Where the defense at a path comes from, without building it.
+    """Return the provenance of the defense at a path, without building it.
 
     Raises:
-        DefenseError: not a defense, or damaged.
-        FileNotFoundError: no such file.
+        DefenseError: the file is no defense, or damaged.
+        FileNotFoundError: there is no such file.
     """
     return DefenseMeta(**read_defense(path)["meta"])
 
 
 def read_defense(path: str | Path) -> dict[str, Any]:
-    """`settings`, `state_dict`, `fingerprint` and `meta` of the defense at a path.
+    """Return `settings`, `state_dict`, `fingerprint` and `meta` of the defense at a path.
 
-    No code in the file is run, whoever wrote it.
+    No code in the file is run.
 
     Raises:
-        DefenseError: not a defense, or damaged.
-        FileNotFoundError: no such file.
+        DefenseError: the file is no defense, or damaged.
+        FileNotFoundError: there is no such file.
     """
     parts = ("settings",)
     return read(Path(path), what="defense", parts=parts, meta=DefenseMeta, error=DefenseError)

@@ -1,4 +1,4 @@
-"""The frame of detectors: defenses that score how adversarial an image looks."""
+"""The base class of detectors, defenses that score how adversarial an image looks."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,17 +18,17 @@ from medrobust.prediction import Prediction
 
 
 class UnfittedDetectorError(RuntimeError):
-    """A detector is asked for an answer before its threshold is chosen."""
+    """Raised when a detector is used before its threshold is chosen."""
 
 
 class Seen(NamedTuple):
-    """What a detector judges a batch by.
+    """The inputs of a detector's score for a batch.
 
     Attributes:
-        x: images (N, C, H, W) in [0, 1] as the victim got them: behind the Cushion.
-        logits: the victim's answer (N, K).
+        x: the victim's input (N, C, H, W) in [0, 1], behind the Cushion.
+        logits: the victim's logits (N, K).
         features: outputs of the detector's taps, {tap: (N, ...)}.
-        victim: for what has to be asked beyond these.
+        victim: victim, for further queries.
         seeds: int64 (N,).
     """
 
@@ -40,18 +40,18 @@ class Seen(NamedTuple):
 
 
 class Detector(Defense):
-    """Answers as the victim does, scores how adversarial the image looks, and refuses the worst.
+    """Answers as the victim does, scores how adversarial an image looks, and rejects high scores.
 
-    Logits and features are of one forward pass over the (cushioned) image. Above the threshold it
-    refuses; the threshold is chosen on the clean validation split alone.
+    Logits and features are from one forward pass over the (cushioned) image. Images that score
+    above the threshold are rejected; the threshold is chosen on the clean validation split alone.
 
-    A subclass writes `anomaly`, and `learn` if it learns from clean training images.
+    A subclass implements `anomaly`, and `learn` if it learns from clean training images.
 
     Args:
-        taps: modules of the victim whose outputs are judged.
+        taps: modules of the victim whose outputs are scored.
         cushion: purifier in front of the victim; null for none.
         tnr: share of clean validation images that pass.
-        fits: folder in which a fit is kept for the next time; null to fit anew every time.
+        fits: folder in which fits are cached; null to fit anew every time.
     """
 
     unscientific: tuple[str, ...] = ("fits",)
@@ -77,18 +77,18 @@ class Detector(Defense):
 
     @abstractmethod
     def anomaly(self, seen: Seen) -> Tensor:
-        """(N,), higher = more adversarial; differentiable where the method is."""
+        """Compute the score (N,), higher = more adversarial; differentiable if the method is."""
 
     def learn(self, victim: Victim, datamodule: Any) -> None:
-        """Keep in `statistics` what the method learns from clean images; nothing for most."""
+        """Learn from clean images into `statistics`; does nothing by default."""
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Learn, then choose the threshold on the clean validation split.
 
         Raises:
-            FitError: too few images of a class, a split of one class, or masks for labels.
+            FitError: a class has too few images, a split has one class, or the labels are masks.
             UnfrozenError: the victim is in training mode.
-            KeyError: the victim lacks a tap; names those that it has.
+            KeyError: the victim lacks a tap; lists those that it has.
         """
         check_frozen(victim, type(self).__name__)
         super().fit(victim, datamodule)
@@ -106,13 +106,13 @@ class Detector(Defense):
         self.threshold = found["threshold"].to(victim.mean.device)
 
     def _fitted(self, victim: Victim, datamodule: Any) -> dict[str, Tensor]:
-        """Learn and calibrate; all that came of it."""
+        """Learn and calibrate, and return the learned state."""
         self.learn(victim, datamodule)
         self.calibrate(batches(datamodule, "val", victim.mean.device), victim)
         return {**dict(self.statistics.named_buffers()), "threshold": self.threshold}
 
     def forget(self) -> None:
-        """As before `fit`."""
+        """Drop the fitted state."""
         self.statistics.clear()
         self.threshold = torch.tensor(float("nan"), device=self.threshold.device)
         self._ready = False
@@ -122,13 +122,13 @@ class Detector(Defense):
 
         Args:
             batches: clean validation images, labels and seeds.
-            victim: frozen.
+            victim: frozen victim.
         """
         scores = [self.anomaly(self.look(x, victim, seeds=seeds)) for x, _, seeds in batches]
         self.threshold = pass_mark(torch.cat(scores), self.tnr)
 
     def look(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Seen:
-        """What there is to judge images by, as deployed."""
+        """Compute the inputs of the score, as deployed."""
         return self._ask(self.view(x, seeds=seeds), victim, seeds)
 
     def _ask(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
@@ -151,19 +151,19 @@ class Detector(Defense):
         self._ready = True
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The victim's answer to the cushioned image, score and threshold beside it.
+        """Return the victim's prediction for the cushioned image, with score and threshold.
 
         Raises:
-            UnfittedDetectorError: there is no threshold yet.
+            UnfittedDetectorError: the threshold is not chosen yet.
         """
         return self._judge(self.look(x, victim, seeds=seeds))
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """The same with the derivative that an attacker takes of the Cushion."""
+        """Compute the deployed prediction with the attacker's derivative of the Cushion."""
         if self.cushion is not None:
             x = self.cushion.differentiable(x, seeds=seeds)
         return self._judge(self._ask(x, victim, seeds))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The cushioned image."""
+        """Return the cushioned image."""
         return x if self.cushion is None else self.cushion.purify(x, seeds=seeds)

@@ -1,4 +1,4 @@
-"""Where the features of a feature-distance attack come from: a frozen network, up to a tap."""
+"""Features for a feature-space attack: a frozen network, up to a tap."""
 
 from abc import ABC, abstractmethod
 
@@ -13,7 +13,7 @@ from medrobust.model.core.victim import Victim
 
 
 class Features(Configured, ABC):
-    """A network and the name of the module whose output counts.
+    """A network and the tap whose output is the feature.
 
     Args:
         tap: one of the network's `taps`.
@@ -24,18 +24,18 @@ class Features(Configured, ABC):
 
     @abstractmethod
     def network(self, data: MedicalDataModule) -> Victim:
-        """The frozen network; read from disk, so called in training alone."""
+        """Load the frozen network from disk; called in training alone."""
 
     def extractor(self, data: MedicalDataModule) -> "UpTo":
-        """Images (N, C, H, W) in [0, 1] -> the tap's output (N, ...)."""
+        """Return a map from images (N, C, H, W) in [0, 1] to the tap's output (N, ...)."""
         return UpTo(self.network(data), self.tap)
 
 
 class OfVictim(Features):
-    """Features of a classifier that was trained on the same data, with the standard objective.
+    """Features of a classifier trained on the same data with the standard objective.
 
     Args:
-        path: its checkpoint.
+        path: path of its checkpoint.
         model: its name, as in `train.py model=…`.
         seed: seed of its training.
         tap: see `Features`.
@@ -48,15 +48,15 @@ class OfVictim(Features):
         self.path, self.model, self.seed = path, model, seed
 
     def network(self, data: MedicalDataModule) -> Victim:
-        """The checkpoint's network.
+        """Load the checkpoint's network.
 
         Raises:
-            MissingVictimError: not trained yet; prints the command.
-            VictimError: damaged, or another victim.
+            MissingVictimError: the victim is not trained yet; names the command.
+            VictimError: the checkpoint is damaged, or of another victim.
         """
         phantom = " data.phantom=true" if data.phantom else ""
         command = f"python train.py data={data.name}{phantom} model={self.model} seed={self.seed}"
-        # The path is no part of the settings: what they say of the victim must be true of the file.
+        # The settings identify the victim without the path, so the file must match them.
         claims = {"model": {"name": self.model}, "objective": {"name": "standard"}}
         expected = Expected.on(data, seed=self.seed, **claims)
         return load_victim(self.path, train_command=command, expected=expected)
@@ -66,7 +66,7 @@ class OfImageNet(Features):
     """Features of a timm network with ImageNet weights, downloaded once.
 
     Args:
-        model: timm's name of it.
+        model: name in timm.
         tap: see `Features`.
     """
 
@@ -75,10 +75,10 @@ class OfImageNet(Features):
         self.model = model
 
     def network(self, data: MedicalDataModule) -> Victim:
-        """The pretrained network, with its own normalisation.
+        """Load the pretrained network, with its own normalisation.
 
         Raises:
-            PretrainedError: the weights are neither in the cache nor can be downloaded.
+            PretrainedError: the weights are not in the local cache and cannot be downloaded.
         """
         net = timm_network(self.model, pretrained=True)
         config = net.pretrained_cfg
@@ -89,11 +89,11 @@ class OfImageNet(Features):
 
 
 class UpTo(nn.Module):
-    """A frozen victim's network, stopped as soon as the tap has answered.
+    """A frozen victim's network, stopped after the tap.
 
     Args:
-        victim: frozen.
-        tap: name of a module that runs once and gives one tensor.
+        victim: frozen victim.
+        tap: name of a module that runs once and outputs one tensor.
 
     Raises:
         KeyError: the network has no module of that name.
@@ -108,11 +108,11 @@ class UpTo(nn.Module):
         modules[tap].register_forward_hook(_stop)
 
     def train(self, mode: bool = True) -> "UpTo":
-        """Stays in evaluation mode."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> (N, ...).
+        """Map images (N, C, H, W) in [0, 1] to the tap's output (N, ...).
 
         Raises:
             TypeError: the tap's output is not one tensor.

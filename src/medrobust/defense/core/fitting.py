@@ -1,4 +1,4 @@
-"""How a detector learns from clean images: batches of a split, a threshold, and what is kept."""
+"""Fitting of detectors on clean images: batches of a split, the threshold, and a cache."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from medrobust.fingerprint import digest
 from medrobust.rng import sample_seeds
 
 FORMAT = 3
-"""Of what is kept; a change in how anything is learned raises it."""
+"""Version of the cache; increment it with any change of a fit."""
 
 BATCH = 64
-"""Images at once; a constant, so that a fit never depends on it."""
+"""Batch size; a constant, so that a fit does not depend on it."""
 
 
 class FitError(ValueError):
-    """The clean images cannot teach a detector what it has to know."""
+    """Raised when the clean images are not sufficient to fit a detector."""
 
 
 class Statistics(nn.Module):
@@ -33,14 +33,14 @@ class Statistics(nn.Module):
         return self.get_buffer(name)
 
     def clear(self) -> None:
-        """Drop them all."""
+        """Remove all tensors."""
         self._buffers.clear()
 
 
 def batches(
     datamodule: Any, split: Split, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A split in order: images (N, C, H, W) in [0, 1], labels int64 (N,), seeds int64 (N,).
+    """Yield a split in order: images (N, C, H, W) in [0, 1], labels and seeds, int64 (N,).
 
     Raises:
         FitError: the labels are masks, or all of one class.
@@ -63,11 +63,11 @@ def enough_of_each(labels: Tensor, classes: int, least: int) -> None:
 
     Args:
         labels: int64 (N,).
-        classes: K of the victim.
-        least: images needed of each.
+        classes: number of classes K of the victim.
+        least: minimum number of images of each class.
 
     Raises:
-        FitError: there are fewer, or the victim knows a single class.
+        FitError: a class has fewer images, or the victim has a single class.
     """
     if classes < 2:
         raise FitError(f"the victim knows {classes} class, expected at least 2")
@@ -80,14 +80,14 @@ def enough_of_each(labels: Tensor, classes: int, least: int) -> None:
 
 
 def pass_mark(scores: Tensor, tnr: float) -> Tensor:
-    """The least score that at least a share `tnr` of the clean images does not exceed.
+    """Return the lowest threshold that at least a share `tnr` of the clean images does not exceed.
 
     Args:
-        scores: (N,) of clean images.
-        tnr: in (0, 1].
+        scores: scores (N,) of clean images.
+        tnr: true-negative rate in (0, 1].
 
     Raises:
-        FitError: no scores, or some that are not finite.
+        FitError: there are no scores, or some are not finite.
     """
     if not len(scores) or not scores.isfinite().all():
         bad = int((~scores.isfinite()).sum())
@@ -99,12 +99,12 @@ def pass_mark(scores: Tensor, tnr: float) -> Tensor:
 def remembered(
     folder: str | None, parts: list[Any], make: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """What `make` gives, kept in a folder for the next time.
+    """Return the result of `make`, cached in a folder.
 
     Args:
-        folder: of the files; None to keep nothing.
-        parts: plain data, all that the result depends on.
-        make: learns; tensors on any device.
+        folder: folder of the cache; None for no cache.
+        parts: plain data on which the result depends.
+        make: computes the result, tensors on any device.
     """
     if folder is None:
         return make()
@@ -117,6 +117,6 @@ def remembered(
 
 
 def names_of(datamodule: Any) -> list[Any]:
-    """What tells the clean images of a fit apart: contents of the data, ids of the splits."""
+    """Return the identity of a fit's clean images: digest of the data, ids of the splits."""
     ids = [[entry.id for entry in datamodule.dataset(split).entries] for split in ("train", "val")]
     return [datamodule.manifest.digest, ids]

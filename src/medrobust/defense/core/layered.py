@@ -1,4 +1,4 @@
-"""Detectors that score each tapped layer by what clean training images look like there."""
+"""The base class of detectors that score each tapped layer against clean training images."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from medrobust.rng import sample_seeds
 
 
 class LayerDetector(Detector):
-    """The mean over layers of an anomaly score, as Medical Aegis averages its baselines.
+    """The mean over layers of an anomaly score, as in Medical Aegis's baselines.
 
-    Layers score on scales of their own, so each is standardised first: minus the mean over the
-    clean validation images, divided by their standard deviation. A tap's map is averaged over its
-    pixels (Lee et al. 2018), so that a layer is a vector of its channels. Statistics are of the
-    true classes of the training images; the split's labels are the only ones that are used.
+    The scores of layers differ in scale, so each is standardised first by the mean and standard
+    deviation over the clean validation images. A tap's map is averaged over its pixels (Lee et al.
+    2018), so that a layer is a vector of its channels. Statistics use the true classes of the
+    training images, and no other labels.
 
-    `least` images are needed of each class, at most `most` are kept, always the same ones.
+    Each class needs `least` images; at most `most` are kept, always the same ones.
     """
 
     least: int = 1
@@ -30,27 +30,27 @@ class LayerDetector(Detector):
 
     @abstractmethod
     def learn_layer(self, layer: int, features: Tensor, labels: Tensor, classes: int) -> None:
-        """Keep in `statistics` what one layer's score needs.
+        """Learn the statistics of one layer's score.
 
         Args:
-            layer: its place among the taps.
-            features: of clean training images (M, D), in order of their ids' digests.
+            layer: index of the tap.
+            features: features of clean training images (M, D), in order of their ids' digests.
             labels: int64 (M,), true classes.
-            classes: K.
+            classes: number of classes K.
         """
 
     @abstractmethod
     def layer_score(self, layer: int, features: Tensor, predicted: Tensor) -> Tensor:
-        """Anomaly at one layer (N,), higher = more adversarial.
+        """Compute the score at one layer (N,), higher = more adversarial.
 
         Args:
-            layer: its place among the taps.
-            features: (N, D).
-            predicted: int64 (N,), the victim's answer.
+            layer: index of the tap.
+            features: features (N, D).
+            predicted: int64 (N,), the victim's class.
         """
 
     def learn(self, victim: Victim, datamodule: Any) -> None:
-        """Run the training split through the victim, behind the Cushion."""
+        """Learn every layer from the training split, behind the Cushion."""
         if not self.taps:
             raise ValueError(f"defense.taps is empty; name layers out of {victim.taps}")
         seen, found = [], []
@@ -62,7 +62,7 @@ class LayerDetector(Detector):
             found.append(labels)
         labels = torch.cat(found)
         enough_of_each(labels, classes, self.least)
-        # Any order but that of the files: a part of the images is then a fair draw.
+        # A seeded order, so that the first images are a random subset.
         words = sample_seeds(0, [entry.id for entry in datamodule.dataset("train").entries])
         order = words.argsort().to(labels.device)
         order = order[rank_in_class(labels[order]) < self.most] if self.most else order
@@ -70,7 +70,7 @@ class LayerDetector(Detector):
             self.learn_layer(layer, torch.cat(parts)[order], labels[order], classes)
 
     def calibrate(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]], victim: Victim) -> None:
-        """Bring the layers on one scale, then choose the threshold, both on the same images."""
+        """Standardise the layers, then choose the threshold, both on the same images."""
         looks = (self.look(x, victim, seeds=seeds) for x, _, seeds in batches)
         raw = torch.cat([self.layer_scores(seen) for seen in looks])
         self.statistics["centre"] = raw.mean(0)
@@ -78,7 +78,7 @@ class LayerDetector(Detector):
         self.threshold = pass_mark(self.combine(raw), self.tnr)
 
     def layer_scores(self, seen: Seen) -> Tensor:
-        """Anomaly of every layer, each on its own scale: (N, layers)."""
+        """Compute the unstandardised score of every layer, (N, layers)."""
         predicted = seen.logits.argmax(1)
         parts = [
             self.layer_score(layer, pooled(seen.features[tap]), predicted)
@@ -87,21 +87,21 @@ class LayerDetector(Detector):
         return torch.stack(parts, 1)
 
     def combine(self, raw: Tensor) -> Tensor:
-        """Mean over layers (N,) of scores on one scale."""
+        """Standardise scores and average them over layers, (N,)."""
         return ((raw - self.statistics["centre"]) / self.statistics["spread"]).mean(1)
 
     def anomaly(self, seen: Seen) -> Tensor:
-        """Mean over layers of the standardised scores."""
+        """Compute the mean over layers of the standardised scores."""
         return self.combine(self.layer_scores(seen))
 
 
 def pooled(features: Tensor) -> Tensor:
-    """(N, C, ...) -> (N, C): the mean over pixels, if there are any."""
+    """Average (N, C, ...) over pixels to (N, C)."""
     return features.flatten(2).mean(2) if features.ndim > 2 else features
 
 
 def rank_in_class(labels: Tensor) -> Tensor:
-    """How many earlier ones have the same label: int64 (M,)."""
+    """Count the earlier elements with the same label, int64 (M,)."""
     order = labels.argsort(stable=True)
     ranks = torch.empty_like(order)
     places = torch.arange(len(order), device=labels.device)
@@ -110,9 +110,9 @@ def rank_in_class(labels: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squares of the Euclidean distances of rows, (N, M), by one matrix product.
+    """Compute squared Euclidean distances of rows, (N, M), by one matrix product.
 
-    Both should be centred on the same point among them: float32 then has digits for what is left.
+    Both should be centred on a common point near them, which preserves float32 precision.
     """
     squares = x.square().sum(1, keepdim=True) + y.square().sum(1)
     return (squares - 2 * steady_linear(x, y, bias=None)).clamp(min=0)

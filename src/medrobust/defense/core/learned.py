@@ -1,4 +1,4 @@
-"""The frame of defenses that are trained before they are deployed."""
+"""Base classes of defenses that are trained before they are deployed."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -24,25 +24,25 @@ from medrobust.result.flag import Flag
 
 
 class UntrainedDefenseError(RuntimeError):
-    """A defense that has to be trained is asked for an answer before it has its weights."""
+    """Raised when a learned defense is used before its weights are loaded."""
 
 
 class Learned(Defense):
-    """A defense with weights of its own: `train.py` makes them, `fit` loads them.
+    """A defense with weights of its own: `train.py` trains them, `fit` loads them.
 
-    Its networks are made by `build`, which knows the images, and not by the constructor, which
-    takes hyper-parameters alone.
+    Its networks are built by `build`, which gets the image channels, and not by the constructor,
+    which takes only hyper-parameters.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        rest: what the kind of defense takes.
+        rest: arguments of the next base class.
     """
 
     unscientific: tuple[str, ...] = ("checkpoint",)
     loop: ClassVar[str]  # dotted name of its training loop, a `DefenseModule`
-    needs_victim: ClassVar[bool] = False  # True: trained for one victim, and refused for others
+    needs_victim: ClassVar[bool] = False  # True: trained for one victim, and rejected for others
     untrained: ClassVar[tuple[str, ...]] = ()  # settings that change no weight
 
     def __init__(self, name: str, checkpoint: str, seed: int = 0, **rest: Any) -> None:
@@ -52,23 +52,23 @@ class Learned(Defense):
         self.train_command: str | None = None  # for the error when the checkpoint is missing
 
     def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
-        """Note what `build` needs of the victim; called before it where `needs_victim` says so."""
+        """Read from the victim what `build` needs; called before it if `needs_victim`."""
 
     @abstractmethod
     def build(self, channels: int) -> None:
-        """Make the networks, untrained, for images of so many channels (1 or 3)."""
+        """Build the untrained networks for images of so many channels (1 or 3)."""
 
     def training_module(self, setup: Any) -> Any:
         """Return the training loop `loop` of this defense, whose networks are built.
 
         Args:
-            setup: a `TrainingSetup`.
+            setup: setup of the training, a `TrainingSetup`.
         """
         return get_class(self.loop)(self, setup)
 
     @property
     def training_settings(self) -> dict[str, Any]:
-        """Settings that decide the weights; those of a checkpoint must equal them."""
+        """Return the settings that decide the weights; a checkpoint must have equal ones."""
         return {key: value for key, value in self.settings.items() if key not in self.untrained}
 
     def remarks(self, meta: DefenseMeta) -> tuple[Flag, ...]:
@@ -76,15 +76,15 @@ class Learned(Defense):
         return ()
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
-        """Load the trained weights, on the victim's device; they are frozen.
+        """Load the trained weights, frozen, onto the victim's device.
 
         Args:
-            victim: whom the defense will stand before.
+            victim: victim to defend.
             datamodule: data at hand.
 
         Raises:
-            MissingDefenseError: not trained yet; prints the command.
-            DefenseError: damaged, or of other settings, other data, or another victim.
+            MissingDefenseError: the defense is not trained yet; names the command.
+            DefenseError: the checkpoint is damaged, or of other settings, data or another victim.
         """
         command = self.train_command or _command(self, datamodule)
         if not self.checkpoint.exists():
@@ -110,7 +110,7 @@ class Learned(Defense):
                 f"{self.checkpoint} was trained for the victim {meta.victim[:12]}, "
                 f"the victim at hand is {victim.fingerprint[:12]}; {mend}"
             )
-        with torch.random.fork_rng(devices=[]):  # loading moves nobody's random numbers
+        with torch.random.fork_rng(devices=[]):  # loading must not consume random numbers
             if self.needs_victim:
                 self.inspect_victim(victim, datamodule)
             self.build(datamodule.channels)
@@ -133,10 +133,10 @@ class Learned(Defense):
         self.eval().requires_grad_(False)
 
     def check_trained(self) -> None:
-        """Refuse to answer without weights.
+        """Check that the weights are loaded.
 
         Raises:
-            UntrainedDefenseError: `fit` has not loaded them.
+            UntrainedDefenseError: `fit` was not called.
         """
         if self.meta is None:
             raise UntrainedDefenseError(
@@ -151,30 +151,30 @@ class LearnedPurifier(Learned, Purifier):
 
     @abstractmethod
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """`purify`, whether the networks are trained or not."""
+        """Compute `purify`, without the check for trained networks."""
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> purified images in [0, 1].
+        """Map images (N, C, H, W) in [0, 1] to purified images in [0, 1].
 
         Raises:
-            UntrainedDefenseError: there are no weights yet.
+            UntrainedDefenseError: the weights are not loaded yet.
         """
         self.check_trained()
         return self.restore(x, seeds=seeds)
 
 
 def learners(defense: Defense) -> list[Learned]:
-    """What has to be trained of a defense: itself, or parts of it."""
+    """Return the learned parts of a defense, itself included."""
     return [part for part in defense.modules() if isinstance(part, Learned)]
 
 
 def training_seconds(defense: Defense) -> float:
-    """How long the loaded weights of a defense, and of the parts of it, were trained."""
+    """Return the training time in seconds of a defense's loaded weights, parts included."""
     return sum(part.meta.seconds for part in learners(defense) if part.meta is not None)
 
 
 def training_queries(defense: Defense) -> int:
-    """Images that the victim was asked about in that training, 0 where it was no black box."""
+    """Return the queries to the victim in that training, 0 unless it was a black box."""
     return sum(part.meta.queries for part in learners(defense) if part.meta is not None)
 
 
@@ -191,8 +191,8 @@ def remarks(defense: Defense) -> list[Flag]:
 class LearnedDetector(Learned, Detector):
     """A detector with trained networks; `fit` loads them, then chooses the threshold.
 
-    Detector's arguments beside Learned's are given by name: `taps`, `cushion`, `tnr`, `fits`.
-    `build` finds the shapes of the taps' outputs in `shapes`: {tap: (C, ...)}.
+    The arguments of `Detector` are passed by name: `taps`, `cushion`, `tnr`, `fits`. `shapes` holds
+    the shapes of the taps' outputs for `build`, {tap: (C, ...)}.
     """
 
     unscientific = ("checkpoint", "fits")
@@ -202,11 +202,11 @@ class LearnedDetector(Learned, Detector):
 
     @torch.no_grad()
     def inspect_victim(self, victim: Victim, datamodule: Any) -> None:
-        """Note the shapes of the taps' outputs.
+        """Record the shapes of the taps' outputs.
 
         Raises:
-            ValueError: no taps.
-            KeyError: the victim lacks a tap; names those that it has.
+            ValueError: there are no taps.
+            KeyError: the victim lacks a tap; lists those that it has.
         """
         if not self.taps:
             raise ValueError(f"defense.taps is empty; name layers out of {victim.taps}")
@@ -216,11 +216,11 @@ class LearnedDetector(Learned, Detector):
         self.shapes = {tap: tuple(found.shape[1:]) for tap, found in features.items()}
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
-        """Load the weights, then as any detector.
+        """Load the weights, then fit as any detector.
 
         Raises:
-            MissingDefenseError: not trained yet; prints the command.
-            DefenseError: damaged, or of other settings, other data, or another victim.
+            MissingDefenseError: the defense is not trained yet; names the command.
+            DefenseError: the checkpoint is damaged, or of other settings, data or another victim.
             FitError: see `Detector.fit`.
         """
         self.forget()  # a checkpoint holds no statistics and no threshold
@@ -229,7 +229,7 @@ class LearnedDetector(Learned, Detector):
 
 
 def _command(defense: Learned, datamodule: Any) -> str:
-    """What trains a defense whose config is not known."""
+    """Return the training command of a defense without a config."""
     phantom = " data.phantom=true" if datamodule.phantom else ""
     return (
         f"python train.py defense={defense.name} data={datamodule.name}{phantom} "

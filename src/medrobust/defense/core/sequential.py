@@ -1,4 +1,4 @@
-"""Votes that are counted only as long as an image is undecided."""
+"""Sequential voting with early stopping per image."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ from medrobust.model.core.victim import Victim
 
 _FIRST = 32
 _FULL_ON_CPU = 64
-"""Copies from which a CPU is no faster per copy; other devices want whole chunks."""
+"""Batch size beyond which a CPU is no faster per copy; other devices take whole chunks."""
 
 
 def looks(n: int) -> list[int]:
-    """Numbers of copies after which an image's votes are looked at: 32, a quarter more, …, n."""
+    """Return the numbers of copies after which votes are tested: 32, a quarter more, …, n."""
     found, at = [], _FIRST
     while at < n:
         found.append(at)
@@ -30,22 +30,22 @@ def count_until_decided(
     seeds: Tensor,
     decided: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Votes up to each image's first look at which it is decided, or of all `copies`.
+    """Count votes up to the test that decides an image, or of all `copies`.
 
-    Copies come in the order of `Smoother.count`, and an image's looks do not depend on the images
-    beside it: its counts are a prefix of the fixed vote's, the same in any batch. While few images
-    are left, copies of later looks are made ahead, so that the victim's batches stay full; those
-    past an image's stop are not counted.
+    Copies are in the order of `Smoother.count`, and an image's tests do not depend on its batch:
+    its counts are a prefix of the fixed vote's. While few images are left, copies of later tests
+    are drawn ahead, so that the victim's batches stay full; those past an image's stop are not
+    counted.
 
     Args:
         smoother: draws copies.
         x: images (N, C, H, W) in [0, 1].
         victim: frozen classifier.
         seeds: int64 (N,).
-        decided: from votes (M, K) to bool (M,); must be valid at any number of looks.
+        decided: votes (M, K) -> bool (M,); must be anytime-valid.
 
     Returns:
-        int64 (N, K); the row sums are the copies that were needed.
+        int64 (N, K); the row sums are the numbers of copies used.
     """
     full = min(smoother.chunk, _FULL_ON_CPU) if x.device.type == "cpu" else smoother.chunk
     counts = torch.empty(0)

@@ -1,4 +1,4 @@
-"""Self-supervised perturbation: the feature-distance attack that NRP is trained on."""
+"""Self-supervised perturbation, the feature-space attack that NRP is trained on."""
 
 from collections.abc import Callable
 
@@ -23,8 +23,8 @@ def perturb(
         start: random start like `x`, in units of `eps`, in [-1, 1]; the distance has no gradient
             at the clean image itself.
         eps: L∞ budget.
-        step: length of a sign step.
-        steps: how many.
+        step: step size.
+        steps: number of gradient steps.
 
     Returns:
         Adversarial images in [0, 1], without gradient.

@@ -1,18 +1,18 @@
 """Total-variation denoising of batches: anisotropic ROF by split Bregman, with its exact gradient.
 
 Split Bregman (Goldstein and Osher 2009; Getreuer 2012) solves a linear system in every iteration.
-Here, as usual, that solve is one sweep, but a damped Jacobi sweep instead of Gauss-Seidel: no pixel
-waits for another, and the auxiliary variables drop out. What is left is two in-place updates,
+Here, as usual, that solve is one sweep, but a damped Jacobi sweep instead of Gauss-Seidel, which is
+parallel over pixels and eliminates the auxiliary variables. Two in-place updates remain,
 
     p <- clip(p + σ D ū, -1, 1)                     the Bregman variable b, times the penalty σ
     u <- (u + τγ f - τ Dᵀp) / (1 + τγ),  ū <- u + θ (u - u_before),
 
 the linearised split Bregman iteration, equal to the primal-dual method (Esser 2009; Chambolle and
 Pock 2011, Algorithm 2, whose growing penalty σ = 1/(6τ), τ <- θτ, θ = (1 + 2γτ)^-½ is used). For
-fixed steps τσ = 1/6 is the least damping that is safe, 4/3 of 1/‖D‖² = 1/8 (He, Ma and Yuan 2020);
-with growing ones it needs a quarter fewer iterations than 1/8, and 1/5 diverges (measured).
+fixed steps τσ = 1/6 is the least safe damping, 4/3 of 1/‖D‖² = 1/8 (He, Ma and Yuan 2020); with
+growing ones it needs a quarter fewer iterations than 1/8, and 1/5 diverges (measured).
 
-About 200/γ iterations come within 1 % of the least energy of noisy images in [0, 1].
+About 200/γ iterations reach an energy within 1 % of the minimum for noisy images in [0, 1].
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from torch import Tensor
 from medrobust.number import fraction, whole
 
 _CACHE = {"cpu": 2**18}
-"""Pixels that are iterated together; on a CPU few, to stay near its caches (measured)."""
+"""Pixels that are iterated together; few on a CPU, to stay in its caches (measured)."""
 _CHUNK = 2**24
 
 
@@ -40,19 +40,20 @@ class _Step(NamedTuple):
 def rof(f: Tensor, gamma: float, iterations: int) -> Tensor:
     """Minimise Σ |u[i+1,j] - u[i,j]| + |u[i,j+1] - u[i,j]| + γ/2 (u[i,j] - f[i,j])² (MDDA, Eq. 13).
 
-    Differences across the edge are none (free boundary), channels are separate. Each map's result
-    is independent of the others. The gradient is that of the iterations, exactly: the backward
-    pass runs them again, one chunk at a time, and keeps one number per difference and iteration
-    (which is clipped; as floats, since processors are slow at bytes).
+    The boundary is free and channels are separate. Each map's result is independent of the others.
+    The gradient is exactly that of the iterations: the backward pass runs them again, one chunk at
+    a time, and stores for each difference and iteration if it is clipped (as floats, since
+    processors are slow at bytes).
 
     Args:
-        f: maps (..., H, W), float32 or float64, of any range.
+        f: maps (..., H, W), float32 or float64, with any range.
         gamma: weight of fidelity, in inverse units of `f`.
-        iterations: fixed, so that an image's result does not depend on its batch.
+        iterations: number of iterations, fixed, so that an image's result does not depend on its
+            batch.
 
     Raises:
         NumberError: `gamma` is not positive or `iterations` is below 1.
-        TypeError: another dtype.
+        TypeError: `f` has another dtype.
     """
     fraction(gamma, "gamma", high=1e6, above=True)
     whole(iterations, "iterations", low=1)
@@ -62,14 +63,14 @@ def rof(f: Tensor, gamma: float, iterations: int) -> Tensor:
 
 
 def energy(u: Tensor, f: Tensor, gamma: float) -> Tensor:
-    """Eq. 13's sum for each map (..., H, W) -> (...)."""
+    """Compute the energy of Eq. 13 for each map, (..., H, W) -> (...)."""
     across = (u[..., :, 1:] - u[..., :, :-1]).abs().sum((-2, -1))
     down = (u[..., 1:, :] - u[..., :-1, :]).abs().sum((-2, -1))
     return across + down + gamma / 2 * (u - f).square().sum((-2, -1))
 
 
 class _ROF(torch.autograd.Function):
-    """Forward in place without a graph; backward is the adjoint recursion."""
+    """Iterates in place without a graph; the backward pass is the adjoint recursion."""
 
     @staticmethod
     def forward(ctx: Any, f: Tensor, gamma: float, iterations: int) -> Tensor:
@@ -97,12 +98,12 @@ class _ROF(torch.autograd.Function):
 
 
 def _maps(x: Tensor) -> Tensor:
-    """(..., H, W) -> (M, H, W)."""
+    """Reshape (..., H, W) to (M, H, W)."""
     return x.reshape(-1, *x.shape[-2:])
 
 
 def _chunks(f: Tensor, share: int = 1) -> Iterator[slice]:
-    """Maps that are iterated together: a `share`-th of the pixels where more is kept of each."""
+    """Yield slices of maps that are iterated together, with 1 / `share` of the usual pixels."""
     height, width = f.shape[-2:]
     most = max(1, _CACHE.get(f.device.type, _CHUNK) // share // (height * width))
     for start in range(0, f.numel() // (height * width), most):
@@ -122,7 +123,7 @@ def _schedule(gamma: float, iterations: int) -> list[_Step]:
 class _Duals:
     """The two fields p on the differences of (M, H, W) maps, as flat lists.
 
-    A list's neighbour to the right is the next number, the one below is `width` numbers on, so
+    In a list the right neighbour is the next element and the lower one `width` elements further, so
     that every operation runs over contiguous memory; differences that would leave a map are zero.
     """
 
@@ -164,15 +165,15 @@ def _solve(f: Tensor, steps: list[_Step], clipped: Tensor | None = None) -> Tens
 
 
 def _adjoint(grad: Tensor, steps: list[_Step], clipped: Tensor) -> Tensor:
-    """Gradient of `f` from that of the last `u`: the iterations backwards."""
+    """Compute the gradient of `f` from that of the last `u`, by the iterations in reverse."""
     grad_u = grad.clone(memory_format=torch.contiguous_format)
     grad_ahead, grad_f, p = torch.zeros_like(grad_u), torch.zeros_like(grad_u), _Duals(grad_u)
     for step, stopped in zip(reversed(steps), reversed(clipped.unbind()), strict=True):
-        grad_u.add_(grad_ahead, alpha=1 + step.theta)  # of `new`
+        grad_u.add_(grad_ahead, alpha=1 + step.theta)  # gradient of `new`
         p.add_difference(grad_u, -step.dual)
         p.both.addcmul_(p.both, stopped, value=-1)
         grad_f.add_(grad_u, alpha=step.data)
-        grad_u.mul_(1 - step.data).sub_(grad_ahead, alpha=step.theta)  # of `u`
+        grad_u.mul_(1 - step.data).sub_(grad_ahead, alpha=step.theta)  # gradient of `u`
         grad_ahead.zero_()
         p.add_adjoint_to(grad_ahead, step.sigma)
     return grad_f.add_(grad_u).add_(grad_ahead)

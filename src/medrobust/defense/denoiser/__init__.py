@@ -1,1 +1,1 @@
-"""Denoisers that a vote looks through."""
+"""Denoisers for the copies of a vote."""

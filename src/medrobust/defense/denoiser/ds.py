@@ -13,21 +13,22 @@ from medrobust.result.flag import Flag, flag
 
 
 class DS(LearnedPurifier):
-    """A denoiser that keeps the answers of one victim (Salman et al. 2020).
+    """A denoiser that preserves the predictions of one victim (Salman et al. 2020).
 
-    Eq. 1 of the poster: the squared error of the denoised image plus gamma times the cross-entropy
-    of the victim's answer to it, to that to the clean image. The victim is a white box in training.
-    Behind `RandomizedSmoothing` it is denoised smoothing; alone it is a purifier of one pass.
+    It minimises Eq. 1 of the poster: the squared error of the denoised image plus gamma times the
+    cross-entropy between the victim's logits on it and its class on the clean image. The victim is
+    a white box in training. In `RandomizedSmoothing` it is denoised smoothing; alone it is a
+    purifier of one pass.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        sigma: standard deviation of the training's noise, in [0, 1] units.
+        sigma: standard deviation of the training noise, in [0, 1] units.
         gamma: weight of the stability loss; the denoising loss is a mean over pixels.
-        warm_epochs: first epochs without the stability loss.
-        depth: convolutions of `DnCNN`.
-        features: maps of `DnCNN`.
+        warm_epochs: number of first epochs without the stability loss.
+        depth: number of convolutions of `DnCNN`.
+        features: number of maps of `DnCNN`.
     """
 
     loop = "medrobust.training.defense.denoising.FirstOrderModule"
@@ -55,7 +56,7 @@ class DS(LearnedPurifier):
         self.denoiser: nn.Module = nn.Identity()
 
     def build(self, channels: int) -> None:
-        """The denoiser."""
+        """Build the denoiser."""
         network = DnCNN(channels, features=self.features, depth=self.depth)
         self.denoiser = network.to(memory_format=torch.channels_last)
 
@@ -68,21 +69,21 @@ class DS(LearnedPurifier):
         )
 
     def denoise(self, x: Tensor) -> Tensor:
-        """Noisy images (N, C, H, W) in [0, 1] -> denoised ones, unclamped."""
+        """Denoise images (N, C, H, W) in [0, 1], unclamped."""
         return self.denoiser(x) if self.training else steady(self.denoiser, x)
 
     def encode(self, denoised: Tensor) -> Tensor:
-        """Denoised images -> what the stability loss is a function of: here themselves."""
+        """Map denoised images to the argument of the stability loss; here the identity."""
         return denoised
 
     def decode(self, code: Tensor) -> Tensor:
-        """What `encode` gives -> images (N, C, H, W) in [0, 1]."""
+        """Map the output of `encode` to images (N, C, H, W) in [0, 1]."""
         return code.clamp(0, 1)
 
     def warm_loss(self, noisy: Tensor, x: Tensor) -> Tensor:
-        """What is minimised before the victim is asked: the denoising loss."""
+        """Compute the loss of the warm start, the denoising loss."""
         return F.mse_loss(self.denoise(noisy), x)
 
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """The denoised image."""
+        """Return the denoised image."""
         return self.decode(self.encode(self.denoise(x)))

@@ -1,4 +1,4 @@
-"""Gradients of a function that can only be asked for its values."""
+"""Zeroth-order gradient estimators, from queries of a function's values."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,14 +13,14 @@ from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, normal, uniform
 
 Ask = Callable[[Tensor, Tensor], Tensor]
-"""Points (M, ...) and the sample that each belongs to, int64 (M,) -> values (M,)."""
+"""A zeroth-order oracle: points (M, ...) and their samples, int64 (M,) -> values (M,)."""
 
 
 class Estimate(NamedTuple):
-    """What some questions told.
+    """Values and estimated gradients at a batch of points.
 
     Attributes:
-        value: at the points themselves, (N,).
+        value: values at the points, (N,).
         grad: estimated gradient, like the points.
     """
 
@@ -31,12 +31,12 @@ class Estimate(NamedTuple):
 class Estimator(Configured, ABC):
     """Finite differences around each sample's own point.
 
-    All questions about a batch are asked together, at most `chunk` points at once; sums run in the
-    order of the questions, so that neither the chunk nor the other samples change a result.
+    The queries of a batch are batched, at most `chunk` points at once; sums run in the order of the
+    queries, so that neither the chunk nor the other samples change a result.
 
     Args:
-        mu: how far a question looks, in units of what is asked about.
-        chunk: points that are asked about at once; bounds memory.
+        mu: smoothing radius, in units of the points.
+        chunk: points queried at once; bounds memory.
     """
 
     unscientific = ("chunk",)
@@ -47,26 +47,26 @@ class Estimator(Configured, ABC):
 
     @abstractmethod
     def count(self, dimension: int) -> int:
-        """Offsets of one sample in so many dimensions; the point itself is asked about besides.
+        """Return the number of queries per sample in so many dimensions, without the point itself.
 
         Raises:
-            ValueError: more than there are.
+            ValueError: there are fewer dimensions than queried coordinates.
         """
 
     @abstractmethod
     def offsets(self, seeds: Tensor, dimension: int) -> "Offsets":
-        """Where the samples are asked about."""
+        """Draw the offsets of the samples' queries."""
 
     def __call__(self, ask: Ask, z: Tensor, *, seeds: Tensor) -> Estimate:
-        """Ask about `z` and around it.
+        """Estimate value and gradient at `z`.
 
         Args:
-            ask: the function; no gradient of it is taken.
+            ask: zeroth-order oracle.
             z: points (N, ...).
-            seeds: int64 (N,), of the samples.
+            seeds: seeds of the samples, int64 (N,).
 
         Raises:
-            ValueError: more questions than dimensions, where each has one.
+            ValueError: there are fewer dimensions than queried coordinates.
         """
         with torch.no_grad():
             z = z.detach()
@@ -92,21 +92,21 @@ class Estimator(Configured, ABC):
 
 
 class Offsets(ABC):
-    """The questions about a batch, by number.
+    """The offsets of a batch's queries, by number.
 
     Attributes:
-        factor: of the sum of weight · step, beside 1 / mu.
+        factor: factor of the sum of weight · step, without 1 / mu.
     """
 
     factor: float
 
     @abstractmethod
     def steps(self, numbers: Tensor) -> Tensor:
-        """Offsets of every sample's questions of these numbers (M,), in units of mu: (M, N, D)."""
+        """Return the offsets of the queries `numbers` (M,), in units of mu: (M, N, D)."""
 
     @abstractmethod
     def weight(self, answer: Tensor, value: Tensor) -> Tensor:
-        """What a step counts for, from the answer there and that at the point: (N,)."""
+        """Return the weight of a step (N,), from the values there and at the point."""
 
 
 class RGE(Estimator):
@@ -114,11 +114,11 @@ class RGE(Estimator):
 
     Liu et al. 2018; Zhang et al. 2022, eq. 4 (the poster's eq. 2): the mean over q directions u,
     uniform on the unit sphere, of (d / mu) (f(z + mu u) - f(z)) u. Its expectation is the gradient
-    of f averaged over a ball of radius mu. Of q + 1 questions; its cosine with the gradient of a
-    linear function is about sqrt(q / (q + d)).
+    of f averaged over a ball of radius mu. It takes q + 1 queries, and its cosine with the gradient
+    of a linear function is about sqrt(q / (q + d)).
 
     Args:
-        q: directions per sample.
+        q: number of directions per sample.
         mu: see `Estimator`; 0.005 in the authors' code.
         chunk: see `Estimator`.
     """
@@ -128,11 +128,11 @@ class RGE(Estimator):
         self.q = whole(q, "defense.estimator.q", low=1)
 
     def count(self, dimension: int) -> int:
-        """q, however many dimensions there are."""
+        """Return q, for any number of dimensions."""
         return self.q
 
     def offsets(self, seeds: Tensor, dimension: int) -> Offsets:
-        """Directions of each sample's own."""
+        """Draw random directions for each sample."""
         return _Sphere(seeds, dimension, self.q)
 
 
@@ -141,11 +141,11 @@ class CGE(Estimator):
 
     Zhang et al. 2022: the sum over coordinates i of (f(z + mu e_i) - f(z - mu e_i)) / (2 mu) e_i,
     as in the authors' code. With fewer than all d coordinates each sample draws its q without
-    repetition, and the sum is multiplied by d / q, so that its expectation is still the whole
-    gradient's. Of 2 q + 1 questions.
+    repetition, and the sum is multiplied by d / q, which keeps its expectation. It takes 2 q + 1
+    queries.
 
     Args:
-        q: coordinates per sample; None = all.
+        q: number of coordinates per sample; None for all.
         mu: see `Estimator`; 0.005 in the authors' code.
         chunk: see `Estimator`.
     """
@@ -155,7 +155,7 @@ class CGE(Estimator):
         self.q = None if q is None else whole(q, "defense.estimator.q", low=1)
 
     def count(self, dimension: int) -> int:
-        """Two for each coordinate.
+        """Return two queries for each coordinate.
 
         Raises:
             ValueError: q is larger than the dimension.
@@ -168,7 +168,7 @@ class CGE(Estimator):
         return 2 * (self.q or dimension)
 
     def offsets(self, seeds: Tensor, dimension: int) -> Offsets:
-        """Pairs on both sides along an axis."""
+        """Draw pairs of opposite offsets along the axes."""
         return _Axes(seeds, dimension, self.q)
 
 
@@ -202,12 +202,13 @@ class _Axes(Offsets):
         return steps.scatter_(2, axes, sides)
 
     def weight(self, answer: Tensor, value: Tensor) -> Tensor:
-        return answer  # the other side's step is the opposite, so that differences arise
+        return answer  # the opposite step subtracts the other side
 
 
 def expected_cosine(q: int, dimension: int) -> float:
-    """About what cosine `RGE` has with the gradient of a linear function: sqrt(q / (q + d - 1)).
+    """Return the approximate cosine of `RGE` with a linear function's gradient.
 
-    The estimate is (d / q) times the sum of the projections on q directions.
+    It is sqrt(q / (q + d - 1)), since the estimate is (d / q) times the sum of the projections on q
+    directions.
     """
     return math.sqrt(q / (q + dimension - 1))

@@ -1,4 +1,4 @@
-"""Denoiser and autoencoder, trained by asking the victim about a code of few numbers."""
+"""Denoiser and autoencoder, trained by queries at a low-dimensional code."""
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +14,24 @@ from medrobust.number import whole
 class ZOAEDS(ZODS):
     """ZO-AE-DS (Zhang et al. 2022): an autoencoder between denoiser and victim.
 
-    The gradient is estimated at the code, whose dimension is a small part of the image's, and goes
-    on through encoder and denoiser by the chain rule. The autoencoder learns to reconstruct clean
-    images in the warm epochs; then its decoder stays as it is and belongs to the black box, while
-    encoder and denoiser learn. Deployed, the image passes all three.
+    The gradient is estimated at the code, whose dimension is a small part of the image's, and
+    backpropagated through encoder and denoiser. The autoencoder learns to reconstruct clean images
+    in the warm epochs; then its decoder is frozen and part of the black box, while encoder and
+    denoiser learn. Deployed, the image passes all three.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        estimator: asks about the code.
-        levels: halvings of the image's side down to the code's.
-        code_maps: maps of the code, for each channel of the image.
-        encoder_features: maps of the autoencoder's first level.
-        sigma: see `DS`, for this and what follows.
-        gamma: …
-        warm_epochs: at least 1, …
-        depth: …
-        features: …
+        estimator: gradient estimator at the code.
+        levels: number of halvings of the side, from image to code.
+        code_maps: number of maps of the code per image channel.
+        encoder_features: number of maps of the autoencoder's first level.
+        sigma: see `DS`.
+        gamma: see `DS`.
+        warm_epochs: see `DS`; at least 1.
+        depth: see `DS`.
+        features: see `DS`.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ZOAEDS(ZODS):
         self.decoder: nn.Module = nn.Identity()
 
     def build(self, channels: int) -> None:
-        """The denoiser, and the autoencoder."""
+        """Build the denoiser and the autoencoder."""
         super().build(channels)
         maps = self.code_maps * channels
         network = Autoencoder(
@@ -89,10 +89,10 @@ class ZOAEDS(ZODS):
         self.encoder, self.decoder = network.encoder, network.decoder
 
     def denoise(self, x: Tensor) -> Tensor:
-        """Noisy images (N, C, H, W) in [0, 1] -> denoised ones, unclamped.
+        """Denoise images (N, C, H, W) in [0, 1], unclamped.
 
         Raises:
-            ValueError: a side is no multiple of what the levels halve.
+            ValueError: a side is not divisible by 2^levels.
         """
         step, (height, width) = 2**self.levels, x.shape[2:]
         if height % step or width % step:
@@ -105,13 +105,13 @@ class ZOAEDS(ZODS):
         return super().denoise(x)
 
     def encode(self, denoised: Tensor) -> Tensor:
-        """Denoised images -> codes (N, code_maps · C, H / 2^levels, W / 2^levels)."""
+        """Map denoised images to codes (N, code_maps · C, H / 2^levels, W / 2^levels)."""
         return self.encoder(denoised) if self.training else steady(self.encoder, denoised)
 
     def decode(self, code: Tensor) -> Tensor:
-        """Codes -> images (N, C, H, W) in [0, 1]."""
+        """Map codes to images (N, C, H, W) in [0, 1]."""
         return self.decoder(code) if self.training else steady(self.decoder, code)
 
     def warm_loss(self, noisy: Tensor, x: Tensor) -> Tensor:
-        """Denoising loss, and the autoencoder's reconstruction loss of clean images."""
+        """Compute the denoising loss plus the reconstruction loss of clean images."""
         return super().warm_loss(noisy, x) + F.mse_loss(self.decode(self.encode(x)), x)

@@ -1,25 +1,25 @@
-"""The denoiser of denoised smoothing, trained by asking the victim alone."""
+"""The denoiser of denoised smoothing, trained by queries alone."""
 
 from medrobust.defense.denoiser.ds import DS
 from medrobust.defense.denoiser.estimator import Estimator
 
 
 class ZODS(DS):
-    """As `DS`, with a zeroth-order estimate of the gradient at the denoised image.
+    """`DS` with a zeroth-order estimate of the gradient at the denoised image.
 
-    Zhang et al. 2022, "How to Robustify Black-Box ML Models?": their baseline. The estimate's
-    variance grows with the number of pixels.
+    This is the baseline of Zhang et al. 2022, "How to Robustify Black-Box ML Models?". The
+    estimate's variance grows with the number of pixels.
 
     Args:
         name: name in paths and tables.
         checkpoint: file of the weights.
         seed: seed of the training.
-        estimator: asks the victim.
-        sigma: see `DS`, for this and what follows.
-        gamma: …
-        warm_epochs: …
-        depth: …
-        features: …
+        estimator: gradient estimator at the denoised image.
+        sigma: see `DS`.
+        gamma: see `DS`.
+        warm_epochs: see `DS`.
+        depth: see `DS`.
+        features: see `DS`.
     """
 
     loop = "medrobust.training.defense.denoising.ZerothOrderModule"

@@ -1,19 +1,19 @@
-"""A small convolutional autoencoder with a code of few numbers."""
+"""A small convolutional autoencoder with a low-dimensional code."""
 
 from torch import Tensor, nn
 
 
 class Autoencoder(nn.Module):
-    """Each level halves the side with a strided convolution; the decoder mirrors it.
+    """An autoencoder that halves the side per level with a strided convolution; mirrored decoder.
 
-    Zhang et al. 2022 use a stack of this kind for each size of images, ReLU between the layers and
-    a sigmoid at the end; their code for 3 × 32 × 32 is 1/16 of the image.
+    Zhang et al. 2022 use such a stack for each image size, with ReLU between the layers and a
+    sigmoid at the end; their code for 3 × 32 × 32 is 1/16 of the image.
 
     Args:
-        channels: of the images, 1 or 3.
-        levels: halvings of the side.
-        maps: of the code.
-        features: maps of the first level; each further one has twice as many.
+        channels: channels of the images, 1 or 3.
+        levels: number of halvings of the side.
+        maps: number of maps of the code.
+        features: number of maps of the first level, doubled by each further one.
     """
 
     def __init__(self, channels: int, *, levels: int, maps: int, features: int) -> None:
@@ -29,6 +29,6 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(*up[:-1], nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> reconstructed ones of the same shape."""
+        """Reconstruct images (N, C, H, W) in [0, 1]."""
         found: Tensor = self.decoder(self.encoder(x))
         return found

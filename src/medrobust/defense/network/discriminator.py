@@ -1,4 +1,4 @@
-"""The critic that a purifier is trained against."""
+"""The critic of a purifier's adversarial training."""
 
 from torch import Tensor, nn
 
@@ -6,14 +6,14 @@ _SLOPE = 0.2
 
 
 class Discriminator(nn.Module):
-    """VGG-like: pairs of convolutions, the second with stride 2, then the mean over the map.
+    """VGG-like critic: pairs of convolutions, the second with stride 2, then a global mean.
 
-    The mean in place of linear layers of one map size takes images of any size.
+    The mean, instead of linear layers of a fixed map size, accepts images of any size.
 
     Args:
-        channels: of the images, 1 or 3.
-        features: maps of the first pair; doubled by each pair, up to eight times.
-        blocks: pairs.
+        channels: channels of the images, 1 or 3.
+        features: number of maps of the first pair, doubled by each pair up to eight times.
+        blocks: number of pairs.
     """
 
     def __init__(self, channels: int, *, features: int, blocks: int) -> None:
@@ -30,5 +30,5 @@ class Discriminator(nn.Module):
         self.judge = nn.Linear(before, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1], sides of at least 2**blocks -> logits (N,)."""
+        """Map images (N, C, H, W) in [0, 1], sides of at least 2**blocks, to logits (N,)."""
         return self.judge(self.maps(x - 0.5).mean(dim=(2, 3)))[:, 0]

@@ -4,14 +4,14 @@ from torch import Tensor, nn
 
 
 class DnCNN(nn.Module):
-    """Convolutions that estimate the noise, which is taken off the image (Zhang et al. 2017).
+    """Convolutions that estimate the noise, which is subtracted (Zhang et al. 2017).
 
-    The original has 17 layers of 64 maps; batch norm and ReLU between them.
+    The original has 17 layers of 64 maps, with batch norm and ReLU between them.
 
     Args:
-        channels: of the images, 1 or 3.
-        features: maps inside.
-        depth: convolutions, at least 3.
+        channels: channels of the images, 1 or 3.
+        features: number of maps inside.
+        depth: number of convolutions, at least 3.
     """
 
     def __init__(self, channels: int, *, features: int, depth: int) -> None:
@@ -21,11 +21,11 @@ class DnCNN(nn.Module):
             conv = nn.Conv2d(features, features, 3, padding=1, bias=False)
             layers += [conv, nn.BatchNorm2d(features), nn.ReLU()]
         last = nn.Conv2d(features, channels, 3, padding=1)
-        nn.init.zeros_(last.weight)  # begins as the identity
+        nn.init.zeros_(last.weight)  # starts as the identity
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.noise = nn.Sequential(*layers, last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> the same shape, unclamped."""
+        """Denoise images (N, C, H, W) in [0, 1], unclamped."""
         found: Tensor = x - self.noise(x)
         return found

@@ -9,15 +9,15 @@ _STAGES = {2: (2,), 3: (3,), 4: (2, 2)}
 class EDSR(nn.Module):
     """Residual blocks without normalisation, then sub-pixel convolutions (Lim et al. 2017).
 
-    The original has 32 blocks of 256 features with `residual_scale` 0.1; its baseline, which
-    Mustafa et al. 2019 release, 16 blocks of 64 with 1.
+    The original has 32 blocks of 256 features with `residual_scale` 0.1; its baseline, released by
+    Mustafa et al. 2019, has 16 blocks of 64 with 1.
 
     Args:
-        channels: of the images, 1 or 3.
-        features: maps inside.
-        blocks: residual blocks.
-        residual_scale: factor of each block's change.
-        scale: 2, 3 or 4.
+        channels: channels of the images, 1 or 3.
+        features: number of maps inside.
+        blocks: number of residual blocks.
+        residual_scale: factor of each block's residual.
+        scale: upscaling factor, 2, 3 or 4.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class EDSR(nn.Module):
         self.tail = nn.Sequential(*stages, conv(features, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] -> (N, C, scale H, scale W), unclamped."""
+        """Upscale images (N, C, H, W) in [0, 1] to (N, C, scale H, scale W), unclamped."""
         first = self.head(x - 0.5)
         return self.tail(first + self.body(first)) + 0.5
 
 
 class Block(nn.Module):
-    """Convolution, ReLU, convolution, and the block's input.
+    """A residual block of convolution, ReLU and convolution.
 
     Args:
-        features: maps.
-        residual_scale: factor of the change.
+        features: number of maps.
+        residual_scale: factor of the residual.
     """
 
     def __init__(self, features: int, residual_scale: float) -> None:
@@ -60,10 +60,10 @@ class Block(nn.Module):
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, features, H, W) -> the same shape."""
+        """Map (N, features, H, W) to the same shape."""
         return torch.add(x, self.change(x), alpha=self.residual_scale)
 
 
 def conv(before: int, after: int) -> nn.Conv2d:
-    """3 × 3, same size."""
+    """Build a 3 × 3 convolution that keeps the size."""
     return nn.Conv2d(before, after, kernel_size=3, padding=1)

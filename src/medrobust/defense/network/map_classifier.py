@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 class MapClassifier(nn.Sequential):
-    """Feature maps to one logit: the detector network of Metzen et al. 2017, Figure 1.
+    """A classifier of feature maps to one logit (Metzen et al. 2017, Figure 1).
 
     Three 3×3 convolutions with batch norm and ReLU, then a 1×1 convolution whose map is averaged.
     After the first two, max-pooling halves maps whose shorter side is 16 or more; the paper pools
     twice at 32 pixels, once at 16 and not at 8. A vector counts as a map of one pixel.
 
     Args:
-        shape: of a feature map, (C, H, W), or of a vector, (D,).
+        shape: shape of a feature map, (C, H, W), or of a vector, (D,).
         widths: channels of the three convolutions.
     """
 
@@ -34,11 +34,11 @@ class MapClassifier(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(channels, 1, 1), nn.AdaptiveAvgPool2d(1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N,)."""
+        """Map features (N, C, H, W) to logits (N,)."""
         logits: Tensor = super().forward(maps)
         return logits.flatten()
 
 
 def as_maps(features: Tensor) -> Tensor:
-    """(N, C, H, W) as they are, (N, D) as maps of one pixel."""
+    """Reshape vectors (N, D) to maps of one pixel; maps (N, C, H, W) are kept."""
     return features if features.ndim == 4 else features.flatten(1)[:, :, None, None]

@@ -1,4 +1,4 @@
-"""A small regression of vectors on vectors."""
+"""A small regression network from vectors to vectors."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,7 +7,7 @@ from medrobust.model.core.conv import steady_linear
 
 
 class MLP(nn.Module):
-    """Standardised inputs, two hidden layers with ReLU; rounds alike in any batch.
+    """Standardised inputs and two hidden layers with ReLU; rounding is independent of the batch.
 
     Inputs are standardised by running statistics (batch norm without weights), since layers of a
     network differ in scale.
@@ -26,7 +26,7 @@ class MLP(nn.Module):
         self.last = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs) -> (N, outputs)."""
+        """Map (N, inputs) to (N, outputs)."""
         x = self.scale(x)
         for layer in (self.first, self.second):
             x = F.relu(steady_linear(x, layer.weight, layer.bias))

@@ -1,4 +1,4 @@
-"""The networks of Shield: one detector per class, side by side, on the same description."""
+"""The networks of Shield: one detector per class, batched, on shared features."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from torch.nn import functional as F
 from medrobust.model.core.conv import SMALLEST_BATCH
 
 _FLOOR = 0.03
-"""Least spread, in units of the tap's mean spread: a number that hardly varies on clean images
-would outweigh all others."""
+"""Minimum standard deviation, in units of the tap's mean one, so that a feature that hardly varies
+on clean images does not outweigh all others."""
 
 
 class ShieldNetwork(nn.Module):
-    """Tapped features of a victim -> a logit of "clean" from each class's detector.
+    """Maps tapped features of a victim to a logit of "clean" from each class's detector.
 
-    A map is described by the mean and the standard deviation of each of its channels. Numbers are
-    standardised by the clean training images, then by arsinh, so that no far outlier decides alone.
-    Each detector is a perceptron with two hidden layers; all of them are computed at once.
+    A map is described by the mean and standard deviation of each of its channels. These are
+    standardised by the clean training images, then passed through arsinh, which limits outliers.
+    Each detector is a perceptron with two hidden layers; all are computed at once.
 
     Args:
-        shapes: of the taps' outputs, {tap: (C, ...)}.
-        classes: K.
+        shapes: shapes of the taps' outputs, {tap: (C, ...)}.
+        classes: number of classes K.
         hidden: units of each of a detector's two layers.
     """
 
@@ -50,14 +50,14 @@ class ShieldNetwork(nn.Module):
             nn.init.uniform_(weight, -1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
 
     def describe(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Numbers that the detectors see, as they come: (N, D)."""
+        """Compute the detectors' input before standardisation, (N, D)."""
         return torch.cat([moments(features[tap]) for tap in self.taps], 1)
 
     def standardise(self, numbers: Tensor) -> None:
-        """Take centre and spread from clean images.
+        """Set centre and spread from clean images.
 
         Args:
-            numbers: of `describe` (M, D).
+            numbers: output of `describe`, (M, D).
         """
         found = numbers.double()
         spread = found.std(0, correction=0)
@@ -68,14 +68,14 @@ class ShieldNetwork(nn.Module):
         self.standardised.fill_(True)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Logits of "clean" (N, K), one for each class's detector."""
+        """Compute the logits of "clean" (N, K), one from each class's detector."""
         return self.detect(self.describe(features))
 
     def detect(self, numbers: Tensor) -> Tensor:
-        """As `forward`, from what `describe` gives."""
+        """Compute the logits of `forward` from the output of `describe`."""
         count = len(numbers)
         missing = max(0, SMALLEST_BATCH - count) if count and not self.training else 0
-        if missing:  # few rows would be summed in another order
+        if missing:  # small batches would be summed in another order
             numbers = torch.cat([numbers, numbers[:1].detach().expand(missing, -1)])
         seen = F.silu(self.first(((numbers - self.centre) / self.spread).arcsinh()))
         seen = seen.unflatten(1, (len(self.second), -1)).transpose(0, 1)  # (K, N, hidden)
@@ -84,7 +84,7 @@ class ShieldNetwork(nn.Module):
 
 
 def moments(features: Tensor) -> Tensor:
-    """Mean and standard deviation over positions: (N, C, ...) -> (N, 2 C); (N, C) as it is."""
+    """Compute mean and standard deviation over positions, (N, C, ...) -> (N, 2 C); keeps (N, C)."""
     if features.ndim == 2:
         return features
     pixels = features.flatten(2)

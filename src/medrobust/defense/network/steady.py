@@ -1,4 +1,4 @@
-"""Convolutional networks that round an image alike in any batch."""
+"""Convolutional networks whose rounding does not depend on the batch."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from medrobust.model.core.victim import SMALL_IMAGE
 
 
 def steady(network: nn.Module, x: Tensor) -> Tensor:
-    """The network's answer to a batch; few images are filled up.
+    """Apply a network to a batch, padded if it is small.
 
-    Libraries choose how to sum by the batch's size, and a batch of one image or of few small ones
-    rounds otherwise than a full one.
+    Libraries choose the order of sums by the batch size, so that small batches round differently
+    from full ones.
 
     Args:
-        network: frozen or not; no layer mixes images.
-        x: (N, C, H, W).
+        network: network without a layer that mixes images.
+        x: images (N, C, H, W).
     """
     least = SMALLEST_BATCH if x.shape[2] * x.shape[3] <= SMALL_IMAGE else 2
     missing = least - len(x)

@@ -1,1 +1,1 @@
-"""Noise that votes draw."""
+"""Noise for the copies of a vote."""

@@ -1,7 +1,7 @@
-"""Noises that a vote samples: Gaussian, salt and pepper, Poisson.
+"""Noises for the copies of a vote: Gaussian, salt and pepper, Poisson.
 
-Each is a function of image and per-image seeds, clips to [0, 1], and lets gradients through as
-far as they exist, so that an adaptive attacker sees what there is to see.
+Each is a function of image and per-image seeds, clips to [0, 1], and is differentiable where a
+gradient exists, for an adaptive attacker.
 """
 
 import math
@@ -21,18 +21,18 @@ _ROUNDING = 2.0**-14
 
 
 class Noise(Configured, ABC):
-    """One noisy copy of each image."""
+    """Draws one noisy copy of each image."""
 
     moves_pixels: ClassVar[bool] = False
-    """A pixel of the copy is not where it was in the image."""
+    """True if pixels change their place."""
 
     @abstractmethod
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1], seeds int64 (N,) -> noisy images in [0, 1]."""
+        """Map images (N, C, H, W) in [0, 1] and seeds int64 (N,) to noisy images in [0, 1]."""
 
 
 class GaussianNoise(Noise):
-    """x + N(0, sigma²), independent per value, then clipped.
+    """Adds N(0, sigma²), independent per value, then clips.
 
     Args:
         sigma: standard deviation in [0, 1] units.
@@ -42,12 +42,12 @@ class GaussianNoise(Noise):
         self.sigma = fraction(sigma, "defense.noise.sigma", high=10)
 
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Noisy images."""
+        """Return noisy images."""
         return (x + self.sigma * normal(seeds, x.shape[1:]).to(x.dtype)).clamp(0, 1)
 
 
 class SaltPepperNoise(Noise):
-    """A share of the pixels becomes white or black, in all channels at once, half and half.
+    """Replaces a share of the pixels by white or black, half each, in all channels at once.
 
     Args:
         sigma: expected share of changed pixels, in [0, 1].
@@ -57,19 +57,18 @@ class SaltPepperNoise(Noise):
         self.sigma = fraction(sigma, "defense.noise.sigma")
 
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Noisy images; replaced pixels pass no gradient."""
+        """Return noisy images; replaced pixels have no gradient."""
         draw = uniform(seeds, (1, *x.shape[2:]))
         white = (draw < self.sigma / 2).to(x.dtype)
         return torch.where(draw < self.sigma, white, x)
 
 
 class PoissonNoise(Noise):
-    """Photon counting: Poisson(peak · x) / peak, then clipped; the gradient is the identity's.
+    """Photon noise, Poisson(peak · x) / peak, then clipped; its gradient is the identity.
 
-    A pixel's deviation is √(x / peak): 0.063 for white at a peak of 255, 0.1 at a peak of 100.
-    Drawn exactly: Poisson(λ) is Poisson(⌊λ⌋) plus an independent Poisson(λ - ⌊λ⌋). Rates within
-    2**-14 of a whole number, as an 8-bit image has at a peak of 255 up to rounding, are taken as
-    whole.
+    A pixel's standard deviation is √(x / peak): 0.063 for white at a peak of 255, 0.1 at 100.
+    Counts are exact: Poisson(λ) is Poisson(⌊λ⌋) plus an independent Poisson(λ - ⌊λ⌋). Rates within
+    2**-14 of a whole number, as of an 8-bit image at a peak of 255, are treated as whole.
 
     Args:
         peak: expected count of a white pixel, 1 to 1024.
@@ -79,14 +78,14 @@ class PoissonNoise(Noise):
         self.peak = fraction(peak, "defense.noise.peak", low=1, high=1024)
 
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Noisy images."""
+        """Return noisy images."""
         with torch.no_grad():
             rate = x.detach() * self.peak
             whole = (rate + _ROUNDING).floor_()
             rest = F.threshold(rate - whole, _ROUNDING, 0.0)
             words = _half_words(seeds, x[0].numel()).view(x.shape)
             counts = whole_rates(whole.long(), words, math.ceil(self.peak))
-            # Looking at the values waits for the device; a CPU saves more than it waits.
+            # Testing the values synchronises the device, which pays off only on a CPU.
             if x.device.type != "cpu" or rest.any():
                 counts += small_rates(rest, uniform(fold_in(seeds, 0), x.shape[1:]))
             change = (counts.to(x.dtype) / self.peak).clamp_(0, 1) - x
@@ -94,7 +93,7 @@ class PoissonNoise(Noise):
 
 
 def _half_words(seeds: Tensor, count: int) -> Tensor:
-    """32 random bits each, int64 (N, count)."""
+    """Draw 32 random bits each, int64 (N, count)."""
     words = bits(seeds, (count + 1) // 2)
     low, high = words.bitwise_and(0xFFFFFFFF), (words >> 32).bitwise_and_(0xFFFFFFFF)
     return torch.cat((high, low), dim=1)[:, :count]

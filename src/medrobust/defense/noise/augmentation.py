@@ -1,4 +1,4 @@
-"""Random rotation and random resizing, in place of the noise of a vote (MedRDF, Table X)."""
+"""Random rotation and random resizing, instead of the noise of a vote (MedRDF, Table X)."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from medrobust.rng import uniform
 
 
 class Rotation(Noise):
-    """Each image turned about its centre by its own angle, bilinear, black where nothing was.
+    """Rotates each image about its centre by a random angle, bilinear, black outside.
 
-    The image keeps its size, so corners are cut. The angle is uniform, counter-clockwise.
+    The image keeps its size, so corners are cropped. The angle is uniform, counter-clockwise.
 
     Args:
         low_degrees: smallest angle, -360 to 360.
@@ -26,7 +26,7 @@ class Rotation(Noise):
         self.low = fraction(low_degrees, "defense.noise.low_degrees", low=-360, high=self.high)
 
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Turned images."""
+        """Return rotated images."""
         height, width = x.shape[2:]
         draw = uniform(seeds, (1, 1)).double()
         angle = torch.deg2rad(self.low + (self.high - self.low) * draw)
@@ -40,14 +40,14 @@ class Rotation(Noise):
 
 
 class Resizing(Noise):
-    """Each image made smaller, to its own size, and large again; both bilinear.
+    """Shrinks each image to a random size and enlarges it back; both bilinear.
 
-    The paper resizes to 200 to 224 of 224 pixels and does not say how such an image enters the
-    network of 224. Here it is resized back: the same anatomy at the same place and scale, without
-    a black frame that no training image has. This favours the rival.
+    The paper resizes to 200 to 224 of 224 pixels and does not state how such an image enters the
+    network of 224. Here it is resized back, so that the anatomy keeps place and scale without a
+    black frame that no training image has. This favours the competing method.
 
     Args:
-        low: smallest size, as a share of the image's own, in (0, 1].
+        low: smallest size, as a share of the image's, in (0, 1].
         high: largest size.
     """
 
@@ -56,8 +56,8 @@ class Resizing(Noise):
         self.low = fraction(low, "defense.noise.low", high=self.high, above=True)
 
     def __call__(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Resized images, in their old size; as F.interpolate without antialiasing, twice."""
-        draw = uniform(seeds, (1,))  # one for both sides: an image keeps its proportions
+        """Return resized images, as by F.interpolate without antialiasing, twice."""
+        draw = uniform(seeds, (1,))  # shared by both sides: keeps the aspect ratio
         down, up = [], []
         for side in x.shape[2:]:
             low, high = (max(1, round(share * side)) for share in (self.low, self.high))
@@ -65,7 +65,7 @@ class Resizing(Noise):
             place = torch.arange(side, device=x.device) + 0.5
             share = length / side
             down.append(place / share - 0.5)
-            # What lies beyond the small image is no part of it.
+            # Clamp to the border of the small image.
             up.append(torch.minimum((place * share - 0.5).clamp(min=0), length - 1.0))
         for rows, columns in (down, up):
             x = resample(x, rows[..., None], columns[:, None], mode="bilinear", outside="border")

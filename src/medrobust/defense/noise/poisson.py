@@ -1,4 +1,4 @@
-"""Poisson numbers from tables: exact, and a few look-ups each."""
+"""Exact Poisson sampling by table look-ups."""
 
 import math
 from functools import lru_cache
@@ -9,15 +9,14 @@ from scipy.stats import poisson
 from torch import Tensor
 
 _OWN = 16
-"""Bit where an entry's own count begins: below it stands its other count, above at 32 its
-threshold."""
+"""First bit of an entry's own count; its other count is below, its threshold starts at bit 32."""
 
 
 def whole_rates(rate: Tensor, words: Tensor, largest: int) -> Tensor:
-    """Poisson counts for whole rates, by Walker's alias method.
+    """Draw Poisson counts for whole rates, by Walker's alias method.
 
     A word's first bits choose a slot of the rate's row, its other bits one of the slot's two
-    counts. Probabilities are kept to 2**-32.
+    counts. Probabilities have a precision of 2**-32.
 
     Args:
         rate: whole numbers in [0, largest], int64, any shape.
@@ -43,9 +42,9 @@ def _table_on(device: torch.device, largest: int) -> tuple[Tensor, int]:
 
 @lru_cache(maxsize=4)
 def _alias_table(largest: int) -> tuple[Tensor, int]:
-    """Entries of the rates 0..largest, flat, and the slots of a rate.
+    """Build the flat entries of the rates 0..largest, and the number of slots per rate.
 
-    In each step the emptiest open slot of every row is filled up from the fullest.
+    In each step the emptiest open slot of every row is filled from the fullest.
     """
     rates = np.arange(largest + 1)
     first = np.maximum(rates - np.ceil(6.5 * np.sqrt(rates)).astype(int) - 1, 0)
@@ -70,10 +69,10 @@ def _alias_table(largest: int) -> tuple[Tensor, int]:
 
 
 def small_rates(rate: Tensor, draw: Tensor) -> Tensor:
-    """Poisson counts for rates in [0, 1), by inversion: P(count > 9) < 1.2e-7.
+    """Draw Poisson counts for rates in [0, 1), by inversion; P(count > 9) < 1.2e-7.
 
     Args:
-        rate: float, any shape.
+        rate: rates, float, any shape.
         draw: uniform numbers in [0, 1), float32, the same shape.
 
     Returns:

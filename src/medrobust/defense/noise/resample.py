@@ -1,4 +1,4 @@
-"""Images read at other places than their pixels, each image of a batch at its own."""
+"""Resampling of images at arbitrary positions, batched."""
 
 from typing import Literal
 
@@ -15,15 +15,15 @@ def resample(
     mode: Literal["bilinear", "nearest"],
     outside: Literal["zeros", "border"],
 ) -> Tensor:
-    """The images' values at the given places; linear in `x`, with the exact gradient.
+    """Sample images at the given positions; linear in `x`, with the exact gradient.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
-        rows: where to read, in pixels: 0 is the centre of the first row, H - 1 of the last.
+        rows: row positions in pixels: 0 is the centre of the first row, H - 1 of the last.
             Broadcasts with `columns` to (N, H', W').
-        columns: as `rows`, along the width.
-        mode: between pixels, a weighted mean of four or the nearest.
-        outside: what lies around the image: zeros, or its edge continued.
+        columns: column positions, likewise.
+        mode: interpolation between pixels.
+        outside: values outside the image: zeros, or those of its border.
 
     Returns:
         (N, C, H', W') in [0, 1].
@@ -32,17 +32,17 @@ def resample(
     places = ((2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1)
     grid = torch.stack(torch.broadcast_tensors(*places), dim=3).to(x.dtype)
     found = F.grid_sample(x, grid, mode=mode, padding_mode=outside, align_corners=False)
-    # Rounding may leave [0, 1] by a last bit, which must not cut white pixels' gradient.
+    # Rounding may exceed [0, 1] by one bit, which must not cut the gradient of white pixels.
     return found + (found.clamp(0, 1) - found).detach()
 
 
 def draw_whole(draw: Tensor, low: int, high: int | Tensor) -> Tensor:
-    """Whole numbers from `low` to `high`, both included, from uniform draws.
+    """Convert uniform draws to whole numbers from `low` to `high`, both included.
 
     Args:
-        draw: in [0, 1), of any shape.
-        low: smallest.
-        high: at least `low`, one for all or like `draw`.
+        draw: numbers in [0, 1), any shape.
+        low: smallest number.
+        high: largest number, a scalar or like `draw`.
 
     Returns:
         int64, like `draw`.
