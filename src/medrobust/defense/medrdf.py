@@ -31,10 +31,10 @@ class MedRDF(Smoother):
     Both return a wrong class with probability at most α:
 
     - before the last copy a class is returned when the capital of bets on its lead over each other
-    class exceeds K / (0.01 α) (`betting`, anytime-valid). A wrong class must have exceeded it
-    against the true one, K - 1 pairs with probability 0.01 α / K each: below 0.01 α in all. - after
-    all n copies the paper's binomial test decides, at level 0.99 α instead of α. It errs with
-    probability at most 0.99 α (Eq. 6 to 8), stopped images or not.
+      class exceeds K / (0.01 α) (`betting`, anytime-valid). A wrong class must have exceeded it
+      against the true one, K - 1 pairs with probability 0.01 α / K each: below 0.01 α in all.
+    - after all n copies the paper's binomial test decides, at level 0.99 α instead of α. It errs
+      with probability at most 0.99 α (Eq. 6 to 8), stopped images or not.
 
     RM's interval is anytime-valid: both bounds hold with probability 1 - α, by K pairs at α / (2 K)
     each. (The lower bound errs for one of the K - 1 pairs of a wrong class and the true class, or

@@ -34,17 +34,17 @@ def measure_boxes(
     IoU thresholds; classes without a true box are left out. `map` and `iou` follow the evaluation
     code of the EAD 2019 challenge, where a match needs IoU 0.25. `iou` averages over the answers of
     a class their IoU with the box that they match, 0 for unmatched ones, and then over the classes
-    with a true box. Only answers with a score of at least `SHOWN` count; a class without any scores
-    0. `iou_best` averages over the true boxes: the IoU of the best such answer of the box's class,
-    0 if there is none. `recall` is the share of true boxes that an answer finds, see `share_found`.
-    `clean_…` are the same on the clean images. Without any true box all of these are undefined and
-    left out.
+    with a true box. Only answers with a score of at least `SHOWN` count; a class without them has
+    IoU 0. `iou_best` averages over the true boxes: the IoU of the best such answer of the box's
+    class, 0 if there is none. `recall` is the share of true boxes that an answer finds, see
+    `share_found`. `clean_…` are the same on the clean images. Without any true box all of these are
+    undefined and left out.
 
     Args:
         labels: true boxes (N, M, 5).
         clean: answers to the clean images.
         attacked: answers to the attacked images.
-        classes: K.
+        classes: number of classes K.
         seed: seed of the bootstrap over images.
     """
     values: dict[str, float] = {}
