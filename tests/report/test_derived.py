@@ -117,7 +117,7 @@ def test_a_mean_is_shown_only_when_all_its_cells_are_there(row: MakeRow) -> None
     rows = [r for r in sweep(row) if (r.cell["attack"], r.cell["defense"]) != ("none", "mdda/n3")]
     shown = build(rows, TableConfig.parse(NODE))
     assert line(shown, "mdda/n3")[3] == "—"
-    assert "— for a mean: not all its cells are there." in markdown.render(shown)
+    assert "— for a mean: some of its cells are missing." in markdown.render(shown)
     assert line(shown, "mdda/n5")[3].startswith("50.0")
     failed = [row(None, attack="mdda/cw_l2", **ISIC), *rows[2:4], rows[0]]
     one = build(failed, TableConfig.parse(NODE))

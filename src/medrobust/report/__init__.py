@@ -1,5 +1,4 @@
-"""Tables from rows: ours beside a paper's, on the terminal and in files.
+"""Tables of rows next to a paper's numbers, on the terminal and in files.
 
-Importing this package is cheap: drawing and data-frame libraries load with the renderer that
-needs them.
+Importing this package is cheap: each renderer loads its drawing and data-frame libraries itself.
 """

@@ -9,32 +9,32 @@ from medrobust.report.write import FORMATS, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line.
+    """Run the command line.
 
     Args:
-        arguments: without the program's name; default those of the process.
+        arguments: arguments without the program's name; by default those of the process.
 
     Returns:
         Exit status: 0, 1 when a cell failed or is missing, 2 when no table can be made.
     """
     parser = argparse.ArgumentParser(
         prog="python -m medrobust.report",
-        description="Rebuild the table and the page of a sweep from its rows; nothing is computed "
-        "again. The same rows give the same files, byte for byte. Works on a sweep that was "
-        "killed, too.",
+        description="Rebuild the table and the page of a sweep from its rows without computing "
+        "anything again. The same rows give the same files, byte for byte. A sweep that was "
+        "killed works too.",
         epilog="Exit status: 0 all cells done, 1 a cell failed or is missing, 2 no table.",
     )
-    parser.add_argument("folder", metavar="SWEEP_FOLDER", help="folder that evaluate.py -m wrote")
+    parser.add_argument("folder", metavar="SWEEP_FOLDER", help="folder written by evaluate.py -m")
     parser.add_argument(
         "--metric",
-        help="a metric of the rows, such as balanced_accuracy, instead of the table's own; the "
-        "paper's numbers stay only when it prints this metric",
+        help="show another metric of the rows, such as balanced_accuracy; the paper's numbers "
+        "stay only if it prints this metric",
     )
     parser.add_argument(
-        "--rows", metavar="FOLDER", help="where the rows lie now (default: where they were written)"
+        "--rows", metavar="FOLDER", help="folder of the rows (default: where they were written)"
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", help="where to write the files (default: the sweep folder)"
+        "--out", metavar="FOLDER", help="folder for the files (default: the sweep folder)"
     )
     parser.add_argument(
         "--format",
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sweep = collect(given.folder, given.rows)
         return report(sweep, out=given.out, formats=formats, show=show, metric=given.metric)
-    except ValueError as error:  # TableError, PaperError, SweepError: all say what mends them
+    except ValueError as error:  # TableError, PaperError, SweepError: each message names the fix
         print(f"table: {error}", file=sys.stderr)
         return 2
 

@@ -1,4 +1,4 @@
-"""Hydra callback: a sweep ends with its table and an honest exit status."""
+"""Hydra callback that ends a sweep with its table and an exit status."""
 
 import shlex
 import sys
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class TableCallback(Callback):
-    """Checks the table's config before a sweep and makes the table after it.
+    """Check the table's config before a sweep and build the table after it.
 
-    Hydra turns exceptions of callbacks into warnings, and would then exit with 0; so this one
-    leaves by `SystemExit`: 1 when a cell failed or is missing, 2 when the table itself cannot be
-    made. Rows are safe in either case.
+    Hydra turns exceptions of callbacks into warnings and exits with 0. This callback therefore
+    raises `SystemExit`: status 1 when a cell failed or is missing, 2 when the table cannot be
+    built. The rows are kept in either case.
 
     Args:
-        formats: files to write, from `write.FORMATS`; None = all.
-        keys: dotted name of the keys that the config may have, with their types, such as
-            `medrobust.keys.EVALUATE`; None = any.
+        formats: files to write, from `write.FORMATS`; None for all.
+        keys: dotted name of a mapping of the allowed config keys to their types, such as
+            `medrobust.keys.EVALUATE`; None allows any key.
     """
 
     def __init__(self, formats: Sequence[str] | None = None, keys: str | None = None) -> None:
         self.formats, self.keys = formats, keys
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the `table` node and save the plan, before hours of work."""
+        """Check the `table` node and save the plan before the first job."""
         _guarded(lambda: self._start(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -86,13 +86,13 @@ def plain_figure(config: DictConfig) -> Any:
 
 
 def planned_jobs(config: DictConfig) -> list[list[str]] | None:
-    """Each job's overrides, as Hydra's basic sweeper or ours will run them.
+    """Return each job's overrides, as Hydra's basic sweeper or ours will run them.
 
     Args:
         config: the composed config of the sweep, with its `hydra` node.
 
     Returns:
-        Overrides per job, in order; None with another sweeper, which decides as it goes.
+        Overrides per job, in order; None for other sweepers, which choose jobs while running.
     """
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
@@ -109,14 +109,14 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
 
 
 def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") -> None:
-    """Give matrix and figures to the cells' logger, as one more run of the sweep's group."""
+    """Log the matrix and the figures as one more run of the sweep's group."""
     from hydra.utils import instantiate
 
     folder = Path(config.hydra.sweep.dir)
     node = OmegaConf.to_container(OmegaConf.select(config, "logger") or DictConfig({}))
     if not isinstance(node, dict) or not node:
         return  # an app without a logger
-    # A sweep has no job of its own whose folder, group and choices could be interpolated.
+    # The sweep itself is no job, so its folder, group and choices cannot be interpolated.
     ours = {"folder": str(folder / "matrix"), "group": folder.name, "name": "matrix"}
     logger = instantiate(node | {key: value for key, value in ours.items() if key in node})
     from medrobust.report.render import tidy
@@ -139,7 +139,7 @@ def _guarded(step: Callable[[], int]) -> None:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         status = 2
-    except Exception:  # Hydra would make a warning of it and exit with 0
+    except Exception:  # Hydra would turn it into a warning and exit with 0
         traceback.print_exc()
         status = 2
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Why a cell failed, in one line."""
+"""Reason of a cell's failure in one line."""
 
 import re
 
@@ -6,13 +6,13 @@ _RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning
 
 
 def reason(error: str | None) -> str:
-    """The exception at the end of a traceback, its message on one line.
+    """Return the exception at the end of a traceback, with its message on one line.
 
     Args:
         error: traceback text, as `Row.error` holds it.
 
     Returns:
-        Such as `RuntimeError: CUDA out of memory`; the last line when no exception is found.
+        Text such as `RuntimeError: CUDA out of memory`; the last line if no exception is found.
     """
     text = (error or "").strip()
     raised = [match.start() for match in _RAISED.finditer(text)]

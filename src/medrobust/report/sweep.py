@@ -1,4 +1,4 @@
-"""What a sweep folder holds: the plan, the jobs' cells, and their rows."""
+"""Contents of a sweep folder: the plan, the jobs' cells, and their rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,21 +14,21 @@ from medrobust.result.store import RowStore
 
 PLAN, MARK = "sweep.json", "cell.json"
 _CHOICES = ("attack", "defense", "threat")
-"""Keys of `Row.cell` that are choices as a command line makes them."""
+"""Keys of `Row.cell` whose values are config choices of the command line."""
 
 
 class SweepError(ValueError):
-    """A folder that is no sweep, or whose plan cannot be read."""
+    """Raised when a folder is not a sweep, or its plan cannot be read."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep set out to do, written before its first job.
+    """Plan of a sweep, written before its first job.
 
     Attributes:
         table: plain data of the `table` node.
-        jobs: each job's overrides, or None when the sweeper decides as it goes.
-        command: command line that runs what is failed or missing.
+        jobs: each job's overrides, or None if the sweeper chooses jobs while running.
+        command: command line that runs failed and missing cells.
         figure: plain data of the `figure` node.
     """
 
@@ -38,25 +38,25 @@ class Plan:
     figure: Any = None
 
     def write(self, folder: Path) -> None:
-        """Save it as `sweep.json` in the sweep folder."""
+        """Save the plan as `sweep.json` in the sweep folder."""
         write_note(folder / PLAN, asdict(self))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What became of a sweep.
+    """Results of a sweep.
 
     Attributes:
-        folder: its folder.
-        rows: rows in the order of the jobs, each once; failed ones too.
-        config: the table to make of them.
-        problems: one line per job that failed, or left no row.
-        command: command line that runs those again, empty when not known.
-        jobs: number of jobs planned, or found.
-        skipped: jobs whose row was there already.
-        shared: jobs whose row is that of an earlier job, too.
-        pictures: row id -> where strips of its images lie, if it has any.
-        figures: to draw from the rows.
+        folder: the sweep's folder.
+        rows: rows in the order of the jobs, each once, including failed ones.
+        config: config of the table.
+        problems: one line per job that failed or wrote no row.
+        command: command line that runs those jobs again; empty if unknown.
+        jobs: number of jobs planned or found.
+        skipped: number of jobs whose row already existed.
+        shared: number of jobs that share the row of an earlier job.
+        pictures: row id -> path of its image strips, if it has any.
+        figures: figures to draw from the rows.
     """
 
     folder: Path
@@ -75,11 +75,11 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
     """Read a sweep folder, finished or killed.
 
     Args:
-        folder: the sweep folder, as Hydra made it.
-        rows_folder: where the rows lie; default what each job says.
+        folder: the sweep folder that Hydra created.
+        rows_folder: folder of the rows; by default the one that each job noted.
 
     Raises:
-        SweepError: no such folder, no job in it, or a damaged plan and nothing to do without it.
+        SweepError: no such folder, no job in it, or a damaged plan without a job to replace it.
         TableError: the table's config is wrong.
         FigureError: a figure's config is wrong.
     """
@@ -141,13 +141,13 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
 
 
 def forget(folder: Path) -> None:
-    """Remove the marks of an earlier sweep in the same folder; rows stay."""
+    """Remove the marks of an earlier sweep in the same folder, but not its rows."""
     for path in folder.rglob(MARK):
         path.unlink()
 
 
 def _plan(folder: Path) -> tuple[Plan, str]:
-    """Return the plan, and what is wrong with its file, whose place the jobs' configs then take."""
+    """Return the plan and a message about its damage; then the plan comes from a job's config."""
     path = folder / PLAN
     damage = ""
     if path.exists():
@@ -182,9 +182,9 @@ def _checked_plan(note: Mapping[str, Any]) -> Plan:
 
 
 def _nodes(path: Path) -> tuple[dict[str, Any], Any]:
-    """Return the `table` and `figure` of a job's config, as they are written there.
+    """Return the `table` and `figure` nodes of a job's config without resolving them.
 
-    Nothing is resolved: a config that somebody sent could ask for `${oc.env:…}`.
+    A received config could read the environment through `${oc.env:…}`.
     """
     config = _yaml(path)
     if not isinstance(config, dict):
@@ -200,15 +200,15 @@ def _yaml(path: Path) -> Any:
 
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except Exception as error:  # those of YAML, of OmegaConf, and of files share no class
+    except Exception as error:  # errors of YAML, OmegaConf and files share no class
         raise SweepError(f"{path} is damaged ({' '.join(str(error).split())})") from None
 
 
 def _mark(path: Path, overrides: Sequence[str]) -> Mapping[str, Any]:
-    """Return what a job noted of its row.
+    """Return a job's note about its row.
 
     Raises:
-        SweepError: it cannot be read, or another job noted it.
+        SweepError: the note cannot be read, or belongs to another job.
     """
     try:
         mark = read_note(path)
@@ -236,7 +236,7 @@ def _check_row(row: Row, path: Path, overrides: Sequence[str]) -> None:
 
 
 def _own_overrides(hydra: Path | None) -> list[str]:
-    """Return the overrides in a job's own folder; empty when they are not known."""
+    """Return the overrides in a job's own folder, or an empty list if unknown."""
     if hydra is None:
         return []
     try:
@@ -247,7 +247,7 @@ def _own_overrides(hydra: Path | None) -> list[str]:
 
 
 def _planned(number: str, plan: Plan) -> list[str]:
-    """Return a job's overrides as they were planned; empty when they are not known."""
+    """Return a job's planned overrides, or an empty list if unknown."""
     if plan.jobs is None or not number.isdecimal() or int(number) >= len(plan.jobs):
         return []
     return plan.jobs[int(number)]
@@ -258,7 +258,7 @@ def _texts(value: Any) -> bool:
 
 
 def _number(folder: Path, job: Path) -> str:
-    """Job number of a folder: the last number in its path, else the path."""
+    """Return the job number of a folder: the last number in its path, else the path."""
     parts = job.relative_to(folder).parts
     return next((part for part in reversed(parts) if part.isdecimal()), "/".join(parts))
 
@@ -268,7 +268,7 @@ def _order(number: str) -> tuple[int, str]:
 
 
 def _name(number: str, plan: Plan, hydra: Path | None) -> str:
-    """`job 4 (attack=bim)`, with what tells the job from the others."""
+    """Return a job's name such as `job 4 (attack=bim)`, with the overrides that identify it."""
     overrides = _planned(number, plan)
     if plan.jobs is not None and len(plan.jobs) > 1:
         same = set.intersection(*map(set, plan.jobs))

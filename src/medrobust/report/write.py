@@ -1,4 +1,4 @@
-"""A table into files, and a sweep's whole report."""
+"""Write a table to files, and a sweep's whole report."""
 
 import importlib
 import sys
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 _MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "heatmap"}
 
 TABLES = tuple(_MODULES)
-"""File formats of a table, which becomes `table.<format>`."""
+"""File formats of a table, written as `table.<format>`."""
 
 FORMATS = (*TABLES, "html")
-"""Formats of a sweep's report: those of its table, and the page `report.html`."""
+"""Formats of a sweep's report: the table formats and the page `report.html`."""
 
 
 def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> list[Path]:
-    """Write a table, each file whole or not at all.
+    """Write a table to files, each atomically.
 
     Args:
-        table: the table.
-        folder: made when absent.
-        formats: from `TABLES`.
+        table: table to write.
+        folder: output folder, created if absent.
+        formats: formats from `TABLES`.
 
     Returns:
-        The files. The same table gives the same bytes.
+        The paths of the files. The same table gives the same bytes.
 
     Raises:
-        ValueError: an unknown format.
+        ValueError: a format is unknown.
     """
     check_formats(formats, TABLES)
     paths = []
     for kind in formats:
-        # Loaded when used: drawing takes a second to import.
+        # Imported on use: drawing libraries take a second to load.
         module = importlib.import_module(f"medrobust.report.render.{_MODULES[kind]}")
         content: str | bytes = module.render(table)
         paths.append(Path(folder) / f"table.{kind}")
@@ -51,7 +51,7 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> 
 
 
 def check_formats(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:
-    """Raise ValueError when a format is not one of those known."""
+    """Raise ValueError if a format is unknown."""
     odd = [kind for kind in formats if kind not in known]
     if odd:
         raise ValueError(f"formats {odd} are unknown; choose from {', '.join(known)}")
@@ -60,16 +60,16 @@ def check_formats(formats: Sequence[str], known: Sequence[str] = FORMATS) -> Non
 def write_page(
     sweep: Sweep, table: Table, folder: str | Path, drawn: "Sequence[Drawn]" = ()
 ) -> Path:
-    """Write the sweep's page, whole or not at all.
+    """Write the sweep's page atomically.
 
     Args:
-        sweep: what was collected.
-        table: what was made of its rows.
-        folder: made when absent.
-        drawn: the sweep's figures.
+        sweep: the collected sweep.
+        table: table of its rows.
+        folder: output folder, created if absent.
+        drawn: figures of the sweep.
 
     Returns:
-        The file `report.html`.
+        The path of `report.html`.
     """
     from medrobust.report.page.render import render
 
@@ -86,17 +86,17 @@ def report(
     show: bool = True,
     metric: str | None = None,
 ) -> int:
-    """Write a sweep's table, print it, and say what is wrong.
+    """Write a sweep's table, print it, and report problems.
 
     Args:
-        sweep: what was collected.
-        out: folder for the files; default the sweep's.
-        formats: files to write; figures are drawn when the page is among them, or any picture.
+        sweep: the collected sweep.
+        out: folder for the files; by default the sweep's.
+        formats: files to write; figures are drawn if the page or a picture is among them.
         show: print the table.
-        metric: instead of the table's own.
+        metric: metric to show instead of the table's own.
 
     Returns:
-        Exit status: 0 when every job has its row, every figure its rows, and no file beside a row
+        Exit status: 0 if every job has its row, every figure its rows, and no file next to a row
         is damaged, else 1.
 
     Raises:
@@ -145,7 +145,7 @@ def report(
 
 
 def damaged_files(sweep: Sweep) -> list[str]:
-    """Return one line for each damaged file beside a row of a sweep; all else is shown."""
+    """Return one line for each damaged file next to a row of a sweep."""
     files = [
         picture.with_name(f"{row_id}.{ending}")
         for row_id, picture in sweep.pictures.items()

@@ -117,7 +117,7 @@ def test_no_robust_metric_without_a_vote(source: Callable[..., Source]) -> None:
     plain = maps()
     plain.clean.confidence[:] = np.nan
     (figure,) = parse({"kind": "robust_metric"})
-    with pytest.raises(FigureError, match="take defense=medrdf"):
+    with pytest.raises(FigureError, match="set defense=medrdf"):
         figure.draw(source(plain, "pgd"))
 
 

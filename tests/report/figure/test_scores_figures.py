@@ -133,7 +133,7 @@ def test_degenerate_scores(row: MakeRow, tmp_path: Path) -> None:
 
 def test_nothing_to_draw_is_told(row: MakeRow, tmp_path: Path) -> None:
     at = source(tmp_path, [(row(0.5, attack="pgd"), None)])
-    with pytest.raises(FigureError, match=r"take a detector as the defense.*rerun=true"):
+    with pytest.raises(FigureError, match=r"set defense to a detector.*rerun=true"):
         groups(at, (), ())
     at.beside(at.rows[0], "scores.npz").write_bytes(b"no archive")
     with pytest.raises(FigureError, match="damaged"):

@@ -1,1 +1,1 @@
-"""Figures of a sweep, drawn from its rows; each module but `base` and `draw` is a kind."""
+"""Figures of a sweep, drawn from its rows; each module of this folder is one kind."""

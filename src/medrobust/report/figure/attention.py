@@ -1,4 +1,4 @@
-"""Where the bare and the defended network look, clean and attacked (MedRDF, Figure 3)."""
+"""Attention maps of the bare and the defended network, clean and attacked (MedRDF, Figure 3)."""
 
 import math
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ _PANEL, _ACROSS = 1.45, 2  # inches; cases side by side
 
 @dataclass(frozen=True, kw_only=True)
 class Attention(TapFigure):
-    """One drawing per attacked cell: for each case image, map of h and map of g.
+    """One drawing per attacked cell: for each case the image, the map of h and the map of g.
 
-    The upper line is the clean image, the lower the adversarial one. The four maps of a case have
-    one scale, so that they can be compared.
+    The upper line is the clean image, the lower the adversarial one. The four maps of a case
+    share one scale.
     """
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per attacked cell with maps."""
+        """Return one drawing per attacked cell with maps."""
         cells = recorded(source, [self.tap])
         return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
 
@@ -46,7 +46,7 @@ class Attention(TapFigure):
         name = self.name if total == 1 else f"{self.name}_{number}"
         caption = (
             f"{self.tap} of the bare network h and the mean over the copies of the defended one, "
-            f"g: {cell.said}. Wrong answers are red and marked ✗."
+            f"g: {cell.said}. Wrong predictions are red and marked ✗."
         )
         return Drawing(name, caption, made)
 

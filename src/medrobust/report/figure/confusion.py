@@ -19,15 +19,15 @@ _FIELD, _ACROSS = 0.4, 3  # inches per class; panels side by side
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion(Figure):
-    """One drawing per attack and victim, in it one panel per defense.
+    """One drawing per attack and victim, with one panel per defense.
 
-    A field shows the share of its true class in percent, and is coloured by it; an abstention
+    A field shows the share of its true class in percent as number and colour. An abstention
     counts as its leading class.
 
     Attributes:
-        attack: choices of `attack`, such as `mdda/dim`; none = all. `none` is clean images.
-        defense: choices of `defense`, in the order of the panels; none = all, as they ran.
-        threat: choices of `threat`; none = all.
+        attack: choices of `attack`, such as `mdda/dim`; empty for all. `none` is clean images.
+        defense: choices of `defense` in the order of the panels; empty for all, as they ran.
+        threat: choices of `threat`; empty for all.
     """
 
     attack: tuple[str, ...] = ()
@@ -35,12 +35,12 @@ class Confusion(Figure):
     threat: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raise `FigureError` when a choice is no name."""
+        """Raise `FigureError` if a choice is not a name."""
         for key in ("attack", "defense", "threat"):
             names(key, getattr(self, key))
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per attack, budget, threat and victim."""
+        """Return one drawing per attack, budget, threat and victim."""
         rows = [row for row in source.rows if row.confusion is not None and self._wanted(row)]
         if not rows:
             raise FigureError(
@@ -125,7 +125,7 @@ def _panel(
 
 
 def _group(row: Row) -> tuple[str, ...]:
-    """What the panels of one drawing share, in words."""
+    """Return the names that the panels of one drawing share."""
     eps = flatten(row.attack_variant).get("eps")
     budget = "" if eps is None else f"eps {readable(eps)}"
     places = [row.cell.get(axis, "") for axis in CELL if axis not in ("attack", "defense")]
@@ -133,7 +133,7 @@ def _group(row: Row) -> tuple[str, ...]:
 
 
 def _told_apart(groups: list[tuple[str, ...]]) -> list[str]:
-    """A title per group: its attack and budget, and what else differs."""
+    """Return a title per group: its attack and budget, and whatever else differs."""
     varying = [len(set(axis)) > 1 for axis in zip(*groups, strict=True)]
     return [
         ", ".join(text for at, text in enumerate(group) if text and (at < 2 or varying[at]))

@@ -1,4 +1,4 @@
-"""A metric against a setting: accuracy against N or σ² (MDDA, Figure 7)."""
+"""Curves of a metric against a setting: accuracy against N or σ² (MDDA, Figure 7)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ class Point:
     """A point of a line.
 
     Attributes:
-        x: the setting.
+        x: value of the setting.
         value: mean of the metric over the attacks.
-        low: mean of the lower ends of their intervals, None when one has none.
-        high: mean of the upper ends.
+        low: mean of the lower ends of their intervals, None if one has no interval.
+        high: mean of the upper ends, likewise.
     """
 
     x: float
@@ -35,22 +35,21 @@ class Point:
 class Curve(Figure):
     """Lines of a metric against a setting, each point the mean over some attacks.
 
-    A point is drawn only where every attack of `over` is there. An attack without the setting of
-    `line` (`none` and CW have no eps) counts for every line. The bars are the means of the ends
-    of the attacks' 95 % intervals: an attack's errors and another's are on the same images, so
-    that averaging does not narrow them.
+    A point is drawn only where every attack of `over` is finished. An attack without the setting
+    of `line` (`none` and CW have no eps) counts for every line. The bars are the mean ends of the
+    attacks' 95 % intervals: all attacks share the images, so averaging does not narrow them.
 
     Attributes:
         x: setting along the axis, such as `defense.steps` or `attack.eps`.
-        over: choices of `attack` to average over; none = those that ran.
-        line: setting with a line per value, such as `attack.eps`; empty = one line per defense.
-        defense: choices of `defense`; none = those that have the setting.
-        threat: choices of `threat`; none = all.
-        where: settings that a row must have, such as `{defense.sigma2: 0.125}`; one that has no
-            such setting passes.
+        over: choices of `attack` to average over; empty for those that ran.
+        line: setting with a line per value, such as `attack.eps`; empty for one line per defense.
+        defense: choices of `defense`; empty for those that have the setting.
+        threat: choices of `threat`; empty for all.
+        where: required values of settings, such as `{defense.sigma2: 0.125}`; rows without the
+            setting pass.
         metric: key of `Row.metrics`.
         percent: show a proportion in percent, from 0 to 100.
-        label: name of the setting on the axis; default its own.
+        label: name of the setting on the axis; by default its own.
     """
 
     x: str
@@ -64,7 +63,7 @@ class Curve(Figure):
     label: str = ""
 
     def check(self) -> None:
-        """Raise `FigureError` when a setting or a list of choices is none."""
+        """Raise `FigureError` if a setting or a list of choices is invalid."""
         for key in filter(None, (self.x, self.line, *self.where)):
             parent, _, name = str(key).partition(".")
             if parent not in ("attack", "defense") or not name:
@@ -75,11 +74,11 @@ class Curve(Figure):
             names(key, getattr(self, key))
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per data set, victim, threat and seed."""
+        """Return one drawing per data set, victim, threat and seed."""
         rows = [row for row in source.rows if self._wanted(row)]
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
-            # Clean images are the same to every attacker.
+            # Clean images are the same under every threat.
             axes = [axis for axis in CELL if axis not in ("attack", "defense")]
             groups.setdefault(
                 (*(row.cell.get(axis, "") for axis in axes), str(row.seed)), []
@@ -99,10 +98,10 @@ class Curve(Figure):
         return drawings
 
     def lines(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Point]]]:
-        """Label and points of each line.
+        """Yield the label and the points of each line.
 
         Args:
-            rows: of one data set, victim, threat and seed.
+            rows: rows of one data set, victim, threat and seed.
         """
         over = names("over", self.over) or tuple(dict.fromkeys(map(_attack, rows)))
         keys = dict.fromkeys(key for row in rows if (key := self._line(row)) is not None)
@@ -117,9 +116,9 @@ class Curve(Figure):
                     apart = ", ".join(differing([flatten(row.config), flatten(other.config)]))
                     raise FigureError(
                         f"two rows of {_attack(row)} stand at {self.x}={readable(x)}: they "
-                        f"differ in {apart}; choose one by `where`, or part them by `line`"
+                        f"differ in {apart}; choose one by `where`, or separate them by `line`"
                     )
-            if self.x.startswith("attack."):  # rows without it (clean images) stand nowhere
+            if self.x.startswith("attack."):  # rows without it (clean images) have no x
                 over_here = tuple(name for name in over if any(name in at for at in found.values()))
             else:
                 over_here = over
@@ -131,7 +130,7 @@ class Curve(Figure):
             yield key, points
 
     def _line(self, row: Row) -> str | None:
-        """Which line a row belongs to; None = all of them."""
+        """Return the label of a row's line; None if it belongs to all lines."""
         if not self.line:
             return row.cell.get("defense", "")
         value = _setting(row, self.line)

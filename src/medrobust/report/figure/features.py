@@ -22,15 +22,14 @@ _PANEL = 1.5  # inches
 
 @dataclass(frozen=True, kw_only=True)
 class Features(TapFigure):
-    """One drawing per attacked cell: for each case image, map of h and map of g, top to bottom.
+    """One drawing per attacked cell: for each case the image and the maps of h and g.
 
     The left column is the clean image, the right the adversarial one. A map is the mean over the
-    layer's channels; the two maps of a network have one scale, so that what the attack changes
-    is seen.
+    layer's channels. The two maps of a network share one scale to show what the attack changes.
     """
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per attacked cell with maps."""
+        """Return one drawing per attacked cell with maps."""
         cells = recorded(source, [self.tap])
         return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
 
@@ -44,7 +43,8 @@ class Features(TapFigure):
         name = self.name if total == 1 else f"{self.name}_{number}"
         caption = (
             f"Features at {self.tap}, mean over channels, of the bare network h and, as mean over "
-            f"the copies, of the defended one, g: {cell.said}. Wrong answers are red and marked ✗."
+            f"the copies, of the defended one, g: {cell.said}. Wrong predictions are red and "
+            "marked ✗."
         )
         return Drawing(name, caption, made)
 

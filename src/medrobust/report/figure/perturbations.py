@@ -1,4 +1,4 @@
-"""Perturbations of an iterated attack on its way (SMIA, Figure 2)."""
+"""Intermediate perturbations of an iterative attack (SMIA, Figure 2)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,13 +21,12 @@ _PANEL = 1.75  # inches
 class Perturbations(Figure):
     """One drawing per recorded image: a line for each attack, a column for each iteration.
 
-    A perturbation is drawn from -eps (black) to +eps (white), channel by channel; grey is
-    untouched. Below it stand its variance on that scale, divided by eps², and its cosine with the
-    perturbation to its left.
+    A perturbation is drawn from -eps (black) to +eps (white), channel by channel; grey is zero.
+    Below it are its variance in units of eps² and its cosine with the perturbation to its left.
     """
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per image."""
+        """Return one drawing per image."""
         cells = [
             (row, found)
             for row in source.rows
@@ -71,14 +70,14 @@ class Perturbations(Figure):
             axes.set_title(word, fontsize=8.5, pad=3)
         eps = " and ".join(dict.fromkeys(f"{found.eps:.4g}" for _, found in cells))
         caption = (
-            f"Perturbations of {name} on the way, from -eps (black) to +eps (white), eps = {eps}: "
-            "variance in units of eps², cosine with the one to the left."
+            f"Perturbations of {name} during the attack, from -eps (black) to +eps (white), "
+            f"eps = {eps}: variance in units of eps², cosine with the one to the left."
         )
         return Drawing(self.name if total == 1 else f"{self.name}_{number}", caption, made)
 
 
 def _cosine(one: NDArray[np.float32], other: NDArray[np.float32] | None) -> str:
-    """The cosine of two perturbations in words; empty where there is none."""
+    """Return the cosine of two perturbations as text; empty if it is undefined."""
     if other is None or not one.any() or not other.any():
         return ""
     a, b = one.ravel().astype(np.float64), other.ravel().astype(np.float64)

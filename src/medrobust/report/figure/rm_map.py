@@ -1,4 +1,4 @@
-"""RM of every pixel of some masks, clean and attacked: MedRDF's robust metric as a picture."""
+"""Maps of MedRDF's robust metric RM per pixel of a mask, clean and attacked."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,25 +20,25 @@ _SILENT = "#c83737"
 class RMMap(Figure):
     """One drawing per attacked cell: a line per image, clean on the left and attacked on the right.
 
-    Of each the image with the outline of its true mask, the answer, in which pixels that the
-    defense abstains from are red, and RM from 0 (black: the vote is split) to K (white).
+    Each side shows the image with the outline of its true mask, the predicted mask with abstained
+    pixels in red, and RM from 0 (black, split vote) to K (white).
 
     Attributes:
-        cases: images drawn, at most; those that were recorded, in their order.
+        cases: largest number of recorded images to draw, in their order.
     """
 
     cases: int = 4
 
     def check(self) -> None:
-        """Raise `FigureError` when `cases` is no positive number."""
+        """Raise `FigureError` if `cases` is not positive."""
         if not isinstance(self.cases, int) or self.cases < 1:
             raise FigureError(f"cases={self.cases!r}, expected a number >= 1")
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per attacked cell of a defense with a confidence of each pixel."""
+        """Return one drawing per attacked cell of a defense with a confidence per pixel."""
         cells = [c for c in recorded(source, ndim=3) if c.maps.clean.confidence_map.size]
         if not cells:
-            raise FigureError("no recorded cell has an RM of each pixel; take defense=medrdf_seg")
+            raise FigureError("no recorded cell has an RM per pixel; set defense=medrdf_seg")
         return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
 
     def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
@@ -63,21 +63,21 @@ class RMMap(Figure):
         made.colorbar(shown, ax=grid[:, -1].tolist(), label="RM")
         name = self.name if total == 1 else f"{self.name}_{number}"
         caption = (
-            f"Answers and robust metric RM (0 to {classes}) of each pixel: {cell.said}. White "
+            f"Predictions and robust metric RM (0 to {classes}) per pixel: {cell.said}. White "
             "line: outline of the true mask; red: pixels that the defense abstains from."
         )
         return Drawing(name, caption, made)
 
 
 def _outline(axes: "Axes", mask: "NDArray[Any]") -> None:
-    """The border of the foreground, if there is any within the picture."""
+    """Draw the border of the foreground, if the picture has any."""
     inside = mask > 0
     if inside.any() and not inside.all():
         axes.contour(inside, levels=[0.5], colors=[_TRUE], linewidths=0.9)
 
 
 def _answer(axes: "Axes", side: Side, number: int, classes: int) -> None:
-    """The found classes in greys, abstained pixels on top."""
+    """Draw the predicted classes in grey, with abstained pixels on top."""
     import numpy as np
     from matplotlib.colors import to_rgb
 

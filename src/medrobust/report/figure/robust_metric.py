@@ -1,4 +1,4 @@
-"""Cases with the robust metric RM of their answers, clean and attacked (MedRDF, Figure 5)."""
+"""Cases with the robust metric RM of their predictions, clean and attacked (MedRDF, Figure 5)."""
 
 from dataclasses import dataclass
 
@@ -12,27 +12,27 @@ _PANEL = 1.7  # inches
 class RobustMetric(Figure):
     """One drawing per attacked cell: some images, clean above and attacked below, with their RM.
 
-    The cases are spread evenly over the ranks of the clean images' RM, the largest first, so that
-    nobody picked them. An RM below the paper's threshold is red and asks for a doctor.
+    The cases are spread evenly over the ranks of the clean images' RM, the largest first, which
+    rules out hand-picked ones. An RM below the paper's threshold is red: a doctor should review it.
 
     Attributes:
-        cases: images drawn, at most.
+        cases: largest number of images to draw.
     """
 
     cases: int = 4
 
     def check(self) -> None:
-        """Raise `FigureError` when `cases` is no positive number."""
+        """Raise `FigureError` if `cases` is not positive."""
         if not isinstance(self.cases, int) or self.cases < 1:
             raise FigureError(f"cases={self.cases!r}, expected a number >= 1")
 
     def draw(self, source: Source) -> list[Drawing]:
-        """One drawing per attacked cell of a defense with a confidence."""
+        """Return one drawing per attacked cell of a defense with a confidence."""
         import numpy as np
 
         cells = [c for c in recorded(source) if not np.isnan(c.maps.clean.confidence).any()]
         if not cells:
-            raise FigureError("no recorded cell's defense has a robust metric; take defense=medrdf")
+            raise FigureError("no recorded cell's defense has a robust metric; set defense=medrdf")
         return [self._one(cell, number, len(cells)) for number, cell in enumerate(cells)]
 
     def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
@@ -70,10 +70,10 @@ class RobustMetric(Figure):
             axes.set_ylabel(word, fontsize=8.5)
         name = self.name if total == 1 else f"{self.name}_{number}"
         caption = (
-            f"Answers of the defended network and their robust metric, of at most "
-            f"{len(maps.classes)}: {cell.said}. Cases evenly over the ranks of the clean images' "
-            f"RM among {len(maps.ids)}. Wrong answers are red and marked ✗; RM below {limit:g} is "
-            "red and low."
+            f"Predictions of the defended network and their robust metric (at most "
+            f"{len(maps.classes)}): {cell.said}. Cases spread evenly over the clean RM ranks of "
+            f"{len(maps.ids)} images. Wrong predictions are red and marked ✗; an RM below "
+            f"{limit:g} is red and low."
         )
         return Drawing(name, caption, made)
 

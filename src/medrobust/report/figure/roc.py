@@ -1,4 +1,4 @@
-"""ROC curves of detectors: clean images against those of each attack (Medical Aegis)."""
+"""ROC curves of detectors: clean images against the images of each attack (Medical Aegis)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class Roc(Figure):
     The dot on a line is the deployed threshold, chosen on clean validation images.
 
     Attributes:
-        attack: choices of `attack`; none = all.
-        defense: choices of `defense`; none = all detectors.
-        successful: only images that are right when clean, and of the attacked ones only those
-            that fool; else all.
+        attack: choices of `attack`; empty for all.
+        defense: choices of `defense`; empty for all detectors.
+        successful: keep only images that are correct when clean and attacked images that fool the
+            victim; else keep all.
     """
 
     attack: tuple[str, ...] = ()
@@ -39,12 +39,12 @@ class Roc(Figure):
     successful: bool = False
 
     def check(self) -> None:
-        """Raise `FigureError` when a list of choices is none."""
+        """Raise `FigureError` if a list of choices is invalid."""
         several("attack", self.attack)
         several("defense", self.defense)
 
     def draw(self, source: Source) -> list[Drawing]:
-        """Every group."""
+        """Return one drawing per group."""
         return [self._one(group) for group in groups(source, self.attack, self.defense)]
 
     def _one(self, group: Group) -> Drawing:
@@ -58,7 +58,7 @@ class Roc(Figure):
             self._panel(axes, defense, cells)
         heading(made, self.titled(group.apart), group.phantom)
         which = "those of them that fool" if self.successful else "all attacked"
-        base = "clean images that are answered rightly" if self.successful else "all clean images"
+        base = "correctly classified clean images" if self.successful else "all clean images"
         caption = (
             f"ROC curves of detectors: {base} against {which}, with the AUROC. The dot is the "
             "deployed threshold, from clean validation images."
@@ -80,8 +80,8 @@ class Roc(Figure):
         axes.plot([0, 1], [0, 1], color="0.7", lw=0.8)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set_title(defense, fontsize=9)
-        axes.set_xlabel("clean images refused", fontsize=8)
-        axes.set_ylabel("attacked images refused", fontsize=8)
+        axes.set_xlabel("clean images rejected", fontsize=8)
+        axes.set_ylabel("attacked images rejected", fontsize=8)
         axes.tick_params(labelsize=7)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=6.5, loc="lower right", title="AUROC, %", title_fontsize=6.5)
@@ -90,7 +90,7 @@ class Roc(Figure):
 def roc(
     cell: Scored, *, successful: bool
 ) -> tuple[Sequence[float], Sequence[float], float, tuple[float, float]] | None:
-    """False and true positive rates, area, and the deployed point; None without a positive."""
+    """Return false and true positive rates, AUROC and the deployed point; None if undefined."""
     import numpy as np
 
     scores = cell.scores
@@ -98,7 +98,7 @@ def roc(
     positive = scores.adversarial[scores.fooled] if successful else scores.adversarial
     if not len(negative) or not len(positive):
         return None
-    # One point per distinct score, from the strictest threshold on: refused is what is above.
+    # One point per distinct score, from the strictest threshold on; scores above it are rejected.
     cuts = np.unique(np.concatenate([negative, positive]))[::-1]
     false, true = (
         np.concatenate([(part[None] > cuts[:, None]).mean(1), [1.0]])

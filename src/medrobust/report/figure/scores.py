@@ -1,4 +1,4 @@
-"""Histograms of a detector's scores: clean images against those of each attack."""
+"""Histograms of a detector's scores: clean images against the images of each attack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class ScoreHistograms(Figure):
     """One drawing per data set, victim, seed; a line of panels per attack, a column per detector.
 
     Attributes:
-        attack: choices of `attack`; none = all.
-        defense: choices of `defense`; none = all detectors.
-        bins: bars over the range of a panel.
+        attack: choices of `attack`; empty for all.
+        defense: choices of `defense`; empty for all detectors.
+        bins: number of bars over the range of a panel.
     """
 
     attack: tuple[str, ...] = ()
@@ -37,14 +37,14 @@ class ScoreHistograms(Figure):
     bins: int = 30
 
     def check(self) -> None:
-        """Raise `FigureError` when a list of choices is none, or `bins` no positive number."""
+        """Raise `FigureError` if a list of choices is invalid or `bins` is not positive."""
         several("attack", self.attack)
         several("defense", self.defense)
         if self.bins < 1:
             raise FigureError(f"bins={self.bins!r}, expected a number >= 1")
 
     def draw(self, source: Source) -> list[Drawing]:
-        """Every group."""
+        """Return one drawing per group."""
         return [self._one(group) for group in groups(source, self.attack, self.defense)]
 
     def _one(self, group: Group) -> Drawing:
@@ -66,7 +66,7 @@ class ScoreHistograms(Figure):
                     axes.set_title(defense, fontsize=9)
                 if not column:
                     axes.set_ylabel(attack, fontsize=8)
-        # Empty bars, so that the first panel's colours need not be there.
+        # Empty bars: the legend must not depend on the colours of the first panel.
         from matplotlib.patches import Patch
 
         words = ("clean", "attacked, still right", "attacked, fooled")
@@ -80,8 +80,8 @@ class ScoreHistograms(Figure):
         heading(made, self.titled(group.apart), group.phantom)
         caption = (
             "Scores of detectors, higher = more adversarial, as shares of the clean and of the "
-            "attacked images: those that the attack turns wrong are red. Right of the line, the "
-            "deployed threshold, an image is refused; red left of it is undetected."
+            "attacked images; images that the attack fools are red. The line is the deployed "
+            "threshold: images to its right are rejected, red ones to its left are undetected."
         )
         name = "_".join(filter(None, (self.name, group.apart.replace(", ", "_"))))
         return Drawing(name.replace("/", "_"), caption, made)
@@ -109,7 +109,7 @@ class ScoreHistograms(Figure):
 
 
 def spread(parts: Sequence[object]) -> tuple[float, float]:
-    """A range that shows nearly all scores: the extreme hundredths are gathered at its ends."""
+    """Return a range that shows nearly all scores; the extreme 1 % are clipped to its ends."""
     import numpy as np
 
     every = np.concatenate([np.asarray(part, dtype=float) for part in parts])

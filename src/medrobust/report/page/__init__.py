@@ -1,1 +1,1 @@
-"""A sweep as one self-contained HTML page, made from its rows."""
+"""Self-contained HTML page of a sweep, made from its rows."""

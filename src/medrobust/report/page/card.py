@@ -1,4 +1,4 @@
-"""The card of what was run: data, victims, code."""
+"""Card of a sweep: data, victims, protocol and code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Facts:
     """A part of the card.
 
     Attributes:
-        title: such as `Victims`.
-        lines: name and value; a value's second text is the whole of what the first shortens.
+        title: heading, such as `Victims`.
+        lines: name, value, and the full text of a shortened value.
     """
 
     title: str
@@ -24,10 +24,10 @@ class Facts:
 
 
 def card(rows: Sequence[Row]) -> list[Facts]:
-    """What rows say of where their numbers come from.
+    """Return the provenance of the rows' numbers.
 
     Args:
-        rows: of one table, failed ones too.
+        rows: rows of one table, including failed ones.
     """
     done = [row for row in rows if row.status == "done"]
     return [
@@ -97,7 +97,7 @@ def _code(rows: Sequence[Row]) -> Facts:
 
 
 def _distinct(rows: Sequence[Row], print_: str) -> list[Row]:
-    """The first row of each cell's data and model with another fingerprint."""
+    """Return the first row of each combination of data, model and fingerprint."""
     return list(
         {
             (row.cell.get("data"), row.cell.get("model"), row.fingerprints.get(print_)): row

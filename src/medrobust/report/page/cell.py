@@ -1,4 +1,4 @@
-"""A cell as the page shows it."""
+"""View of a cell for the page."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ class Measure:
     """A metric of a row.
 
     Attributes:
-        value: as stored.
-        text: as printed.
+        value: stored value.
+        text: printed value.
         interval: `38.0 to 44.5`, or empty.
     """
 
@@ -34,26 +34,26 @@ class Measure:
 
 @dataclass(frozen=True)
 class CellView:
-    """One place of the table, with everything that the page says of it.
+    """One cell of the table with everything that the page shows of it.
 
     Attributes:
-        number: from 0, row by row.
+        number: number of the cell from 0, row by row.
         anchor: number of the first cell with the same row, whose details are at `cell-<anchor>`.
         side: label of its line, with that of its block.
         line: label of its line.
         top: label of its column.
         place: label on each axis of the table, printed in its block or not.
         cell: the cell.
-        text: what the text tables print.
-        bold: it is the best of its column.
-        ground: colour of the heat map, or empty.
-        ink: colour of the text on it.
+        text: text as in the text tables.
+        bold: whether it is the best of its column.
+        ground: background colour of the heat map, or empty.
+        ink: text colour on it.
         interval: `38.0 to 44.5`, or empty.
-        percent: its number is in percent.
-        measures: metric -> what was measured.
-        confusions: before and after, those that the row has.
-        pictures: strips, or None.
-        reason: why it failed, in one line.
+        percent: whether its number is in percent.
+        measures: metric -> measured value.
+        confusions: matrices before and after the attack, as far as the row has them.
+        pictures: image strips, or None.
+        reason: reason of a failure, in one line.
         again: command that runs this cell.
         defense: label of its defense.
     """
@@ -80,7 +80,7 @@ class CellView:
 
     @property
     def row(self) -> Row | None:
-        """What was computed."""
+        """Return the computed row, None if the cell is missing."""
         return self.cell.row
 
     @property
@@ -90,7 +90,7 @@ class CellView:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Attack and defense, each with its settings."""
+        """Return the settings of attack and defense as text."""
         if self.row is None:
             return {}
         said = {}
@@ -104,11 +104,11 @@ class CellView:
 def views(
     table: Table, pictures: Mapping[str, Path], before: Sequence[CellView] = ()
 ) -> list[list[CellView]]:
-    """All cells, line by line.
+    """Return the views of all cells, line by line.
 
     Args:
-        table: what the page shows, or a block of it.
-        pictures: row id -> where its strips lie, if it has any.
+        table: the table of the page, or a block of it.
+        pictures: row id -> path of its strips, if it has any.
         before: cells of the blocks above.
     """
     bold = best(table)
@@ -159,13 +159,13 @@ def views(
 
 
 def metrics(views: Sequence[CellView], first: str) -> list[str]:
-    """Every metric that a cell has, the table's own first."""
+    """Return the names of all metrics of the cells, the table's own first."""
     names = dict.fromkeys(name for view in views for name in view.measures)
     return [first, *(name for name in names if name != first)]
 
 
 def _span(table: Table) -> tuple[float, float]:
-    """Ends of the colour scale: 0 to 1 for proportions, else those of the values."""
+    """Return the ends of the colour scale: 0 to 1 for proportions, else the values' range."""
     cells = (cell for line in table.cells for cell in line if cell.unit == table.unit)
     known = [cell.value for cell in cells if cell.value is not None]
     if table.in_percent(table.unit) or not known:

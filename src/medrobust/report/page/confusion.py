@@ -11,10 +11,10 @@ class Count:
     """One field of a confusion matrix.
 
     Attributes:
-        count: images.
-        share: of the images of the true class; 0 when there are none.
-        ground: colour of the share.
-        ink: black or white.
+        count: number of images.
+        share: share of the images of the true class; 0 if the class has none.
+        ground: background colour of the share.
+        ink: text colour, black or white.
     """
 
     count: int
@@ -28,8 +28,8 @@ class Confusion:
     """A confusion matrix.
 
     Attributes:
-        title: what was answered.
-        lines: by true class: its name, and the counts by predicted class.
+        title: heading, such as `After: attacked images`.
+        lines: name of each true class and its counts by predicted class.
     """
 
     title: str
@@ -39,12 +39,12 @@ class Confusion:
 def confusion(
     title: str, counts: Sequence[Sequence[int]] | None, classes: Sequence[str]
 ) -> Confusion | None:
-    """The matrix, or None when the row has none.
+    """Return the matrix, or None if the row has none.
 
     Args:
-        title: what was answered.
-        counts: true class × predicted class.
-        classes: names; numbers stand for those that are absent.
+        title: heading of the matrix.
+        counts: counts by true class and predicted class.
+        classes: class names; absent ones are numbered.
     """
     if counts is None:
         return None
@@ -58,7 +58,7 @@ def confusion(
 def _line(counts: Sequence[int]) -> list[Count]:
     total = sum(counts)
     shares = [count / total if total else 0.0 for count in counts]
-    # Shares to two digits: a page holds thousands of fields and few colours.
+    # Round shares to two digits: thousands of fields then need few colours.
     return [
         Count(count, share, *heat(round(share, 2)))
         for count, share in zip(counts, shares, strict=True)

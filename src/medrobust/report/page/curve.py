@@ -1,4 +1,4 @@
-"""Robust accuracy against ε, for attacks that a sweep runs at several budgets."""
+"""Charts of robust accuracy against ε, for attacks that a sweep runs at several budgets."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Point:
     """A measured value.
 
     Attributes:
-        eps: budget, in [0, 1] pixel units.
-        value: the table's metric.
+        eps: budget in [0, 1] pixel units.
+        value: value of the table's metric.
         low: lower end of its interval, or None.
-        high: upper end.
+        high: upper end, or None.
     """
 
     eps: float
@@ -36,8 +36,8 @@ class Line:
     """One defense of a chart.
 
     Attributes:
-        label: its name.
-        points: by rising ε.
+        label: name of the defense.
+        points: points by rising ε.
     """
 
     label: str
@@ -46,12 +46,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """One attack.
+    """Chart of one attack.
 
     Attributes:
-        title: attack, and what tells it from other charts.
-        norm: such as `L∞`.
-        lines: one per defense.
+        title: attack and the settings that identify the chart.
+        norm: norm of the budget, such as `L∞`.
+        lines: one line per defense.
         low: value at the bottom.
         high: value at the top.
     """
@@ -64,12 +64,12 @@ class Chart:
 
     @property
     def budgets(self) -> list[float]:
-        """Every ε that occurs, rising."""
+        """Return every ε of the chart, rising."""
         return sorted({point.eps for line in self.lines for point in line.points})
 
     @property
     def ticks(self) -> list[float]:
-        """Budgets that are far enough apart for their labels."""
+        """Return the budgets that are far enough apart for their labels."""
         kept: list[float] = []
         for eps in self.budgets:
             if not kept or self.x(eps) - self.x(kept[-1]) > 60:
@@ -78,28 +78,28 @@ class Chart:
 
     @property
     def levels(self) -> list[float]:
-        """Values of the horizontal lines."""
+        """Return the values of the horizontal lines."""
         return [self.low + (self.high - self.low) * step / 5 for step in range(6)]
 
     def x(self, eps: float) -> float:
-        """Place of a budget, from the left."""
+        """Return the horizontal position of a budget, from the left."""
         return round(LEFT + (WIDTH - LEFT - RIGHT) * eps / self.budgets[-1], 1)
 
     def y(self, value: float) -> float:
-        """Place of a value, from the top."""
+        """Return the vertical position of a value, from the top."""
         share = (value - self.low) / (self.high - self.low)
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - share), 1)
 
 
 def charts(views: Sequence[CellView], metric: str, unit: Unit) -> list[Chart]:
-    """One chart per attack (threat, victim, settings) that ran with several ε.
+    """Return one chart per attack (threat, victim, settings) that ran with several ε.
 
-    A line begins at ε = 0 with the clean value, where rows carry it.
+    A line begins at ε = 0 with the clean value if the rows have it.
 
     Args:
         views: cells of a table.
-        metric: what to draw.
-        unit: of the metric; proportions are drawn from 0 to 1.
+        metric: metric to draw.
+        unit: unit of the metric; proportions are drawn from 0 to 1.
     """
     groups: dict[Hashable, dict[Hashable, list[CellView]]] = {}
     for view in views:
@@ -159,7 +159,7 @@ def _keys(row: Row) -> tuple[Hashable, Hashable]:
         if key not in ("eps", *RETUNED)
     }
     names = tuple(row.cell.get(axis, "") for axis in CELL if axis != "defense")
-    # What else differs (a split, quantisation) must not be joined by a line.
+    # Rows that differ in anything else (split, quantisation) must not share a line.
     rest = {key: value for key, value in row.config.items() if key not in ("attack", "defense")}
     rest.pop("eps", None)
     return (
@@ -169,7 +169,7 @@ def _keys(row: Row) -> tuple[Hashable, Hashable]:
 
 
 def _titles(rows: Sequence[Row]) -> list[str]:
-    """Attack and threat, with what else tells the charts apart."""
+    """Return a title per chart: attack, threat, and whatever else differs."""
     axes = [
         axis
         for axis in CELL

@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this script, which sorts, filters, and opens the cell of a link.
+// Sorts, filters, and opens the cell of a link; the page is complete without this script.
 const cells = JSON.parse(document.getElementById("data").textContent);
 
 function keyOf(row, column) {
@@ -9,7 +9,7 @@ function keyOf(row, column) {
   return numeric ? null : cell.textContent.trim();
 }
 
-// What has no number stays last, whichever way the others run; equal keys keep the sweep's order.
+// Cells without a number stay last in both directions; equal keys keep the sweep's order.
 function sort(table, column, direction) {
   const body = table.tBodies[0];
   table.original ??= [...body.rows];
@@ -57,7 +57,7 @@ function filter() {
   for (const item of document.querySelectorAll(".list tbody tr")) {
     item.hidden = !seen[item.dataset.cell];
   }
-  // One row may stand in several places; its details are there once.
+  // One row may be in several places of the matrix, but its details are shown once.
   const rows = new Set(cells.filter((_, number) => seen[number]).map((cell) => cell.anchor));
   for (const item of document.querySelectorAll("details.cell")) {
     item.hidden = !rows.has(Number(item.dataset.cell));

@@ -1,4 +1,4 @@
-"""Strips of a cell, put into the page."""
+"""Embed the image strips of a cell in the page."""
 
 import base64
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Strips:
 
     Attributes:
         uri: the PNG as a data URI.
-        width: pixels.
-        height: pixels.
-        samples: ids, top to bottom.
+        width: width in pixels.
+        height: height in pixels.
+        samples: sample ids, top to bottom.
     """
 
     uri: str
@@ -25,7 +25,7 @@ class Strips:
 
 
 def strips(path: Path) -> Strips | None:
-    """The sheet that lies beside a row; None without one, or with a damaged one, which is told."""
+    """Return the sheet next to a row, or None if it is absent or damaged (which is reported)."""
     try:
         found = read_picture(path)
     except PictureError:

@@ -1,4 +1,4 @@
-"""The page of a sweep."""
+"""Render the page of a sweep."""
 
 import base64
 import hashlib
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
-    """HTML of a sweep: one file, which asks for nothing from anywhere.
+    """Return the HTML page of a sweep: one file that needs no network.
 
-    All text of rows is escaped; should an escape ever fail, the page's security policy still runs
+    All text of rows is escaped. If an escape failed, the page's security policy would still allow
     no script but its own. The same rows give the same text.
 
     Args:
-        sweep: what was collected.
-        table: what was made of its rows.
-        drawn: the sweep's figures.
+        sweep: the collected sweep.
+        table: table of its rows.
+        drawn: figures of the sweep.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -86,14 +86,14 @@ def _asset(name: str) -> str:
 
 
 def _breakable(text: str) -> "Markup":
-    """The text, which may break after a slash or an underscore."""
+    """Return the text with line breaks allowed after a slash or an underscore."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"([/_])", r"\1<wbr>", str(escape(text))))
 
 
 def _axes(cells: list[CellView], table: Table) -> dict[str, list[str]]:
-    """Axes that one can filter by, with the labels on each."""
+    """Return the axes to filter by, each with its labels."""
     found = {
         axis: list(dict.fromkeys(view.place[axis] for view in cells))
         for axis in (*table.row_axes, *table.column_axes)
@@ -111,7 +111,7 @@ def _record(view: CellView, axes: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """JSON that may stand inside a script element."""
+    """Return JSON that is safe inside a script element."""
     text = json.dumps(value, ensure_ascii=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

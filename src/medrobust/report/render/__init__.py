@@ -1,1 +1,1 @@
-"""A table as text, files and pictures."""
+"""Renderers of a table as text, files and pictures."""

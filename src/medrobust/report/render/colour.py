@@ -1,4 +1,4 @@
-"""Colours of heat maps: viridis, told apart by colour-blind readers and in grey."""
+"""Colours of heat maps: viridis, which is readable for the colour-blind and in grey."""
 
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=4096)
 def heat(share: float) -> tuple[str, str]:
-    """Ground and ink for a share.
+    """Return the background and text colour of a share.
 
     Args:
-        share: in [0, 1]; what lies outside takes the end's colour.
+        share: share in [0, 1]; other values are clipped.
 
     Returns:
-        `#rrggbb` of the ground, and `black` or `white` for the text on it.
+        `#rrggbb` of the background, and `black` or `white` for the text on it.
     """
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
@@ -25,7 +25,7 @@ def heat(share: float) -> tuple[str, str]:
 
 
 def ink(ground: "ColorType") -> str:
-    """Black or white, whichever stands out more (WCAG relative luminance)."""
+    """Return black or white, whichever has the higher contrast (WCAG relative luminance)."""
     from matplotlib.colors import to_rgb
 
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(ground)]

@@ -1,4 +1,4 @@
-"""A table as a picture: a heat map with the numbers in it."""
+"""Render a table as a heat map with the numbers in it."""
 
 import io
 import itertools
@@ -21,11 +21,7 @@ _EMPTY = "#e8e8e8"
 
 
 def render(table: Table) -> bytes:
-    """PNG of the table.
-
-    The colours (viridis) are told apart by colour-blind readers and in grey. Phantom tables
-    have a mark across them.
-    """
+    """Return a PNG of the table; phantom tables have a watermark."""
     with literal_text():
         return _render(table)
 
@@ -84,7 +80,7 @@ def _render(table: Table) -> bytes:
 
 
 class _Part:
-    """Measures of a block, in inches, and its labels."""
+    """Sizes of a block, in inches, and its labels."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -169,7 +165,7 @@ def _heat(table: Table, axes: "Axes") -> None:
 
 
 def _broken(label: str) -> str:
-    """A label in lines that fit a column."""
+    """Return a label broken into lines that fit a column."""
     short = label.replace(" ", "\n")
     return short.replace("/", "/\n", 1) if len(label.partition(" ")[0]) > 14 else short
 

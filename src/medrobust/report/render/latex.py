@@ -1,4 +1,4 @@
-"""A table as LaTeX."""
+"""Render a table as LaTeX."""
 
 import itertools
 from collections.abc import Iterator
@@ -44,11 +44,10 @@ _ESCAPE = str.maketrans(
 
 
 def render(table: Table) -> str:
-    """LaTeX text: a `table` float with booktabs rules; the best of each column is bold.
+    """Return LaTeX text: a `table` float with booktabs rules and the best of each column in bold.
 
-    Column axes stand one above the other, each label over the columns it spans. A row's label
-    that repeats the one above is blank, and a rule parts the outermost groups. Blocks stand one
-    below the other, each under its heading.
+    Column axes are stacked, with each label over the columns it spans. A row's label that repeats
+    the one above is blank, and a rule separates the outermost groups. Each block has its heading.
     """
     caption = f"{escape(table.title)}. {escape(table.caption)}"
     lines = [
@@ -82,12 +81,12 @@ def render(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
+    """Escape text so that LaTeX prints it literally."""
     return one_line(text).translate(_ESCAPE).replace("--", "-{}-")
 
 
 def _head(table: Table) -> Iterator[str]:
-    """One line per column axis, with rules below all but the innermost."""
+    """Yield one line per column axis, with rules below all but the innermost."""
     *outer, inner = spans(table)
     for row in outer:
         groups = [f"\\multicolumn{{{width}}}{{c}}{{{escape(label)}}}" for label, width in row]
@@ -100,13 +99,13 @@ def _head(table: Table) -> Iterator[str]:
 
 
 def _body(table: Table) -> Iterator[str]:
-    r"""The rows; `\midrule` before a new outermost group, more space before an inner one."""
+    r"""Yield the rows, with `\midrule` before an outermost group and space before an inner one."""
     bold = best(table)
     innermost = len(table.row_axes) - 1
     starts = opened(table.row_headings, table.row_axes)
     rows = zip(starts, side_labels(table), table.cells, strict=True)
     for down, (start, labels, cells) in enumerate(rows):
-        # Rules part groups, not rows: between two groups of one row there is none.
+        # Rules separate groups, not rows: two groups of one row have none between them.
         around = (*starts[down - 1 : down], *starts[down + 1 : down + 2])
         if down and start < innermost and any(other > start for other in around):
             yield "\\midrule" if start == 0 else "\\addlinespace"

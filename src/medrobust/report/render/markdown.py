@@ -1,4 +1,4 @@
-"""A table as Markdown."""
+"""Render a table as Markdown."""
 
 import re
 
@@ -12,10 +12,10 @@ _START = re.compile(r"^(\d*)([-+=.)])")
 
 
 def render(table: Table) -> str:
-    """Markdown text: heading, table, legend and footnotes; the best of each column is bold.
+    """Return Markdown text: heading, table, legend and footnotes; each column's best is bold.
 
-    A row's label that repeats the one above is blank. Markdown has one line of headings, so a
-    column's names every level. Blocks stand one below the other.
+    A row's label that repeats the one above is blank. Markdown allows one line of headings, so a
+    column's heading names every level.
     """
     lines = [f"## {escape(table.title)}", ""]
     if table.caption:
@@ -50,12 +50,12 @@ def _grid(table: Table) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown prints as it is, inside a table too."""
+    """Escape text so that Markdown prints it literally, also inside a table."""
     return _SIGNS.sub(r"\\\g<0>", one_line(text))
 
 
 def paragraph(text: str) -> str:
-    """Text that Markdown prints as it is and takes for no list, heading, quote or code block."""
+    """Escape a paragraph, so that it also starts no list, heading, quote or code block."""
     return _START.sub(r"\g<1>\\\g<2>", escape(text).strip())
 
 

@@ -1,4 +1,4 @@
-"""Text of rows and configs as one line."""
+"""Print text of rows and configs on one line."""
 
 import re
 
@@ -6,5 +6,5 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def one_line(text: str) -> str:
-    """The text with a space for each line break or other control character."""
+    """Return the text with a space for each line break or other control character."""
     return _BREAKS.sub(" ", text)

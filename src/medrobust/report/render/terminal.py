@@ -1,4 +1,4 @@
-"""A table on the terminal."""
+"""Print a table on the terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ _UNLIMITED = 10_000
 def show(table: Table, console: Console | None = None) -> None:
     """Print a table.
 
-    Cells stand on one line where the width allows, else on two, else on three, else the columns
-    are printed in parts. Into a pipe or a file it is as wide as needed.
+    Cells take one line if the width allows, else two or three; a still wider table is split by
+    columns. In a pipe or a file the width is unlimited.
 
     Args:
-        table: what to print.
-        console: where to; default standard output.
+        table: table to print.
+        console: output console; by default standard output.
     """
     if console is None:
         width = None if sys.stdout.isatty() else _UNLIMITED

@@ -1,4 +1,4 @@
-"""Cells, headings and legend as text; every renderer prints these."""
+"""Text of cells, headings and legend, shared by all renderers."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Parts:
-    """A cell's text.
+    """Text of a cell.
 
     Attributes:
         ours: number, or the sign for failed, missing or not measured.
         paper: the paper's number, or empty.
         difference: ours minus the paper's, signed, or empty.
-        outside: the paper's number lies outside our interval.
+        outside: whether the paper's number lies outside our interval.
         marks: numbers of the flags.
     """
 
@@ -34,7 +34,7 @@ class Parts:
     marks: tuple[int, ...]
 
     def lines(self, count: int = 1) -> str:
-        """The cell on one line, `64.2¹ / 67.3 (−3.1)*`, or broken into two or three."""
+        """Return the cell on one line, `64.2¹ / 67.3 (−3.1)*`, or broken into two or three."""
         ours = self.ours + superscript(self.marks)
         if not self.paper:
             return ours
@@ -44,7 +44,7 @@ class Parts:
 
 
 def parts(table: Table, cell: Cell) -> Parts:
-    """The text of a cell; minus signs are real ones."""
+    """Return the text of a cell, with Unicode minus signs."""
     if cell.status == "failed":
         return Parts(FAILED, "", "", False, ())
     if cell.status == "missing":
@@ -64,7 +64,7 @@ def parts(table: Table, cell: Cell) -> Parts:
 
 
 def number(table: Table, value: float, *, unit: Unit, sign: bool = False) -> str:
-    """A value as the table prints it, with a real minus; see `measure.printed`."""
+    """Return a value as the table prints it, with a Unicode minus; see `measure.printed`."""
     shown = printed(value, unit, percent=table.percent)
     if not shown.strip("-0."):
         shown = shown.lstrip("-")
@@ -74,19 +74,19 @@ def number(table: Table, value: float, *, unit: Unit, sign: bool = False) -> str
 
 
 def superscript(marks: tuple[int, ...]) -> str:
-    """Marks such as ¹ or ¹,²."""
+    """Return marks such as ¹ or ¹,²."""
     return ",".join(str(mark) for mark in marks).translate(_SUPERSCRIPT)
 
 
 def shown(heading: Heading, axes: tuple[str, ...]) -> list[Level]:
-    """The levels of a heading that the table prints."""
+    """Return the levels of a heading that the table prints."""
     return [level for level in heading if level.axis in axes]
 
 
 def opened(headings: Sequence[Heading], axes: tuple[str, ...]) -> list[int]:
-    """For each heading the outermost level where it leaves the one before; 0 for the first.
+    """Return for each heading the outermost level that differs from the heading before.
 
-    Levels further out than that repeat, and a table need not print them again.
+    The first heading has 0. Levels outside of that one repeat and need not be printed again.
     """
     places = [shown(heading, axes) for heading in headings]
     starts = [0]
@@ -97,7 +97,7 @@ def opened(headings: Sequence[Heading], axes: tuple[str, ...]) -> list[int]:
 
 
 def side_labels(table: Table) -> list[list[str]]:
-    """Labels of each row; one that repeats the row above is empty."""
+    """Return the labels of each row; a label that repeats the row above is empty."""
     starts = opened(table.row_headings, table.row_axes)
     return [
         [
@@ -109,7 +109,7 @@ def side_labels(table: Table) -> list[list[str]]:
 
 
 def spans(table: Table) -> list[list[tuple[str, int]]]:
-    """Per column axis, outermost first: labels, and how many columns each spans."""
+    """Return the labels of each column axis, outermost first, and the columns each spans."""
     starts = opened(table.column_headings, table.column_axes)
     rows: list[list[tuple[str, int]]] = [[] for _ in table.column_axes]
     for heading, start in zip(table.column_headings, starts, strict=True):
@@ -123,7 +123,7 @@ def spans(table: Table) -> list[list[tuple[str, int]]]:
 
 
 def legend(table: Table) -> list[str]:
-    """What signs and marks mean, only those that occur."""
+    """Return the explanation of the signs and marks that occur."""
     cells = [
         (cell, parts(table, cell))
         for block in blocks(table)
@@ -140,7 +140,7 @@ def legend(table: Table) -> list[str]:
     if any(cell.interval for cell in means):
         lines.append("A mean's interval is the mean of its cells'.")
     if any(cell.status == "missing" for cell in means):
-        lines.append(f"{MISSING} for a mean: not all its cells are there.")
+        lines.append(f"{MISSING} for a mean: some of its cells are missing.")
     said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
     seen = {text.ours for cell, text in cells if not _is_mean(cell)}
     signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
@@ -152,7 +152,7 @@ def _is_mean(cell: Cell) -> bool:
 
 
 def best(table: Table) -> set[tuple[int, int]]:
-    """Places (row, column) of each column's best value; none where nothing is worse."""
+    """Return the places (row, column) of each column's best value, unless all are equal."""
     if table.best == "none" or len(table.cells) < 2:
         return set()
     pick = max if table.best == "high" else min

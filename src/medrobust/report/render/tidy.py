@@ -1,4 +1,4 @@
-"""A table as data: one line per cell."""
+"""Convert a table to tidy data: one line per cell."""
 
 import csv
 import io
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """One flat record per cell, row by row, all with the same keys.
+    """Return one flat record per cell, row by row, all with the same keys.
 
-    Values, intervals and the paper's numbers are as stored (proportions in [0, 1]), whatever
-    `table.percent` says. What does not apply is None. A cell that was not run has the names that
-    its place in the table tells.
+    Values, intervals and the paper's numbers are as stored (proportions in [0, 1]), regardless of
+    `table.percent`. Fields that do not apply are None. A cell that was not run has the names of its
+    place in the table.
     """
     return [
         _record(table, down, across, cell)
@@ -36,7 +36,7 @@ def frame(table: Table) -> "DataFrame":
 
 
 def render(table: Table) -> str:
-    """The records as CSV text; text that a spreadsheet would take for a formula is marked."""
+    """Return the records as CSV text, with an apostrophe before text that looks like a formula."""
     lines = records(table)
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")

@@ -1,4 +1,4 @@
-"""A table in blocks, one per threat: what a paper measured, and what a knowing attacker leaves."""
+"""Blocks of a table, one per threat: the paper's protocol and adaptive attackers."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,20 +11,20 @@ THREATS = {
     "oblivious": "Oblivious: the attacker knows the classifier, not the defense",
     "transfer": "Transfer: the attack is made on another classifier",
     "adaptive": "Adaptive: the attacker knows classifier and defense",
-    "blackbox": "Black box: the attacker asks the defended classifier, without gradients",
+    "blackbox": "Black box: the attacker queries the defended classifier, without gradients",
 }
 
 
 def blocks(table: Table) -> list[Table]:
-    """The table in one piece; or in several, where threats vary and have lines of their own.
+    """Split a table into one block per threat, or return it whole if threats share lines.
 
-    A block has the columns that hold anything there, the first the derived ones all the same.
+    A block has only the columns with a value in it; the first block keeps all derived columns.
     Flags, their numbers and notes are those of the whole table.
 
     Args:
-        table: whole.
+        table: the whole table.
     """
-    if "threat" not in table.row_axes[:-1]:  # innermost, they stand side by side to be compared
+    if "threat" not in table.row_axes[:-1]:  # innermost threats are compared line by line
         return [table]
     axes = [level.axis for level in table.row_headings[0]]
     at = axes.index("threat")
@@ -32,7 +32,7 @@ def blocks(table: Table) -> list[Table]:
     for line, heading in enumerate(table.row_headings):
         groups.setdefault(heading[at], []).append(line)
     inside = [axis for axis in table.row_axes if axis != "threat"]
-    # An axis that only tells one block from another (the surrogate) goes into the headings.
+    # An axis that differs only between blocks (the surrogate) goes into the headings.
     varying = [axis for axis in inside if _varies(table, axes.index(axis), groups.values())]
     kept = tuple(varying or inside[-1:])
     made: list[Table] = []

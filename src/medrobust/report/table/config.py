@@ -1,4 +1,4 @@
-"""What a table shows: the `table` node of an experiment, checked."""
+"""Checked config of a table: the `table` node of an experiment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -10,7 +10,7 @@ from medrobust.result.row import CELL
 from medrobust.schema import SchemaError, check_fields
 
 AXES = (*CELL, "seed")
-"""What a table can be laid out by: the names in `Row.cell`, and the run's seed."""
+"""Axes of a table: the names in `Row.cell`, and the run's seed."""
 
 QUERY = (
     *("dataset", "model", "threat", "surrogate", "attack", "attack_tokens"),
@@ -22,24 +22,24 @@ Mapped = dict[str, dict[str, Any]]
 
 
 class TableError(ValueError):
-    """A table that cannot be built as asked."""
+    """Raised when a table cannot be built as configured."""
 
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """Where a paper printed the numbers of a table.
+    """Source of a table's reference numbers in a paper.
 
-    Each mapping goes from a choice of ours (`medrdf/pgd_20`) to what the paper's CSV calls it
-    (`{attack: pgd, steps: 20}`). Any column in `QUERY` may be set by any mapping; later axes win.
-    A token may take a value from our settings: `N={steps}`, `sigma={noise.sigma}`.
+    Each mapping goes from a choice of ours (`medrdf/pgd_20`) to columns of the paper's CSV
+    (`{attack: pgd, steps: 20}`). Any mapping may set any column in `QUERY`; later axes win. A
+    token may take a value from our settings: `N={steps}`, `sigma={noise.sigma}`.
 
     Attributes:
         paper: one of `reference.papers()`.
         table: the paper's table, such as `table3`.
         metric: the paper's metric.
         mappings: axis -> choice -> columns.
-        notes: footnotes: open choices, and how ours were made.
-        metrics: names of ours -> those of the paper, for columns of several metrics.
+        notes: footnotes on choices that the paper leaves open and how ours were made.
+        metrics: our metric names -> the paper's, for columns of several metrics.
     """
 
     paper: str
@@ -52,13 +52,13 @@ class ReferenceConfig:
 
 @dataclass(frozen=True)
 class MeanConfig:
-    """A column with the mean of a line's cells; shown only where all of them are there.
+    """Column with the mean of a line's cells, shown only if none is missing.
 
     Attributes:
         over: choices of the innermost column axis.
         label: heading of the column.
-        attack: what the paper's CSV calls the attack of its own mean.
-        metric: the metric of that; default the table's with `_mean`.
+        attack: name in the paper's CSV for the attack of its own mean.
+        metric: metric of that mean; by default the table's with `_mean`.
     """
 
     over: tuple[str, ...]
@@ -73,22 +73,22 @@ class TableConfig:
 
     Attributes:
         title: heading.
-        rows: axes down the side, outermost first; see `AXES`. Settings of attacks and defenses
-            (`attack.eps`, `defense.noise`) are axes too.
+        rows: axes down the side, outermost first, from `AXES` or settings of attacks and defenses
+            (`attack.eps`, `defense.noise`).
         columns: axes across the top.
         metric: key of `Row.metrics`.
         percent: print proportions times 100; other metrics have units of their own.
         best: which value of a column is printed bold: `high`, `low` or `none`.
-        merge: settings (`defense.steps`) that differ but do not make a line of their own.
+        merge: settings (`defense.steps`) that differ without making a line of their own.
         spread: row axes that are settings (`attack.eps`); a row without the setting (clean images)
-            stands in each line that is the same but for it.
-        metrics: several metrics, which become the innermost column axis; empty = `metric` alone.
+            is repeated in each line that differs only in it.
+        metrics: several metrics, which become the innermost column axis; empty for `metric` alone.
         mean: a column of means, or None.
         extra: columns from the line's cell of clean images: `seconds_per_image`,
             `training_hours`, or a metric.
         reference: the paper's table, or None.
-        units: units of metrics that this package does not define, such as what a defense of one's
-            own tells of each image; from `metric.definition.UNITS`.
+        units: units, from `metric.definition.UNITS`, of metrics that this package does not define,
+            such as details of a user's own defense.
     """
 
     title: str = ""
@@ -132,11 +132,11 @@ class TableConfig:
         return cls(**given, reference=_reference(reference, metric))
 
     def unit_of(self, metric: str) -> Unit:
-        """Unit of a metric, this package's or one of `units`."""
+        """Return the unit of a metric of this package or of `units`."""
         return self.units.get(metric) or unit_of(metric)
 
     def check_metrics(self) -> None:
-        """Raise `TableError` when a metric is none of this package and has no unit in `units`."""
+        """Raise `TableError` if a metric is not of this package and has no unit in `units`."""
         for metric in (*(self.metrics or (self.metric,)), *self.extra):
             if metric not in self.units and definition(metric) is None:
                 raise TableError(
@@ -145,7 +145,7 @@ class TableConfig:
                 )
 
     def check(self) -> None:
-        """Raise `TableError` when an axis or another value is none of those known."""
+        """Raise `TableError` if an axis or another value is unknown."""
         axes = (*self.rows, *self.columns)
         for axis in axes:
             parent, _, name = axis.partition(".")
@@ -213,7 +213,7 @@ def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
                     )
             mappings.setdefault(axis, {})[str(choice)] = dict(columns)
     notes = node.get("notes") or ()
-    if isinstance(notes, Mapping):  # its keys let composed configs add notes to each other's
+    if isinstance(notes, Mapping):  # with keys, composed configs can add notes
         notes = [note for note in notes.values() if note is not None]
     notes = _texts("table.reference.notes", notes)
     return ReferenceConfig(paper, table, metric, mappings, notes, renamed)

@@ -1,4 +1,4 @@
-"""Columns that are made of others: the mean of a line, and what its clean cell took."""
+"""Derived columns: the mean of a line, and measures of its clean cell."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,17 +19,17 @@ def with_derived(
     config: TableConfig,
     reference: ReferenceConfig | None,
 ) -> tuple[tuple[Heading, ...], Cells]:
-    """All cells of a table, `config.mean` and `config.extra` behind those of the rows.
+    """Return all cells of a table, with the columns of `config.mean` and `config.extra` added.
 
-    Columns that agree but for the innermost axis (one data set's attacks) have a mean and extra
-    columns of their own, behind them.
+    Columns that agree up to the innermost axis (the attacks on one data set) are followed by their
+    own mean and extra columns.
 
     Args:
         down: headings of the lines.
         across: headings of the columns.
-        made: line, column -> cell; absent = missing.
-        config: layout.
-        reference: the paper's table; None = no paper's numbers.
+        made: (line, column) -> cell; absent ones are missing.
+        config: config of the table.
+        reference: the paper's table; None without reference numbers.
 
     Returns:
         Headings of all columns, and the cells by line.
@@ -60,10 +60,10 @@ def _mean(
     config: TableConfig,
     reference: ReferenceConfig | None,
 ) -> Cell:
-    """The mean over some columns, without a value unless all have one.
+    """Return the mean over some columns; it has a value only if all of them have one.
 
-    Its interval is the mean of their ends: the cells' errors are on the same images, so that
-    averaging need not narrow them.
+    Its interval is the mean of their ends: the cells share their images, so averaging need not
+    narrow it.
     """
     mean = config.mean
     assert mean is not None
@@ -77,7 +77,7 @@ def _mean(
     rows = [cell.row for cell in parts if cell.row]
     paper = None
     if reference and rows:
-        # The paper prints it for a budget, which not every attack has.
+        # The paper prints the mean per budget, which not every attack has.
         attacked = [row for row in rows if flatten(row.attack_variant).get("eps") is not None]
         theirs = mean.metric or f"{reference.metric}_mean"
         paper = paper_value((attacked or rows)[0], reference, theirs, mean.attack)

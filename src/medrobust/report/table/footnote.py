@@ -1,4 +1,4 @@
-"""What stands above and below a table."""
+"""Caption and footnotes of a table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,11 +9,11 @@ from medrobust.report.table.reference import PaperValue
 from medrobust.result.row import CELL, Row
 
 _SHOWN = 6
-"""Changed files that a footnote names."""
+"""Largest number of changed files that a footnote names."""
 
 
 def caption(rows: Sequence[Row]) -> str:
-    """What all cells share: `data dermamnist · model resnet18 · eps 8/255`."""
+    """Return the names that all cells share: `data dermamnist · model resnet18 · eps 8/255`."""
     spread = varying(rows)
     cell = rows[0].cell
     said = [f"{axis} {cell[axis]}" for axis in CELL if axis not in spread and cell.get(axis)]
@@ -28,17 +28,17 @@ def notes(
     reference: ReferenceConfig | None,
     papers: Mapping[str, PaperValue],
 ) -> list[str]:
-    """Footnotes.
+    """Return the footnotes of a table.
 
     Args:
         rows: all rows of the table.
-        config: layout.
+        config: config of the table.
         reference: the paper's table; None on phantoms.
-        papers: row id -> the paper's number beside it.
+        papers: row id -> the paper's number for it.
 
     Returns:
-        Sentences: n and seeds, settings merged into one line, where ours is unlike the paper's,
-        the code's revision, and the code that it does not cover.
+        Sentences on n and seeds, merged settings, differences from the paper, the code's revision,
+        and code that the revision does not cover.
     """
     return [
         *_size(rows),
@@ -76,14 +76,14 @@ def _paper(
 
 
 def _revision(rows: Sequence[Row]) -> list[str]:
-    """Return the code's revision, and which code no revision covers."""
+    """Return sentences on the code's revision and on code that it does not cover."""
     revisions = ", ".join(sorted({row.revision for row in rows if row.revision}))
     said = [f"Code revision {revisions}."] if revisions else []
     return said + [f"{name[0].upper()}{name[1:]}: {text}." for name, text in uncovered(rows)]
 
 
 def uncovered(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Return what of the code that made the rows no revision covers: heading and text."""
+    """Return heading and text for the rows' code that no revision covers."""
     changed = sorted({name for row in rows for name in row.code.get("changed", ())})
     outside = sorted(
         {_outside(*item) for row in rows for item in row.code.get("outside", {}).items()}

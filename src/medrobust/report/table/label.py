@@ -1,4 +1,4 @@
-"""What a table calls its lines: the choice, and the settings that tell it from its neighbours."""
+"""Labels of a table's lines: the choice and the settings that distinguish it."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Level:
     Attributes:
         axis: one of `AXES`, a setting such as `attack.eps`, or `OTHER`.
         choice: name of the config choice.
-        label: the choice, with the settings that differ among rows of this choice.
+        label: name of the choice, with the settings that differ among its rows.
     """
 
     axis: str
@@ -25,7 +25,7 @@ class Level:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level, with dotted keys; lists are values."""
+    """Flatten nested settings to dotted keys; lists are values."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
@@ -34,7 +34,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys whose values are not the same everywhere; `8/255` and 0.0313725490 are the same."""
+    """Return the keys whose values differ; `8/255` equals 0.0313725490."""
     keys = dict.fromkeys(key for item in settings for key in item)
     absent = object()
     return [
@@ -43,7 +43,7 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def comparable(value: Any) -> Any:
-    """A hashable stand-in that is equal for equal settings."""
+    """Return a hashable value that is equal for equal settings."""
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(f"{fraction(value, 'setting', low=-1e12, high=1e12):.9g}")
@@ -57,7 +57,7 @@ def comparable(value: Any) -> Any:
 
 
 def readable(value: Any) -> str:
-    """A setting as people write it: `8/255` for 0.03137…, a class without its module."""
+    """Return a readable setting: `8/255` for 0.03137…, a class without its module."""
     if isinstance(value, float):
         grey = value * 255
         odd = len(f"{value:.9g}") > 6  # 0.2 stays 0.2
@@ -72,7 +72,7 @@ def readable(value: Any) -> str:
 
 
 def variant(row: Row, axis: str) -> Mapping[str, Any]:
-    """Settings of the attack or defense; a failed row may know no more than their config."""
+    """Return the settings of the attack or defense; a failed row may have only their config."""
     settings = row.attack_variant if axis == "attack" else row.defense_variant
     return {
         key.removesuffix("_target_") + "class" if key.endswith("_target_") else key: value
@@ -81,12 +81,12 @@ def variant(row: Row, axis: str) -> Mapping[str, Any]:
 
 
 def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list[Level]:
-    """The place of each row on one of `AXES`.
+    """Return the place of each row on one of `AXES`.
 
     Args:
-        rows: of one table.
-        axis: from `AXES`.
-        merge: settings such as `defense.steps` that make no label.
+        rows: rows of one table.
+        axis: axis from `AXES`.
+        merge: settings such as `defense.steps` that are not part of a label.
     """
     if axis == "seed":
         return [Level(axis, str(row.seed), f"seed {row.seed}") for row in rows]
@@ -96,7 +96,7 @@ def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list
         settings = [variant(row, axis) for row in rows]
         for choice in dict.fromkeys(choices):
             members = [number for number, name in enumerate(choices) if name == choice]
-            # A failed row knows its config only, which need not say what the object does.
+            # A failed row has only its config, which may differ from the object's settings.
             known = [number for number in members if rows[number].status == "done"] or members
             keys = [
                 key
@@ -111,7 +111,7 @@ def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list
 
 
 def setting(key: str, value: Any) -> str:
-    """A setting with its name: `eps=8/255`; of an object its class."""
+    """Return a setting with its name, such as `eps=8/255`; an object is shown by its class."""
     if key.rpartition(".")[2] == "class":
         name = str(value).rpartition(".")[2]
         owner = key.rpartition(".")[0].rpartition(".")[2]
@@ -120,7 +120,7 @@ def setting(key: str, value: Any) -> str:
 
 
 def varying(rows: Sequence[Row]) -> list[str]:
-    """Axes on which the rows do not all stand at one place."""
+    """Return the axes on which the rows differ."""
     return [
         axis
         for axis in AXES

@@ -1,4 +1,4 @@
-"""Where each row of a table stands."""
+"""Layout of a table: the place of each row on the axes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,23 +10,23 @@ from medrobust.result.row import Row
 Place = tuple[Level, ...]
 
 OTHER = "config"
-"""Axis for what tells two rows apart when no named axis does (a split, quantisation, …)."""
+"""Axis for settings that differ but belong to no named axis (a split, quantisation, …)."""
 
 
 def places(
     rows: Sequence[Row], axes: Sequence[str], merge: Iterable[str], named: Sequence[str]
 ) -> list[list[Level]]:
-    """The place of each row on each axis.
+    """Return the place of each row on each axis.
 
     Args:
-        rows: of one table, in order.
-        axes: from `AXES`, or settings such as `attack.eps`, without the axis `OTHER`.
-        merge: settings such as `defense.steps` that make no label; nor do those that are axes.
-        named: axes that are settings, whose labels say their name (`eps=8/255`).
+        rows: rows of one table, in order.
+        axes: names from `AXES`, or settings such as `attack.eps`, without the axis `OTHER`.
+        merge: settings such as `defense.steps` that are not part of a label, like those of `axes`.
+        named: setting axes whose labels include the name (`eps=8/255`).
 
     Returns:
-        For each row its levels, one per axis; one more, on `OTHER`, when the axes do not tell
-        all rows apart.
+        Levels of each row, one per axis; one more, on `OTHER`, if the axes do not distinguish all
+        rows.
 
     Raises:
         TableError: two rows have the same config.
@@ -60,19 +60,19 @@ def places(
 def spread(
     rows: Sequence[Row], side: Sequence[Place], top: Sequence[Place], axes: Sequence[str]
 ) -> Iterator[tuple[Row, Place, Place]]:
-    """Rows without a setting, put into each line that is the same but for it.
+    """Repeat rows without a setting in each line that differs only in that setting.
 
-    Clean images have no eps: with `axes=["attack.eps"]` they stand in the lines of 2/255 and of
-    6/255, if the same defense has such lines.
+    Clean images have no eps: with `axes=["attack.eps"]` they appear in the lines of 2/255 and
+    6/255 if the same defense has such lines.
 
     Args:
-        rows: of one table.
+        rows: rows of one table.
         side: place of each row on the row axes.
         top: place of each row on the column axes.
         axes: row axes that are settings.
 
     Yields:
-        Row, line and column, some rows several times.
+        Row, line and column; a row may occur several times.
     """
     for axis in axes:
         at = next(number for number, level in enumerate(side[0]) if level.axis == axis)

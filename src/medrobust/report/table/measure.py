@@ -4,17 +4,17 @@ from medrobust.metric.definition import Unit
 from medrobust.result.row import Row
 
 OF_TIME = ("seconds_per_image", "training_hours", "detector_overhead")
-"""Metrics that are made of a row's seconds; a row may lack them."""
+"""Metrics derived from a row's seconds; a row may lack them."""
 
 
 def measure(row: Row, name: str) -> float | None:
-    """A measure of a finished row, None when it has none.
+    """Return a measure of a finished row, None if it has none.
 
     Args:
-        row: a row.
-        name: `seconds_per_image` (the deployed system's time to answer the whole set, by image),
-            `training_hours` (of victim and defense), `detector_overhead` (a detector's time
-            without its Cushion, in plain answers of the victim), or a metric.
+        row: the row.
+        name: `seconds_per_image` (inference time of the deployed system per image),
+            `training_hours` (of victim and defense), `detector_overhead` (time of a detector
+            without its Cushion, relative to the victim's inference), or a metric.
     """
     if row.status != "done":
         return None
@@ -29,14 +29,14 @@ def measure(row: Row, name: str) -> float | None:
 
 
 def printed(value: float, unit: Unit, *, percent: bool) -> str:
-    """A value as tables print it, with an ASCII minus.
+    """Return a value as tables print it, with an ASCII minus.
 
-    One decimal in percent, three otherwise; two for a number, none for a count; times in three
-    digits.
+    Proportions have one decimal in percent and three otherwise, numbers two, counts none; times
+    have three digits.
 
     Args:
-        value: as measured.
-        unit: of the metric.
+        value: measured value.
+        unit: unit of the metric.
         percent: show a proportion times 100.
     """
     if unit == "proportion" and percent:

@@ -1,4 +1,4 @@
-"""Which number of a paper belongs beside a row."""
+"""Find the paper's number for a row."""
 
 import re
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from medrobust.result.row import CELL, Row
 def paper_value(
     row: Row, reference: ReferenceConfig, metric: str | None = None, attack: str | None = None
 ) -> PaperValue | None:
-    """The paper's number for a row, or None.
-
-    Args:
-        row: a finished row.
-        reference: where the paper printed its numbers.
-        metric: the paper's metric; default the reference's.
-        attack: what the paper's CSV calls the attack, in place of the row's (`average`).
+    """Return the paper's number for a row, or None.
 
     Names default to ours without their folder (`medrdf/pgd_20` -> `pgd_20`), steps and budget to
     the row's own; the mappings of the reference override both.
 
+    Args:
+        row: a finished row.
+        reference: source of the paper's numbers.
+        metric: the paper's metric; by default the reference's.
+        attack: attack name in the paper's CSV instead of the row's (`average`).
+
     Raises:
         PaperError: several different numbers fit.
-        TableError: a token asks for a setting that the row does not have.
+        TableError: a token refers to a setting that the row does not have.
     """
     settings = flatten(row.attack_variant)
     defense = flatten(row.defense_variant)
@@ -46,13 +46,13 @@ def paper_value(
     tokens = query.get("attack_tokens", ())
     query["attack_tokens"] = _filled(tokens, settings, row.cell.get("attack", ""))
     query["tokens"] = _filled(query.get("tokens", ()), defense, row.cell.get("defense", ""))
-    if attack is not None:  # of all attacks of this budget
+    if attack is not None:  # a mean over all attacks of this budget
         query |= {"attack": attack, "attack_tokens": (), "norm": None, "steps": None}
     return lookup(reference.paper, reference.table, metric or reference.metric, **query)
 
 
 def unlike(row: Row, value: PaperValue) -> list[str]:
-    """Numbers of the defense that the paper states otherwise, in words."""
+    """Return sentences on settings of the defense that differ from the paper's."""
     ours = flatten(row.defense_variant)
     return [
         f"{name} = {ours[name]:g} in ours, {printed:g} in the paper"
@@ -63,7 +63,7 @@ def unlike(row: Row, value: PaperValue) -> list[str]:
 
 def _filled(tokens: Any, settings: Mapping[str, Any], choice: str) -> list[str]:
     try:
-        # Not str.format, to which the dot of a nested setting is an attribute.
+        # str.format would take the dot of a nested setting for an attribute.
         return [re.sub(r"{(.*?)}", lambda name: str(settings[name[1]]), str(t)) for t in tokens]
     except KeyError as error:
         raise TableError(

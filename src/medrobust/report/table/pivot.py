@@ -1,4 +1,4 @@
-"""Rows pivoted into a table: ours, the paper's, and what is missing."""
+"""Pivot rows into a table of our numbers, the paper's, and missing cells."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,15 +20,15 @@ from medrobust.result.stale import code_flags
 
 
 def build(rows: Sequence[Row], config: TableConfig) -> Table:
-    """Pivot rows.
+    """Pivot rows into a table.
 
-    An axis that varies and is in neither `config.rows` nor `config.columns` goes before the rows'
-    axes, so that no row hides another. An attack or a defense that settings on the axes tell from
-    the others (`defense.noise`, `defense.denoiser`) needs no axis of its own.
+    An axis that varies and is in neither `config.rows` nor `config.columns` is put before the row
+    axes, so that no row hides another. Attacks or defenses that setting axes already distinguish
+    (`defense.noise`, `defense.denoiser`) need no axis of their own.
 
     Args:
-        rows: in the order of the sweep, which is the order of the table.
-        config: layout.
+        rows: rows in the order of the sweep, which is the order of the table.
+        config: config of the table.
 
     Raises:
         TableError: no rows, phantom and real data mixed, no row with the metric, or two rows of
@@ -40,7 +40,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
 
     names = config.metrics or (config.metric,)
     phantom = _checked(rows, names, config)
-    # Tasks have metrics of their own: those of a task that has no row here make no column.
+    # A metric of a task without rows makes no column.
     names = tuple(n for n in names if any(measure(row, n) is not None for row in rows)) or names
     placed = (*config.rows, *config.columns)
     spare = [axis for axis in varying(rows) if axis not in placed]
@@ -83,7 +83,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
 
 
 def remeasured(config: TableConfig, metric: str) -> TableConfig:
-    """The same table of another metric; a paper's numbers stay only when it prints that one."""
+    """Return the config for another metric; a reference stays only if it has that metric."""
     reference = config.reference
     if reference is not None:
         reference = replace(reference, metric=metric)
@@ -103,7 +103,7 @@ def _checked(rows: Sequence[Row], metrics: Sequence[str], config: TableConfig) -
     done = [row for row in rows if row.status == "done" and row.metrics]
     names = sorted({name for row in done for name in row.metrics})
     for metric in (*metrics, *config.extra):
-        # Of several metrics some may be of another task than these rows'.
+        # Some of several metrics may belong to another task.
         spare = metric != metrics[0] or len(metrics) > 1 or metric in OF_TIME
         if done and not (spare and definition(metric)) and not _measured(done, metric):
             raise TableError(f"no row has the metric {metric!r}; table.metric is one of {names}")
@@ -125,7 +125,7 @@ def _cell(
     done = row.status == "done"
     span = row.intervals.get(metric) if done else None
     value, paper = measure(row, metric), None
-    # Of several metrics a row may lack some: no paper's number stands beside what it cannot have.
+    # A row may lack some of several metrics; those get no reference number.
     if reference and done and (value is not None or not several):
         theirs = reference.metrics.get(metric, metric) if several else reference.metric
         paper = paper_value(row, reference, theirs)
@@ -141,7 +141,7 @@ def _cell(
 
 
 def _ordered(headings: list[Heading]) -> tuple[Heading, ...]:
-    """Each heading once, sorted by the first appearance of its levels, outermost axis first."""
+    """Return each heading once, ordered by the first appearance of its levels."""
     ranks = [
         {level: rank for rank, level in enumerate(dict.fromkeys(axis))}
         for axis in zip(*headings, strict=True)

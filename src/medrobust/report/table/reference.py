@@ -1,4 +1,4 @@
-"""The numbers that papers print, as data."""
+"""Reference numbers of papers as data."""
 
 import csv
 from collections.abc import Collection
@@ -11,31 +11,31 @@ from medrobust.number import NumberError, fraction
 
 
 class PaperError(ValueError):
-    """A paper's number that cannot be told, or a paper that is not there."""
+    """Raised when a reference number is ambiguous, or a paper is unknown."""
 
 
 @dataclass(frozen=True)
 class PaperValue:
-    """One printed number.
+    """Number printed by a paper.
 
     Attributes:
         paper: name of the CSV file.
-        table: such as `table3`.
-        dataset: data set, in our names.
-        model: the attacked and defended network.
+        table: table of the paper, such as `table3`.
+        dataset: our name of the data set.
+        model: attacked and defended network.
         threat: `clean`, `oblivious`, `transfer`, `adaptive` or `blackbox`.
-        surrogate: network that a transfer attack was made on, or empty.
-        attack: `none` on clean images.
+        surrogate: surrogate network of a transfer attack, or empty.
+        attack: attack, `none` on clean images.
         attack_tokens: settings of the attack, such as `alpha=1`.
-        norm: `linf`, `l2`, or empty when not stated.
-        eps: budget in pixel units of [0, 1], or None when not stated.
-        steps: or None when not stated.
-        defense: `none` without one.
+        norm: `linf`, `l2`, or empty if not stated.
+        eps: budget in pixel units of [0, 1], or None if not stated.
+        steps: number of steps, or None if not stated.
+        defense: defense, or `none`.
         defense_tokens: settings of the defense, such as `n=10000`.
-        metric: what was measured.
-        value: proportions in [0, 1], everything else in `unit`.
+        metric: the paper's metric.
+        value: value; proportions in [0, 1], everything else in `unit`.
         unit: `percent` (as printed; `value` is a proportion), `ratio`, `seconds` or `hours`.
-        note: what is odd about the number.
+        note: remark on the number.
         line: line in the CSV file.
     """
 
@@ -61,7 +61,7 @@ class PaperValue:
 
 @cache
 def papers() -> tuple[str, ...]:
-    """Names of the papers with numbers."""
+    """Return the names of the papers with numbers."""
     names = (item.name for item in files("medrobust.report").joinpath("papers").iterdir())
     stems = {name.removesuffix(".csv") for name in names if name.endswith(".csv")}
     return tuple(sorted(stems - {"class_counts"}))
@@ -69,10 +69,10 @@ def papers() -> tuple[str, ...]:
 
 @cache
 def load(paper: str) -> tuple[PaperValue, ...]:
-    """All numbers of a paper, in the order of its CSV file.
+    """Return all numbers of a paper, in the order of its CSV file.
 
     Raises:
-        PaperError: no such paper.
+        PaperError: the paper is unknown.
     """
     if paper not in papers():
         raise PaperError(f"no paper {paper!r}; there are {', '.join(papers())}")
@@ -80,7 +80,7 @@ def load(paper: str) -> tuple[PaperValue, ...]:
 
 
 def class_counts(dataset: str) -> dict[str, int]:
-    """Images per class code as a paper prints them; empty when none does."""
+    """Return a paper's number of images per class code; empty if none prints them."""
     return {
         line["class_code"]: int(line["count"])
         for line in _read("class_counts")
@@ -105,25 +105,25 @@ def lookup(
     steps: int | None = None,
     tokens: Collection[str] = (),
 ) -> PaperValue | None:
-    """The number that a paper prints for a cell.
+    """Return the number that a paper prints for a cell.
 
-    A budget, norm or step count counts only when both sides state it; on clean images it counts
-    never. Every token given must be among the paper's.
+    A budget, norm or step count is compared only if both sides state it, and never on clean
+    images. Every token given must be among the paper's.
 
     Args:
-        paper: see `papers`.
-        table: such as `table3`.
+        paper: one of `papers()`.
+        table: table of the paper, such as `table3`.
         metric: the paper's metric.
-        dataset: name in the CSV file, and so for the other names.
-        model: the network.
-        threat: what the attacker knows; taken as `clean` when `attack` is `none`.
-        attack: or `none`.
-        defense: or `none`.
-        surrogate: network that a transfer attack was made on.
+        dataset: name in the CSV file, as are the other names.
+        model: attacked network.
+        threat: threat; ignored if `attack` is `none`.
+        attack: attack, or `none`.
+        defense: defense, or `none`.
+        surrogate: surrogate network of a transfer attack.
         attack_tokens: settings of the attack.
         norm: `linf` or `l2`.
-        eps: a number or a fraction.
-        steps: iterations.
+        eps: budget as a number or a fraction.
+        steps: number of steps.
         tokens: settings of the defense.
 
     Returns:
@@ -165,7 +165,7 @@ def lookup(
 
 
 def token_values(tokens: Collection[str]) -> dict[str, float]:
-    """The tokens `name=number`, as numbers."""
+    """Return the tokens of the form `name=number` as numbers."""
     parts = (token.partition("=") for token in tokens)
     numbers = ((name, _number(text)) for name, _, text in parts)
     return {name: number for name, number in numbers if number is not None}

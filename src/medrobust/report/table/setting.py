@@ -9,15 +9,15 @@ ABSENT = "–"
 
 
 def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str]) -> list[Level]:
-    """The place of each row on the last of some axes.
+    """Return the place of each row on the last of some axes.
 
-    A row whose attack or defense has no such setting (`none` has no eps) stands at `–`; or, when
-    neither the choices themselves nor another of their settings are an axis, at its choice.
+    A row whose attack or defense has no such setting (`none` has no eps) is placed at `–`, or at
+    its choice if neither the choices nor another of their settings are an axis.
 
     Args:
-        rows: of one table, in order.
+        rows: rows of one table, in order.
         axes: all axes up to this one, which is `attack.` or `defense.` and a setting.
-        named: axes whose labels say their name (`eps=8/255`), such as columns.
+        named: axes whose labels include the name (`eps=8/255`), such as columns.
     """
     axis = axes[-1]
     parent, _, name = axis.partition(".")
@@ -27,7 +27,7 @@ def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str
     made = []
     for number, (choice, value) in enumerate(zip(choices, values, strict=True)):
         if not value and rows[number].status != "done":
-            # A failed row knows its config only: take what its like say, if they agree.
+            # A failed row has only its config: take the value of finished rows if they agree.
             alike = {
                 other
                 for row, other in zip(rows, values, strict=True)
@@ -43,15 +43,15 @@ def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str
 
 
 def hidden(rows: Sequence[Row], axes: Sequence[str], spare: Sequence[str]) -> list[str]:
-    """Those of some axes that the others, settings of theirs, do not replace.
+    """Return the axes that the setting axes do not make redundant.
 
     Args:
-        rows: of one table.
-        axes: that the table is laid out by.
-        spare: axes that vary and are not among them, outermost first.
+        rows: rows of one table.
+        axes: axes of the table.
+        spare: varying axes that are not among `axes`, outermost first.
 
     Returns:
-        Axes without which rows of different choices would stand at one place.
+        Axes without which rows of different choices would share a place.
     """
     kept = []
     for axis in spare:
@@ -68,7 +68,7 @@ def hidden(rows: Sequence[Row], axes: Sequence[str], spare: Sequence[str]) -> li
 
 
 def absent(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
-    """A footnote for each axis that is a setting of no row: misspelt, or rows are still to run."""
+    """Return a footnote for each setting axis that no row has (misspelt, or rows not yet run)."""
     lines = []
     for axis in axes:
         parent, _, name = axis.partition(".")
@@ -79,14 +79,14 @@ def absent(rows: Sequence[Row], axes: Sequence[str]) -> list[str]:
 
 
 def has_setting(row: Row, axis: str) -> bool:
-    """Whether a row's attack or defense has a setting, and it is not null."""
+    """Return whether a row's attack or defense has a setting that is not null."""
     parent, _, name = axis.partition(".")
     settings = variant(row, parent)
     return settings.get(name) is not None or f"{name}.class" in settings
 
 
 def setting_value(row: Row, parent: str, name: str) -> str:
-    """The setting, or the class of an object that is one; empty when there is none."""
+    """Return the setting, or the class of an object; empty if there is none."""
     settings = variant(row, parent)
     for key in (name, f"{name}.class"):
         if key in settings:

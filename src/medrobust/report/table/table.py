@@ -1,4 +1,4 @@
-"""Rows pivoted into a table: ours, the paper's, and what is missing."""
+"""Table of our numbers, the paper's, and missing cells."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,19 +22,19 @@ Heading = tuple[Level, ...]
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of a table.
+    """One cell of a table.
 
     Attributes:
-        row: what was computed, None when missing.
-        value: the metric, None when failed, missing, or not measured here.
-        interval: its 95 % interval, when the row has one.
+        row: computed row, None if missing.
+        value: value of the metric, None if failed, missing, or not measured.
+        interval: 95 % interval of the value, if the row has one.
         flags: failed attack-strength checks, of the row and between rows, and whether other code
             than today's made it.
-        paper: the paper's number, None when it prints none.
-        metric: what it measures; empty = the table's metric.
-        unit: how that is printed.
-        derived: it is made of other cells, and no cell of the sweep by itself.
-        unmeasured: those are there, and have no such measure.
+        paper: the paper's number, None if it prints none.
+        metric: metric of the cell; empty for the table's metric.
+        unit: unit of the metric.
+        derived: whether it is computed from other cells instead of a row of its own.
+        unmeasured: whether those cells exist but have no such measure.
     """
 
     row: Row | None = None
@@ -49,26 +49,26 @@ class Cell:
 
     @property
     def status(self) -> Status:
-        """Whether it was computed."""
+        """Return whether the cell is done, failed or missing."""
         if self.row is None:
             return "done" if self.unmeasured or self.value is not None else "missing"
         return "done" if self.row.status == "done" else "failed"
 
     @property
     def n(self) -> int | None:
-        """Images evaluated."""
+        """Return the number of images evaluated."""
         return self.row.n if self.row and self.status == "done" else None
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the paper's."""
+        """Return our value minus the paper's."""
         if self.value is None or self.paper is None:
             return None
         return round(self.value - self.paper.value, 12)
 
     @property
     def paper_in_interval(self) -> bool | None:
-        """Whether the paper's number lies in our interval; None when either is absent."""
+        """Return whether the paper's number lies in our interval; None if either is absent."""
         if self.interval is None or self.paper is None:
             return None
         low, high = self.interval
@@ -80,22 +80,22 @@ class Table:
     """A table, ready to be rendered.
 
     Attributes:
-        title: heading; says PHANTOM when the data are generated stand-ins.
-        caption: what is the same in all cells.
-        metric: what the cells show.
+        title: heading, with PHANTOM if the data are generated stand-ins.
+        caption: names that all cells share.
+        metric: metric of the cells.
         percent: whether proportions are shown times 100.
         best: which value of a column is best: `high`, `low` or `none`.
         row_headings: places on the row axes, top to bottom.
         column_headings: places on the column axes, left to right.
-        row_axes: the row axes that vary, and so are printed.
-        column_axes: the column axes that vary.
+        row_axes: the row axes that vary, which are printed.
+        column_axes: the column axes that vary, likewise.
         cells: row by row.
         flags: distinct flags; a cell's marks are their numbers, from 1.
         notes: footnotes.
-        phantom: no paper's numbers, and no claim.
-        heading: of a block; empty when the table is whole.
-        apart: row axes between whose levels no best is sought, such as budgets.
-        units: of metrics that this package does not define.
+        phantom: whether the data are generated; then no paper's numbers are shown.
+        heading: heading of a block; empty for a whole table.
+        apart: row axes, such as budgets, whose levels each have their own best value.
+        units: units of metrics that this package does not define.
     """
 
     title: str
@@ -117,11 +117,11 @@ class Table:
 
     @property
     def unit(self) -> Unit:
-        """Unit of the table's metric."""
+        """Return the unit of the table's metric."""
         return self.unit_of(self.metric)
 
     def unit_of(self, metric: str) -> Unit:
-        """Unit of any metric of the rows."""
+        """Return the unit of any metric of the rows."""
         return self.units.get(metric) or unit_of(metric)
 
     def in_percent(self, unit: Unit) -> bool:
@@ -129,15 +129,15 @@ class Table:
         return self.percent and unit == "proportion"
 
     def count(self, status: Status) -> int:
-        """Number of cells with a status; derived ones are none."""
+        """Return the number of cells with a status, without derived ones."""
         cells = (cell for line in self.cells for cell in line if not cell.derived)
         return sum(cell.status == status for cell in cells)
 
     @property
     def has_paper(self) -> bool:
-        """Whether any cell has a paper's number."""
+        """Return whether any cell has a paper's number."""
         return any(cell.paper for line in self.cells for cell in line)
 
     def marks(self, cell: Cell) -> tuple[int, ...]:
-        """Numbers of the cell's flags in `flags`."""
+        """Return the numbers of the cell's flags in `flags`."""
         return tuple(sorted(self.flags.index(flag) + 1 for flag in cell.flags))

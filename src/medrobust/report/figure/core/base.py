@@ -1,4 +1,4 @@
-"""What every kind of figure shares: a checked config, and rows in, drawings out."""
+"""Base class of the figures: a checked config that turns rows into drawings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,17 +20,17 @@ Recorded = TypeVar("Recorded")
 
 
 class FigureError(ValueError):
-    """A figure whose config is wrong, or that the rows at hand cannot fill."""
+    """Raised when a figure's config is wrong, or the rows hold nothing to draw."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a figure is drawn from.
+    """Rows and files that a figure is drawn from.
 
     Attributes:
         rows: finished rows of the sweep, in the order of its jobs.
-        pictures: row id -> its PNG `<rows>/<id>.png`, beside which its other files lie.
-        damage: what was wrong with files that `read` left out.
+        pictures: row id -> its PNG `<rows>/<id>.png`, next to its other files.
+        damage: messages about damaged files that `read` left out.
     """
 
     rows: tuple[Row, ...]
@@ -38,18 +38,18 @@ class Source:
     damage: list[str] = field(default_factory=list, compare=False)
 
     def beside(self, row: Row, suffix: str) -> Path:
-        """A file of a row, which need not be there: `beside(row, "maps.npz")`."""
+        """Return the path of a row's file, such as `beside(row, "maps.npz")`; it may not exist."""
         return self.pictures[row.id].with_name(f"{row.id}.{suffix}")
 
     def read(
         self, row: Row, suffix: str, reader: Callable[[Path], Recorded | None]
     ) -> Recorded | None:
-        """Read a file of a row; None when it is absent, or damaged, which the report tells.
+        """Read a file of a row; None if it is absent or damaged (which is noted in `damage`).
 
         Args:
             row: one of `rows`.
-            suffix: as for `beside`.
-            reader: such as `Maps.read`.
+            suffix: suffix as for `beside`.
+            reader: function that reads the file, such as `Maps.read`.
         """
         try:
             return reader(self.beside(row, suffix))
@@ -58,12 +58,12 @@ class Source:
             return None
 
     def lacks(self, said: str) -> "FigureError":
-        """Return the error that there is nothing to draw, with the damaged files that were read."""
+        """Return the error that there is nothing to draw, including the damaged files."""
         return FigureError("; ".join([said, *dict.fromkeys(self.damage)]))
 
     @property
     def phantom(self) -> bool:
-        """Whether any row is of generated images."""
+        """Return whether any row is of generated images."""
         return any(row.phantom for row in self.rows)
 
 
@@ -73,7 +73,7 @@ class Drawing:
 
     Attributes:
         name: file name without ending; letters, digits, `_`, `-` and `.`.
-        caption: what it shows, in a sentence or two.
+        caption: caption of a sentence or two.
         canvas: the matplotlib figure.
     """
 
@@ -84,11 +84,11 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure(ABC):
-    """Base of the kinds; a subclass is a frozen dataclass whose fields are the config's keys.
+    """Base class of the figures; a subclass is a frozen dataclass with the config's keys as fields.
 
     Attributes:
-        name: begins the file names; default the kind.
-        title: begins the heading; what a drawing shows comes after it.
+        name: beginning of the file names; by default the kind.
+        title: beginning of the heading, before the description of a drawing.
     """
 
     name: str = ""
@@ -100,7 +100,7 @@ class Figure(ABC):
 
         Args:
             node: keys and values, without `kind`.
-            where: names the node in messages, such as `figure[0]`.
+            where: name of the node in messages, such as `figure[0]`.
 
         Raises:
             FigureError: an unknown or absent key, or a value that `check` refuses.
@@ -128,11 +128,11 @@ class Figure(ABC):
         return figure
 
     def check(self) -> None:
-        """Raise `FigureError` when a value is not as expected; default: anything goes."""
+        """Raise `FigureError` if a value is invalid; the base class accepts everything."""
         return
 
     def titled(self, said: str) -> str:
-        """The heading of a drawing: the title, then what it shows, as far as there is either."""
+        """Return the heading of a drawing: title and description, leaving out empty ones."""
         return " · ".join(filter(None, (self.title, said)))
 
     @abstractmethod
@@ -140,20 +140,20 @@ class Figure(ABC):
         """Draw from rows alone.
 
         Raises:
-            FigureError: the rows hold nothing to draw; says what would mend it.
+            FigureError: the rows hold nothing to draw; the message names the fix.
         """
 
 
 def texts(value: Any) -> Any:
-    """Lists as tuples, so that configs can be compared and hashed."""
+    """Return a list as a tuple, so that configs can be compared and hashed."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def several(where: str, value: Any) -> tuple[str, ...]:
-    """A list of names, from a list or one name.
+    """Return names as a tuple, from a list or one name.
 
     Raises:
-        FigureError: something else.
+        FigureError: `value` is neither.
     """
     if isinstance(value, str):
         return (value,)
@@ -164,7 +164,7 @@ def several(where: str, value: Any) -> tuple[str, ...]:
 
 @contextmanager
 def literal_text() -> Iterator[None]:
-    """Within it, drawn text is printed as it is: `$` in a label begins no formula."""
+    """Draw text literally inside this context: `$` in a label starts no formula."""
     from matplotlib import rc_context
 
     with rc_context({"text.parse_math": False, "text.usetex": False}):
@@ -172,7 +172,7 @@ def literal_text() -> Iterator[None]:
 
 
 def canvas(width: float, height: float) -> "Canvas":
-    """An empty white matplotlib figure, sizes in inches; its parts make room for each other."""
+    """Return an empty white matplotlib figure with constrained layout, sizes in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
@@ -182,7 +182,7 @@ def canvas(width: float, height: float) -> "Canvas":
 
 
 def heading(made: "Canvas", title: str, phantom: bool) -> None:
-    """Write the title; on phantoms it says first that nothing is shown."""
+    """Write the title; on phantoms it starts with a warning."""
     said = ": ".join(filter(None, (PHANTOM if phantom else "", title)))
     if said:
         made.suptitle(said, fontsize=11, weight="bold", color="#a40000" if phantom else "black")

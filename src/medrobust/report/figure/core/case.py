@@ -1,4 +1,4 @@
-"""Images of a cell with what was recorded of them, as figures show them."""
+"""Recorded images of a cell and their maps, for figures."""
 
 import textwrap
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ class Recorded:
     """An attacked cell and its maps.
 
     Attributes:
-        row: the cell.
-        maps: what was recorded of some of its images.
+        row: row of the cell.
+        maps: recorded maps of some of its images.
     """
 
     row: Row
@@ -29,7 +29,7 @@ class Recorded:
 
     @property
     def said(self) -> str:
-        """What tells this cell from others, in words."""
+        """Return the names that identify this cell."""
         cell = self.row.cell
         words = [cell.get(axis, "") for axis in ("data", "model", "attack", "defense", "threat")]
         return " · ".join(word for word in words if word not in ("", "oblivious"))
@@ -37,36 +37,36 @@ class Recorded:
 
 @dataclass(frozen=True, kw_only=True)
 class TapFigure(Figure):
-    """A figure of what was recorded of one layer.
+    """Base class of figures of one recorded layer.
 
     Attributes:
-        tap: the layer, such as `attention4.map` or `layer1.1`.
-        cases: most cases drawn; none = all that were recorded.
+        tap: name of the layer, such as `attention4.map` or `layer1.1`.
+        cases: largest number of cases to draw; None for all recorded ones.
     """
 
     tap: str
     cases: int | None = None
 
     def check(self) -> None:
-        """Raise `FigureError` when `cases` is no positive number."""
+        """Raise `FigureError` if `cases` is not positive."""
         if self.cases is not None and (not isinstance(self.cases, int) or self.cases < 1):
             raise FigureError(f"cases={self.cases!r}, expected a number >= 1, or null for all")
 
     def drawn(self, cell: "Recorded") -> int:
-        """How many cases of a cell are drawn."""
+        """Return the number of cases of a cell to draw."""
         return min(self.cases or len(cell.maps.ids), len(cell.maps.ids))
 
 
 def recorded(source: Source, taps: Sequence[str] = (), *, ndim: int = 1) -> list[Recorded]:
-    """The attacked cells of a sweep that have maps.
+    """Return the attacked cells of a sweep that have maps.
 
     Args:
-        source: the sweep.
+        source: rows and files of the sweep.
         taps: layers that must have been recorded.
-        ndim: of the labels: 1 for cells of classifiers, 3 for cells of segmenters.
+        ndim: dimensions of the labels: 1 for classifiers, 3 for segmenters.
 
     Raises:
-        FigureError: there is none, or a layer is missing.
+        FigureError: there is no such cell, or a layer is missing.
     """
     found = []
     for row in source.rows:
@@ -99,14 +99,14 @@ def show_image(axes: "Axes", side: Side, number: int) -> None:
 
 
 def bare(axes: "Axes") -> None:
-    """Take ticks and frame away."""
+    """Remove ticks and frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
 
 
 def answer(axes: "Axes", maps: Maps, label: int, number: int, *, more: str = "") -> None:
-    """Write a predicted class below a picture; a wrong one is red, and marked for who sees none."""
+    """Write the predicted class below a picture; a wrong one is red and marked ✗."""
     right = label == maps.labels[number]
     name = textwrap.shorten(maps.classes[label], 30, placeholder=" …")
     axes.set_xlabel(
@@ -115,7 +115,7 @@ def answer(axes: "Axes", maps: Maps, label: int, number: int, *, more: str = "")
 
 
 def span(arrays: Sequence[Any]) -> tuple[float, float]:
-    """The common range of some maps; never empty."""
+    """Return the common range of some maps; it is never empty."""
     low = min(float(array.min()) for array in arrays)
     high = max(float(array.max()) for array in arrays)
     return low, high if high > low else low + 1.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 FOLDER = "figures"
-"""Where they lie in a sweep's folder."""
+"""Subfolder of a sweep's folder that holds the figures."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Drawn:
 
     Attributes:
         name: file name without ending.
-        caption: what it shows.
-        png: the picture.
-        pdf: the same as vectors.
+        caption: caption of the figure.
+        png: content of the PNG file.
+        pdf: content of the PDF file.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Drawn:
     pdf: bytes
 
     def write(self, folder: Path) -> list[Path]:
-        """Write `<name>.png` and `<name>.pdf`, each whole or not at all."""
+        """Write `<name>.png` and `<name>.pdf`, each atomically."""
         paths = []
         for ending, content in (("png", self.png), ("pdf", self.pdf)):
             paths.append(folder / f"{self.name}.{ending}")
@@ -46,10 +46,10 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
     """Draw a sweep's figures.
 
     Args:
-        sweep: what was collected; only finished rows are drawn.
+        sweep: the collected sweep; only finished rows are drawn.
 
     Returns:
-        What was drawn, and one line per figure that its rows could not fill.
+        The figures, and one line per figure that could not be drawn.
     """
     rows = tuple(row for row in sweep.rows if row.status == "done")
     source = Source(rows, sweep.pictures)
@@ -63,7 +63,7 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
             problems.append(f"figure {figure.name}: {error}")
             continue
         for drawing, png, pdf in drawings:
-            # Rows and configs of others name no folder.
+            # A received row or config must not choose a folder.
             first = name = re.sub(r"[^\w.-]", "_", drawing.name).lstrip(".") or "figure"
             number = 2
             while name in drawn:
@@ -73,7 +73,7 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
 
 
 def _saved(made: "Canvas") -> tuple[bytes, bytes]:
-    """PNG and PDF; the same figure gives the same bytes."""
+    """Return the figure as PNG and PDF; the same figure gives the same bytes."""
     files = []
     for ending, key in (("png", "Software"), ("pdf", "CreationDate")):
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The kinds of figures, and the `figure` node of a config."""
+"""Kinds of figures, and the parser of a config's `figure` node."""
 
 import importlib
 import pkgutil
@@ -13,7 +13,7 @@ from medrobust.report.figure.core.base import Figure, FigureError
 
 @cache
 def kinds() -> tuple[str, ...]:
-    """Names of the kinds of figures: the modules of this package."""
+    """Return the names of the kinds of figures, which are the modules of the package."""
     modules = pkgutil.iter_modules(package.__path__)
     return tuple(sorted(module.name for module in modules if not module.ispkg))
 
@@ -25,7 +25,7 @@ def parse(node: Any) -> tuple[Figure, ...]:
         node: plain data; each figure is a mapping with `kind` and that kind's keys.
 
     Raises:
-        FigureError: an unknown kind or key, or a value that the kind refuses.
+        FigureError: a kind or key is unknown, or the kind refuses a value.
     """
     if node is None:
         return ()

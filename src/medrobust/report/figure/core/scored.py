@@ -1,4 +1,4 @@
-"""Detectors' cells of a sweep with the scores of their images, as figures show them."""
+"""Cells of detectors with the scores of their images, for figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Scored:
     """An attacked cell of a detector and its scores.
 
     Attributes:
-        row: the cell.
-        scores: of its images.
+        row: row of the cell.
+        scores: scores of its images.
     """
 
     row: Row
@@ -24,17 +24,17 @@ class Scored:
 
     @property
     def attack(self) -> str:
-        """The attack in words, and what the attacker knew, unless nothing."""
+        """Return the attack, with the threat unless it is oblivious."""
         words = (self.row.cell.get(axis, "") for axis in ("attack", "threat"))
         return ", ".join(word for word in words if word not in ("", "oblivious"))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that one drawing shows.
+    """Cells of one drawing.
 
     Attributes:
-        apart: what tells it from the other groups; empty when there is one.
+        apart: names that distinguish it from the other groups; empty for a single group.
         panels: detector -> its attacked cells.
     """
 
@@ -43,20 +43,20 @@ class Group:
 
     @property
     def phantom(self) -> bool:
-        """Whether any cell is of generated images."""
+        """Return whether any cell is of generated images."""
         return any(cell.row.phantom for cells in self.panels.values() for cell in cells)
 
 
 def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> list[Group]:
-    """The scored cells by data set, victim and seed, then by detector.
+    """Return the scored cells grouped by data set, victim and seed, then by detector.
 
     Args:
-        source: the sweep.
-        attack: choices of `attack`; none = all that change an image.
-        defense: choices of `defense`; none = all detectors.
+        source: rows and files of the sweep.
+        attack: choices of `attack`; empty for all that change an image.
+        defense: choices of `defense`; empty for all detectors.
 
     Raises:
-        FigureError: there is none.
+        FigureError: there is no scored cell.
     """
     found: dict[tuple[str, ...], dict[str, list[Scored]]] = {}
     for row in source.rows:
@@ -73,8 +73,8 @@ def groups(source: Source, attack: Sequence[str], defense: Sequence[str]) -> lis
         )
     if not found:
         raise source.lacks(
-            "no attacked cell has a detector's scores: take a detector as the defense, and run "
-            "cells that were finished without scores again with rerun=true"
+            "no attacked cell has a detector's scores: set defense to a detector, and run cells "
+            "that were finished without scores again with rerun=true"
         )
     differs = [at for at in range(len(APART) + 1) if len({key[at] for key in found}) > 1]
     return [
