@@ -1,1 +1,1 @@
-"""Result."""
+"""Rows and the files next to them: storage, checksums and locks."""

@@ -1,4 +1,4 @@
-"""Arrays beside a row, in one compressed NumPy file: whole or not at all, and never code."""
+"""Arrays next to a row, in one compressed NumPy file that is written atomically."""
 
 import io
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 
 from medrobust.result.sealed import read_sealed, write_sealed
 
-MEND = "run its cell again, which makes it anew"
-"""The advice on a damaged file beside a row."""
+MEND = "run its cell again to recreate it"
+"""Fix for a damaged file next to a row, for messages."""
 
-_END = b"PK\x05\x06"  # of a zip without a comment, 18 bytes before its end
+_END = b"PK\x05\x06"  # starts the end record of a zip without a comment
 
 
 class ArraysError(ValueError):
-    """A file of arrays that cannot be read."""
+    """Raised when a file of arrays cannot be read."""
 
 
 class Arrays(dict[str, NDArray[Any]]):
     """Arrays of a file, by name.
 
     Args:
-        path: the file, for messages.
-        arrays: by name.
+        path: path of the file, for messages.
+        arrays: arrays by name.
     """
 
     def __init__(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -34,15 +34,15 @@ class Arrays(dict[str, NDArray[Any]]):
         self.path = path
 
     def take(self, name: str, kinds: str, *shape: int | EllipsisType | None) -> NDArray[Any]:
-        """Return an array of which the type and the shape are known.
+        """Return an array after checking its type and shape.
 
         Args:
-            name: its name.
-            kinds: letters of NumPy's `dtype.kind` that it may have: `b`, `i`, `u`, `f`, `U`.
+            name: name of the array.
+            kinds: allowed letters of NumPy's `dtype.kind`: `b`, `i`, `u`, `f`, `U`.
             shape: lengths of its axes; None for any length, a last `...` for any further axes.
 
         Raises:
-            ArraysError: it is absent, or has another type or shape.
+            ArraysError: the array is absent, or has another type or shape.
         """
         if name not in self:
             raise ArraysError(f"{self.path} lacks the array {name!r}; {MEND}")
@@ -67,20 +67,21 @@ class Arrays(dict[str, NDArray[Any]]):
         """Return a list of texts, such as sample ids.
 
         Raises:
-            ArraysError: it is absent, or something else.
+            ArraysError: the array is absent, or is not a list of texts.
         """
         return tuple(map(str, self.take(name, "U", None)))
 
     def classes(self, name: str, count: int, *shape: int | EllipsisType | None) -> NDArray[Any]:
-        """Return indices of classes.
+        """Return class indices.
 
         Args:
-            name: its name.
-            count: K.
-            shape: as for `take`.
+            name: name of the array.
+            count: number of classes K.
+            shape: lengths of the axes, as for `take`.
 
         Raises:
-            ArraysError: it is absent, something else, or a value is not in 0 to K - 1.
+            ArraysError: the array is absent, has another type or shape, or holds a value outside
+                0 to K - 1.
         """
         found = self.take(name, "iu", *shape)
         if found.size and (found.min() < 0 or found.max() >= count):
@@ -92,12 +93,12 @@ class Arrays(dict[str, NDArray[Any]]):
 
 
 def write_arrays(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
-    """Write the arrays with a checksum; equal ones give equal bytes.
+    """Write arrays with a checksum; equal arrays give equal bytes.
 
     Args:
         path: file to write.
-        kind: what they are and their format, such as `maps 1`; `read_arrays` asks for it.
-        arrays: by name; none is called `kind`.
+        kind: content and format version, such as `maps 1`, which `read_arrays` expects.
+        arrays: arrays by name; the name `kind` is reserved.
     """
     file = io.BytesIO()
     np.savez_compressed(file, kind=np.array(kind), **arrays)
@@ -105,10 +106,10 @@ def write_arrays(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
 
 
 def read_arrays(path: Path, kind: str) -> Arrays | None:
-    """What `write_arrays` left, or None when there is no such file.
+    """Return the arrays that `write_arrays` wrote, or None if the file does not exist.
 
     Raises:
-        ArraysError: the file is damaged, or of another kind.
+        ArraysError: the file is damaged or of another kind.
     """
     try:
         content, checked = read_sealed(path)

@@ -1,4 +1,4 @@
-"""Check the files that lie beside rows."""
+"""Check the files next to rows."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "scores.npz": Scores.read,
     "images.npz": PerImage.read,
 }
-"""Readers of the files beside a row, by the ending after its id."""
+"""Readers of the files next to a row, by the ending after its id."""
 
 ALWAYS = ("png", "scores.npz", "images.npz")
-"""Endings of what a cell writes whenever it has it; the others only when asked to."""
+"""Endings of files that a cell always writes if they apply; the others are optional."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Result of checking the files beside rows.
+    """Result of checking the files next to rows.
 
     Attributes:
-        damage: what is wrong, one sentence for each damaged file.
-        unchecked: sound files without a checksum, which an earlier version wrote.
+        damage: one sentence for each damaged file.
+        unchecked: readable files without a checksum, written by an earlier version.
     """
 
     damage: tuple[str, ...]
@@ -40,10 +40,10 @@ class State:
 
 
 def state(files: Iterable[Path]) -> State:
-    """Read files beside rows.
+    """Read files next to rows and report their state.
 
     Args:
-        files: as `paths` gives them; those that are absent are left out.
+        files: paths as `paths` returns them; absent files are skipped.
     """
     damage: list[str] = []
     unchecked: list[Path] = []
@@ -58,10 +58,10 @@ def state(files: Iterable[Path]) -> State:
 
 
 def paths(store: RowStore, row_id: str, endings: Iterable[str] = tuple(READERS)) -> list[Path]:
-    """Return where the files of a row lie, if there are any."""
+    """Return the paths of a row's files, which may not exist."""
     return [store.folder / f"{row_id}.{ending}" for ending in endings]
 
 
 def all_paths(store: RowStore) -> list[Path]:
-    """Return every file beside a row, whether the row is there or not, in order."""
+    """Return all files next to rows in order, including those whose row is missing."""
     return sorted(path for ending in READERS for path in store.folder.glob(f"[!.]*.{ending}"))

@@ -1,4 +1,4 @@
-"""Folders that results go into."""
+"""Create folders for results."""
 
 import errno
 from pathlib import Path
@@ -7,11 +7,11 @@ _TAKEN = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless they are there.
+    """Create a folder and its parents if they do not exist.
 
     Raises:
-        NotADirectoryError: a file, or a link to no folder, has its name or that of one above it.
-        OSError: it cannot be made for another reason.
+        NotADirectoryError: its path or a parent is a file or a dangling link.
+        OSError: it cannot be created for another reason.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

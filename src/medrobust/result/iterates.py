@@ -1,4 +1,4 @@
-"""Where an iterated attack stood on a few images of a cell, for figures."""
+"""Intermediate perturbations of an iterative attack on a few images of a cell, for figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,16 @@ KIND = "iterates 1"
 
 @dataclass(frozen=True)
 class Iterates:
-    """Some images of a cell and their perturbations on the way.
+    """Some images of a cell and their intermediate perturbations.
 
     Attributes:
         ids: N sample ids.
-        wanted: images that were asked for; a smaller set has fewer.
+        wanted: number of images requested; a smaller set has fewer.
         at: T iterations, counted from 1.
-        clean: the clean images, float32 (N, H, W, C) in [0, 1].
-        perturbations: what had accumulated after each of `at`, float32 (T, N, H, W, C), in pixel
-            units.
-        eps: radius of the attack, in its norm.
+        clean: clean images, float32 (N, H, W, C) in [0, 1].
+        perturbations: accumulated perturbation after each iteration of `at`, float32
+            (T, N, H, W, C), in pixel units.
+        eps: radius of the attack in its norm.
     """
 
     ids: tuple[str, ...]
@@ -33,7 +33,7 @@ class Iterates:
     eps: float
 
     def write(self, path: Path) -> None:
-        """Write a compressed NumPy archive, whole or not at all."""
+        """Write a compressed NumPy archive atomically."""
         arrays = {
             "ids": np.array(self.ids, dtype=str),
             "wanted": np.array(self.wanted),
@@ -46,10 +46,10 @@ class Iterates:
 
     @classmethod
     def read(cls, path: Path) -> "Iterates | None":
-        """What `write` left, or None when there is no such file.
+        """Return what `write` wrote, or None if the file does not exist.
 
         Raises:
-            ArraysError: the file is damaged, or of another format.
+            ArraysError: the file is damaged or of another format.
         """
         arrays = read_arrays(path, KIND)
         if arrays is None:

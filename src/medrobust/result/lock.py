@@ -1,7 +1,7 @@
-"""Locks between processes, which the operating system takes back from a dead holder.
+"""Locks between processes that the operating system releases when the holder dies.
 
-`flock` on an empty file of its own: nothing to clean up after a kill, no time-out to guess. Lock
-files stay where they are, since removing one while another process waits on it would let two in.
+Each lock is a `flock` on a file of its own, so a kill leaves nothing to clean up and no time-out
+is needed. Lock files are never removed: with a process waiting on one, two would get the lock.
 """
 
 import errno
@@ -20,24 +20,24 @@ from medrobust.result.folder import make_folder
 
 _log = logging.getLogger(__name__)
 
-PATIENCE = 3.0  # seconds of waiting before it is reported
+PATIENCE = 3.0  # seconds of waiting before a message
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _ABSENT = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _open: set[int] = set()
 
 
 class LockedError(RuntimeError):
-    """Another process holds the lock."""
+    """Raised when another process holds the lock."""
 
 
 @contextmanager
 def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
-    """Hold a lock, waiting for it; says who holds it when that takes more than `PATIENCE`.
+    """Wait for a lock and hold it; after `PATIENCE` seconds, log which process holds it.
 
     Args:
-        path: the lock's file; made when absent.
-        what: what it guards, for messages.
-        shared: any number may hold it so, while nobody holds it alone.
+        path: file of the lock, created if absent.
+        what: name of the guarded resource, for messages.
+        shared: take a shared lock instead of an exclusive one.
 
     Raises:
         OSError: the folder cannot be written, or its file system has no locks.
@@ -62,10 +62,10 @@ def locked(path: Path, what: str, *, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def locked_now(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock alone, or give up at once.
+    """Hold an exclusive lock without waiting for it.
 
     Raises:
-        LockedError: another process holds it; says which.
+        LockedError: another process holds it; the message names the process.
     """
     handle = _file(path)
     try:
@@ -78,12 +78,12 @@ def locked_now(path: Path, what: str) -> Iterator[None]:
 
 
 def holder(path: Path) -> str:
-    """Who took the lock last, and when, in words."""
+    """Describe the process that took the lock last, and when."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
         return f"process {note['pid']} on {note['host']}, which holds it since {note['since']}"
     except (OSError, ValueError, TypeError, KeyError):
-        return "another process"  # it has the lock and did not sign yet
+        return "another process"  # it has the lock and has not written its note yet
 
 
 def _file(path: Path) -> int:
@@ -113,7 +113,7 @@ def _take(handle: int, kind: int, path: Path) -> bool:
 def _sign(handle: int) -> None:
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    with suppress(OSError):  # a full disk: the lock holds, its note is for people
+    with suppress(OSError):  # on a full disk the lock still holds; the note is only for messages
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(note).encode(), 0)
 
@@ -124,7 +124,7 @@ def _close(handle: int) -> None:
 
 
 def _forget() -> None:
-    """A forked child lets go: its copy would keep the lock after the parent's death."""
+    """Release all locks in a forked child, whose copies would outlive the parent's."""
     while _open:
         os.close(_open.pop())
 

@@ -1,4 +1,4 @@
-"""What a few images of a cell look like inside the network, for figures."""
+"""Feature maps of a few images of a cell, for figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,18 +17,18 @@ _MAPS = ("victim", "defended")
 
 @dataclass(frozen=True)
 class Side:
-    """The same images, clean or adversarial, and what was made of them.
+    """Images of one side, clean or adversarial, with predictions and feature maps.
 
     Attributes:
-        images: uint8 (N, H, W, C).
-        victim_label: the bare victim's answer, int64 (N,), or (N, H, W) where it gives masks.
-        defended_label: the deployed system's answer, likewise.
-        confidence: its own confidence, such as the robust metric, float (N,); NaN without one.
-        abstain: whether it declined to answer, bool (N,), or (N, H, W) where it does so by pixel.
-        victim: tap -> the bare victim's map, float32 (N, h, w), mean over the channels.
-        defended: tap -> the same of the defended victim, mean over its copies of an image too.
-        confidence_map: the confidence of each pixel of a mask, float32 (N, H, W); no numbers (N,
-            0, 0) where the defense has none.
+        images: images, uint8 (N, H, W, C).
+        victim_label: prediction of the bare victim, int64 (N,), or (N, H, W) for masks.
+        defended_label: prediction of the deployed system, likewise.
+        confidence: confidence of the defense, such as the robust metric, float (N,); NaN if none.
+        abstain: whether the defense abstained, bool (N,), or (N, H, W) for single pixels.
+        victim: tap -> map of the bare victim, float32 (N, h, w), mean over the channels.
+        defended: tap -> map of the defended victim, likewise, also averaged over its copies.
+        confidence_map: confidence per pixel of a mask, float32 (N, H, W); shape (N, 0, 0) if the
+            defense has none.
     """
 
     images: NDArray[np.uint8]
@@ -49,12 +49,12 @@ class Maps:
 
     Attributes:
         ids: N sample ids.
-        labels: the true classes, int64 (N,), or masks (N, H, W).
+        labels: true classes, int64 (N,), or masks (N, H, W).
         classes: names of the K classes.
         taps: names of the recorded layers; see `Victim.taps`.
-        wanted: images that were asked for; a smaller set has fewer.
-        clean: the clean images.
-        adversarial: the same images, attacked.
+        wanted: number of images requested; a smaller set has fewer.
+        clean: clean images.
+        adversarial: the same images after the attack.
     """
 
     ids: tuple[str, ...]
@@ -66,7 +66,7 @@ class Maps:
     adversarial: Side
 
     def write(self, path: Path) -> None:
-        """Write a compressed NumPy archive, whole or not at all; the same maps, the same bytes."""
+        """Write a compressed NumPy archive atomically; equal maps give equal bytes."""
         arrays: dict[str, Any] = {
             "ids": np.array(self.ids, dtype=str),
             "labels": self.labels,
@@ -86,10 +86,10 @@ class Maps:
 
     @classmethod
     def read(cls, path: Path) -> "Maps | None":
-        """What `write` left, or None when there is no such file.
+        """Return what `write` wrote, or None if the file does not exist.
 
         Raises:
-            ArraysError: the file is damaged, or of another format.
+            ArraysError: the file is damaged or of another format.
         """
         arrays = read_arrays(path, KIND)
         if arrays is None:

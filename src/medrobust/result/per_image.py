@@ -1,4 +1,4 @@
-"""The scores of each image of a cell, beside its row."""
+"""Scores of each image of a cell, stored next to its row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ KIND = "per image 1"
 
 @dataclass(frozen=True)
 class PerImage:
-    """What a row's means are means of.
+    """Metrics per image, whose means are in the row.
 
     Attributes:
         ids: N sample ids.
@@ -25,15 +25,15 @@ class PerImage:
     scores: Mapping[str, NDArray[np.float64]]
 
     def write(self, path: Path) -> None:
-        """Write a NumPy archive, whole or not at all; the same scores, the same bytes."""
+        """Write a NumPy archive atomically; equal scores give equal bytes."""
         write_arrays(path, KIND, {"ids": np.array(self.ids, dtype=str), **self.scores})
 
     @classmethod
     def read(cls, path: Path) -> "PerImage | None":
-        """What `write` left, or None when there is no such file.
+        """Return what `write` wrote, or None if the file does not exist.
 
         Raises:
-            ArraysError: the file is damaged, or of another format.
+            ArraysError: the file is damaged or of another format.
         """
         arrays = read_arrays(path, KIND)
         if arrays is None:

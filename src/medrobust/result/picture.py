@@ -1,4 +1,4 @@
-"""The picture beside a row: strips of some of its images, see `evaluation.strip.sheet`."""
+"""Picture next to a row: strips of some of its images (see `evaluation.strip.sheet`)."""
 
 import io
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from medrobust.result.arrays import MEND
 from medrobust.result.sealed import read_sealed, write_sealed
 
 LARGEST = 2**24
-"""Pixels of the largest picture that is read; a sheet has a hundredth of them."""
+"""Largest number of pixels of a picture that is read; a sheet has about a hundredth of it."""
 
 _END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read."""
+    """Raised when a picture cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Picture:
     """A sheet of strips.
 
     Attributes:
-        png: the file.
-        pixels: uint8 (H, W, 3).
-        samples: ids, top to bottom.
+        png: content of the PNG file.
+        pixels: pixels, uint8 (H, W, 3).
+        samples: sample ids, top to bottom.
     """
 
     png: bytes
@@ -36,15 +36,15 @@ class Picture:
 
 
 def write_picture(path: Path, png: bytes) -> None:
-    """Write a sheet with a checksum behind its end, which readers of PNG skip."""
+    """Write a sheet, followed by a checksum that PNG readers ignore."""
     write_sealed(path, png)
 
 
 def read_picture(path: Path) -> Picture | None:
-    """Return the picture, or None when there is no such file.
+    """Return the picture, or None if the file does not exist.
 
     Raises:
-        PictureError: the file is damaged, no PNG, or of more pixels than `LARGEST`.
+        PictureError: the file is damaged, not a PNG, or has more pixels than `LARGEST`.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""One frozen record per cell of the benchmark."""
+"""Immutable record of one cell of the benchmark."""
 
 import hashlib
 import json
@@ -17,39 +17,39 @@ _ADDED: dict[int, dict[str, Any]] = {
     3: _UNRECORDED,
     4: {},
 }
-"""Older formats that are still read: what a row of them lacks."""
+"""Older formats that are still read -> fields that their rows lack."""
 
 _UNSUMMED = (1, 2)
-"""Formats that have no checksum either."""
+"""Formats without a checksum."""
 
 _FREE = {"error", "config", "overrides"}
-"""Fields of free text, which may have line breaks."""
+"""Fields with free text, which may contain line breaks."""
 
 
 class RowError(ValueError):
-    """A stored row that cannot be read."""
+    """Raised when a stored row cannot be read."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one cell (data × model × attack × threat × defense) gave, written once.
+    """Result of one cell (data × model × attack × threat × defense), written once.
 
     Attributes:
-        id: hash of the cell's resolved scientific config and of what it refers to.
+        id: hash of the cell's resolved scientific config and of everything it depends on.
         status: `done` or `failed`.
         cell: the names that tables pivot on; see `CELL`.
         attack_variant: attack parameters, plain data (`eps`, `steps`, …).
         defense_variant: defense parameters, plain data (`noise`, `denoiser`, `n`, …).
         n: number of images evaluated.
         seed: the run's seed.
-        phantom: the data are a generated stand-in.
+        phantom: whether the data are a generated stand-in.
         metrics: name -> value; proportions in [0, 1].
         intervals: name -> [low, high], 95 %.
         checks: attack-strength measurements, name -> value.
         flags: failed attack-strength checks, and what else speaks against the numbers.
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
             adversarial set was made, also when it was replayed; `training`, that of the victim.
-        confusion: counts under attack, true class × predicted class, None for segmentation; an
+        confusion: counts under attack by true and predicted class, None for segmentation; an
             abstention counts as its leading class.
         clean_confusion: the same on the clean images.
         classes: class names.
@@ -63,9 +63,9 @@ class Row:
             of code that is not the package's, None where it has no source; `changed`, files of the
             package that differ from the revision. Empty for a failed row.
         created: ISO time, UTC.
-        config: the resolved scientific config; `victim`, the recipe of its training as its
-            checkpoint says it.
-        overrides: the Hydra overrides that run this cell again.
+        config: the resolved scientific config; `victim` is the training recipe stated by its
+            checkpoint.
+        overrides: Hydra overrides that run this cell again.
         error: traceback of a failed cell.
         format: version of this record.
     """
@@ -97,22 +97,23 @@ class Row:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """The row as JSON text, with a checksum of all the rest."""
+        """Return the row as JSON text with a checksum of its content."""
         data = json.loads(json.dumps(asdict(self), allow_nan=False))
         return json.dumps(data | {"checksum": _checksum(data)}, indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, source: str) -> "Row":
-        """Read a row back.
+        """Read a row from JSON text.
+
+        Only the types of a row without a checksum can be checked; it gets a flag.
 
         Args:
-            text: what `to_json` wrote.
-            source: file name for errors.
+            text: text written by `to_json`.
+            source: file name, for errors.
 
         Raises:
-            RowError: not JSON, another format, unknown or missing fields, or other content than
-                was written. A row without a checksum is known to be right in its types only, and
-                has a flag that says so.
+            RowError: the text is not JSON, has another format, unknown or missing fields, or does
+                not match its checksum.
         """
         try:
             data = json.loads(text)
@@ -154,9 +155,9 @@ def _flags(stored: list[Any], version: int) -> list[Flag]:
 
 
 def _checksum(data: dict[str, Any]) -> str:
-    """SHA-256 of plain data as JSON gives it back."""
+    """Return the SHA-256 of plain data as JSON round-trips it."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 CELL = ("data", "model", "objective", "threat", "surrogate", "attack", "defense")
-"""Keys of `Row.cell`. `surrogate` is empty but for transfer; names are those of the configs."""
+"""Keys of `Row.cell`; values are config names, and `surrogate` is empty except for transfer."""

@@ -1,4 +1,4 @@
-"""The scores that a detector gave the images of a cell, for figures."""
+"""Detector scores of the images of a cell, for figures."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,12 +17,12 @@ class Scores:
     """Scores of a cell's N images, higher = more adversarial.
 
     Attributes:
-        clean: of the clean images, float64 (N,).
-        adversarial: of the same images, attacked, float64 (N,).
-        right: whether the clean answer is right, refused or not, bool (N,).
-        fooled: whether the attack turned a right answer wrong, refused or not, bool (N,).
-        threshold: above it an image is refused.
-        changed: False where the attacked images are the clean ones.
+        clean: scores of the clean images, float64 (N,).
+        adversarial: scores of the same images after the attack, float64 (N,).
+        right: whether the clean prediction is correct, rejected or not, bool (N,).
+        fooled: whether the attack made a correct prediction wrong, rejected or not, bool (N,).
+        threshold: images with a score above it are rejected.
+        changed: False if the attacked images are the clean ones.
     """
 
     clean: NDArray[np.float64]
@@ -33,16 +33,16 @@ class Scores:
     changed: bool
 
     def write(self, path: Path) -> None:
-        """Write a NumPy archive, whole or not at all; the same scores, the same bytes."""
+        """Write a NumPy archive atomically; equal scores give equal bytes."""
         arrays: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         write_arrays(path, KIND, arrays)
 
     @classmethod
     def read(cls, path: Path) -> "Scores | None":
-        """What `write` left, or None when there is no such file.
+        """Return what `write` wrote, or None if the file does not exist.
 
         Raises:
-            ArraysError: the file is damaged, or of another format.
+            ArraysError: the file is damaged or of another format.
         """
         arrays = read_arrays(path, KIND)
         if arrays is None:

@@ -1,7 +1,7 @@
-"""Files that carry a checksum of their content: damage is noticed when they are read.
+"""Files with a checksum of their content, so that damage is detected on reading.
 
-A file of bytes ends in a line with the checksum, which readers of NumPy archives skip; a note of
-plain data has it as one more key. Files without one, of earlier versions, are read all the same.
+A file of bytes ends in a line with the checksum, which readers of NumPy archives skip. A note of
+plain data has it as one more key. Files of earlier versions, without a checksum, are still read.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ _LENGTH = len("\n# sha256 \n") + 64
 
 
 class SealError(ValueError):
-    """A file whose content is not what was written; its message says so without the path."""
+    """Raised when a file's content is not what was written; the message omits the path."""
 
 
 class Sealed(NamedTuple):
     """Content of a sealed file.
 
     Attributes:
-        content: as written.
+        content: content as written.
         checked: whether the file has a checksum.
     """
 
@@ -35,15 +35,15 @@ class Sealed(NamedTuple):
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Write a file with its checksum, whole or not at all."""
+    """Write a file with its checksum, atomically."""
     write_atomically(path, content + b"\n# sha256 %s\n" % _sha256(content))
 
 
 def read_sealed(path: Path) -> Sealed:
-    """Return what `write_sealed` wrote, or all of a file without a checksum.
+    """Return what `write_sealed` wrote, or the whole content of a file without a checksum.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: the file does not exist.
         SealError: the content does not match its checksum.
     """
     data = path.read_bytes()
@@ -57,17 +57,17 @@ def read_sealed(path: Path) -> Sealed:
 
 
 def write_note(path: Path, note: Mapping[str, Any]) -> None:
-    """Write plain data as JSON with its checksum, whole or not at all."""
+    """Write plain data as JSON with its checksum, atomically."""
     data = {**note, "checksum": digest(dict(note))}
     write_atomically(path, json.dumps(data, indent=1).encode())
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """Return what `write_note` wrote, without the checksum; an earlier version wrote none.
+    """Return what `write_note` wrote, without the checksum (earlier versions wrote none).
 
     Raises:
         OSError: the file cannot be read.
-        SealError: no mapping in JSON, or its content does not match its checksum.
+        SealError: the file is not a JSON mapping, or does not match its checksum.
     """
     try:
         note = json.loads(path.read_bytes().decode())

@@ -1,4 +1,4 @@
-"""Rows on disk: one JSON file each, whole or absent."""
+"""Rows on disk: one JSON file each, written atomically."""
 
 import errno
 import os
@@ -16,11 +16,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+    """Write a file so that a reader, or a crash, sees the old or the new content, never a part.
 
     Raises:
-        OSError: it cannot be written; on a full disk it says which one, and the old file stays.
-        NotADirectoryError: its folder, or one above it, is a file or a link to no folder.
+        OSError: the file cannot be written; on a full disk the message names it, and the old file
+            stays.
+        NotADirectoryError: its folder or a parent is a file or a dangling link.
     """
     try:
         make_folder(path.parent)
@@ -32,7 +33,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    # Opened by hand: `tempfile` would make it readable by its owner only, on a shared disk too.
+    # Not `tempfile`: its files are readable by their owner only, even on a shared disk.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with part.open("xb") as file:
@@ -58,48 +59,48 @@ def _full(path: Path, size: int) -> str:
 
 
 class RowStore:
-    """A folder of rows.
+    """Folder of rows.
 
     Args:
-        folder: where `<id>.json` lie; made when the first row is written.
+        folder: folder of the files `<id>.json`, created with the first row.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def path(self, row_id: str) -> Path:
-        """File of a row."""
+        """Return the path of a row's file."""
         return self.folder / f"{row_id}.json"
 
     def picture(self, row_id: str) -> Path:
-        """Where the strips of a row's images lie, if it has any; see `evaluation.strip.sheet`."""
+        """Return the path of a row's image strips, which may not exist."""
         return self.folder / f"{row_id}.png"
 
     def maps(self, row_id: str) -> Path:
-        """Where the maps of a row's images lie, if it has any; see `result.maps`."""
+        """Return the path of a row's feature maps, which may not exist."""
         return self.folder / f"{row_id}.maps.npz"
 
     def iterates(self, row_id: str) -> Path:
-        """Where an attack's perturbations on the way lie, if recorded; see `result.iterates`."""
+        """Return the path of a row's intermediate perturbations, which may not exist."""
         return self.folder / f"{row_id}.iterates.npz"
 
     def scores(self, row_id: str) -> Path:
-        """Where the scores of a detector's row lie, if it has any; see `result.scores`."""
+        """Return the path of a row's detector scores, which may not exist."""
         return self.folder / f"{row_id}.scores.npz"
 
     def per_image(self, row_id: str) -> Path:
-        """Where the scores of a row's images lie, if it has any; see `result.per_image`."""
+        """Return the path of a row's metrics per image, which may not exist."""
         return self.folder / f"{row_id}.images.npz"
 
     def lock(self, row_id: str) -> AbstractContextManager[None]:
-        """Hold while a row is computed: of two sweeps, one waits and then finds it done."""
+        """Return the lock to hold while a row is computed, so that no sweep computes it twice."""
         return locked(self.folder / ".locks" / f"{row_id}.lock", f"row {row_id[:12]}")
 
     def get(self, row_id: str) -> Row | None:
-        """The row, or None when there is none.
+        """Return the row, or None if it does not exist.
 
         Raises:
-            RowError: the file is there but damaged, or cannot be read.
+            RowError: the file is damaged or cannot be read.
         """
         path = self.path(row_id)
         if not path.exists():
@@ -116,20 +117,20 @@ class RowStore:
         return row
 
     def put(self, row: Row) -> None:
-        """Write a row; a `failed` one is replaced when its cell is run again."""
+        """Write a row; a `failed` row is replaced when its cell is run again."""
         write_atomically(self.path(row.id), row.to_json().encode())
 
     def rows(self, ids: Iterable[str] | None = None) -> list[Row]:
-        """All rows, or those of `ids` that exist, in the order of `ids` or else by id."""
+        """Return all rows sorted by id, or the existing ones of `ids` in their order."""
         found = (self.get(row_id) for row_id in dict.fromkeys(self.ids() if ids is None else ids))
         return [row for row in found if row is not None]
 
     def ids(self) -> list[str]:
-        """Of all rows, damaged ones too."""
+        """Return the ids of all rows, including damaged ones."""
         return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
 
     def damage(self) -> dict[str, str]:
-        """What is wrong with rows that cannot be read, by id."""
+        """Return a message for each row that cannot be read, by id."""
         wrong = {}
         for row_id in self.ids():
             try:
