@@ -178,14 +178,14 @@ def test_verify_reads_the_files_beside_rows(
     bad.write_bytes(read_sealed(bad).content)
     assert place.run("verify") == 0
     said = capsys.readouterr().out
-    assert "1 rows and files beside them were written without a checksum" in said
+    assert "1 rows and files next to them were written without a checksum" in said
     bad.write_bytes(whole.replace(b"right", b"wrong"))
     place.rows.picture("e" * 64).write_bytes(b"of a row that is gone")
     assert place.run("verify") == 1
     said = capsys.readouterr().out
     assert f"✗ {bad} is damaged (its checksum does not match)" in said
     assert f"✗ {place.rows.picture('e' * 64)} is damaged" in said
-    assert "2 damaged files beside rows" in said
+    assert "2 damaged files next to rows" in said
 
 
 def test_a_folder_may_look_like_markup(tmp_path: Path) -> None:

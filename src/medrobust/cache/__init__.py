@@ -1,1 +1,1 @@
-"""The cache from outside: what it holds, whether it is sound, what may go."""
+"""Cache of tensors, with commands to list, verify and prune it."""

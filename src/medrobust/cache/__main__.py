@@ -1,4 +1,4 @@
-"""Look after the cache: `python -m medrobust.cache list|verify|prune`."""
+"""Maintain the cache: `python -m medrobust.cache list|verify|prune`."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def seconds(text: str) -> float:
-    """Seconds in `90m`, `12h`, `30d` or `2w`."""
+    """Parse a duration such as `90m`, `12h`, `30d` or `2w` into seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a number and m, h, d or w, as in 30d")
@@ -18,7 +18,7 @@ def seconds(text: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--cache",
@@ -32,43 +32,43 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         metavar="DIR",
-        help="folder of rows; give it again for every folder whose sweeps use this cache "
+        help="folder of rows; repeat it for every folder whose sweeps use this cache "
         "(default: outputs/rows)",
     )
     top = argparse.ArgumentParser(
         prog="python -m medrobust.cache",
-        description="Adversarial sets and answers that sweeps keep: what is there, is it sound, "
-        "what may go. Anything removed is made again when a cell needs it.",
-        epilog="Exit status: 0 fine, 1 verify found damage, 2 not done (see the message).",
+        description="List, verify or prune the adversarial sets and predictions that sweeps keep. "
+        "A removed file is recomputed when a cell needs it.",
+        epilog="Exit status: 0 success, 1 verify found damage, 2 nothing done (see the message).",
     )
     actions = top.add_subparsers(dest="action", required=True, metavar="list|verify|prune")
     actions.add_parser("list", parents=[common], help="key, kind, size, age, rows that refer to it")
-    actions.add_parser("verify", parents=[common], help="read every byte, compare the checksums")
+    actions.add_parser("verify", parents=[common], help="read every file and compare checksums")
     prune = actions.add_parser(
-        "prune", parents=[common], help="remove what no row refers to, and what is damaged"
+        "prune", parents=[common], help="remove damaged files and files that no row refers to"
     )
-    prune.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    prune.add_argument("--dry-run", action="store_true", help="only list the files to remove")
     prune.add_argument(
         "--older-than",
         type=seconds,
         default=0.0,
         metavar="AGE",
-        help="leave sound files that are younger, as 90m, 12h, 30d, 2w",
+        help="keep intact files younger than this, such as 90m, 12h, 30d, 2w",
     )
     prune.add_argument(
-        "--all", action="store_true", help="also what rows refer to; the rows themselves stay"
+        "--all", action="store_true", help="also remove files that rows refer to, but not the rows"
     )
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line.
+    """Run the command line.
 
     Args:
-        arguments: without the program's name; default those of the process.
+        arguments: arguments without the program's name; by default those of the process.
 
     Returns:
-        Exit status: 0, 1 when `verify` found damage, 2 when nothing was done.
+        Exit status: 0, 1 if `verify` found damage, 2 if nothing was done.
     """
     given = parser().parse_args(arguments)
     from medrobust.cache.command import NotDoneError, list_, prune, verify  # heavy

@@ -1,4 +1,4 @@
-"""The commands `list`, `verify` and `prune`: print, and return the exit status."""
+"""Commands `list`, `verify` and `prune`, which print and return the exit status."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ _SHOWN = 4  # rows named per file
 
 
 class NotDoneError(RuntimeError):
-    """The command did nothing; says why and what to do."""
+    """Raised when a command did nothing; the message names the reason and the fix."""
 
 
 def list_(folder: Path, rows: Sequence[Path]) -> int:
-    """Print what the cache holds, newest first."""
+    """Print the files of the cache, newest first."""
     known = _references(rows)
     found = items(_cache(folder), known)
     table = _table(f"{folder}: {_total(found)}")
@@ -41,7 +41,7 @@ def list_(folder: Path, rows: Sequence[Path]) -> int:
 
 
 def verify(folder: Path, rows: Sequence[Path]) -> int:
-    """Read everything, the rows and the files beside them too; 1 when something is damaged."""
+    """Verify the cache, rows and the files next to them; return 1 if any is damaged."""
     cache = _cache(folder)
     broken = {place: RowStore(place).damage() for place in rows}
     found = items(cache, _references(rows, broken))
@@ -58,7 +58,7 @@ def verify(folder: Path, rows: Sequence[Path]) -> int:
             _tell(console, f"✗ {wrong[item.key]}; rows: {of}")
     if wrong:
         console.print(
-            f"{len(wrong)} of {len(found)} damaged. Rows stay right; a cell that needs such a file "
+            f"{len(wrong)} of {len(found)} damaged. Rows stay valid; a cell that needs such a file "
             "makes it again, and `prune` removes it.",
             soft_wrap=True,
         )
@@ -67,7 +67,7 @@ def verify(folder: Path, rows: Sequence[Path]) -> int:
     if spoilt:
         _tell(
             console,
-            f"{len(spoilt)} damaged files beside rows. The rows stay right; the command of a cell "
+            f"{len(spoilt)} damaged files next to rows. The rows stay valid; the command of a cell "
             "makes its file again.",
         )
     old = sum(len(found_here.unchecked) for found_here in beside)
@@ -75,8 +75,8 @@ def verify(folder: Path, rows: Sequence[Path]) -> int:
     if old:
         _tell(
             console,
-            f"{old} rows and files beside them were written without a checksum by an earlier "
-            "version: they can be read, and that is all that is known",
+            f"{old} rows and files next to them were written without a checksum by an earlier "
+            "version: they can be read, but damage would go unnoticed",
         )
     if wrong or lost or spoilt:
         return 1
@@ -87,14 +87,14 @@ def verify(folder: Path, rows: Sequence[Path]) -> int:
 def prune(
     folder: Path, rows: Sequence[Path], *, older_than: float, referenced: bool, dry_run: bool
 ) -> int:
-    """Remove what may go, while no cell runs in this cache.
+    """Remove files that are no longer needed, while no cell runs in this cache.
 
     Args:
-        folder: the cache.
-        rows: every folder whose rows may refer to it.
-        older_than: seconds; younger sound files stay.
-        referenced: also what rows refer to.
-        dry_run: only say what would go.
+        folder: folder of the cache.
+        rows: all folders whose rows may refer to it.
+        older_than: age in seconds; younger intact files are kept.
+        referenced: also remove files that rows refer to.
+        dry_run: only list the files.
     """
     cache = _cache(folder)
     try:
@@ -130,13 +130,13 @@ def _mention(known: References, console: Console) -> None:
     if known.silent:
         console.print(
             f"{known.silent} rows of an earlier version do not name their answers, so prune keeps "
-            "all answers; running those cells with rerun=true changes that",
+            "all answers; run those cells with rerun=true to change that",
             soft_wrap=True,
         )
 
 
 def _mention_stale(folders: Sequence[Path], console: Console) -> None:
-    """List the rows that other code than today's made."""
+    """List the rows that were made by other code than today's."""
     today = package_digest()
     found = [row for folder in folders for row in RowStore(folder).rows() if stale(row, today)]
     if not found:
@@ -166,7 +166,7 @@ def _unchecked_rows(folder: Path, broken: Collection[str]) -> int:
 
 
 def _tell(console: Console, message: str) -> None:
-    """Print a message as it is: names of files may look like markup."""
+    """Print a message literally, since file names may look like markup."""
     console.print(message, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -181,7 +181,7 @@ def _references(
 
 def _console() -> Console:
     console = Console()
-    # A pipe has no width of its own; keys must not be cut in it.
+    # A pipe has no width; keys must not be truncated in it.
     return console if console.is_terminal else Console(width=120)
 
 

@@ -1,4 +1,4 @@
-"""What lies in a cache, and which rows refer to it."""
+"""Inventory of a cache, and the rows that refer to its files."""
 
 import time
 from collections import defaultdict
@@ -20,12 +20,12 @@ _KINDS = {"images": "adversarial set", "label": "answers"}
 
 @dataclass(frozen=True)
 class References:
-    """What rows refer to.
+    """References from rows to files of the cache.
 
     Attributes:
-        rows: key -> rows that name it.
-        silent: finished rows of an earlier version, which name their adversarial set and not
-            their answers.
+        rows: key -> rows that refer to it.
+        silent: number of finished rows of an earlier version, which name their adversarial set but
+            not their answers.
     """
 
     rows: Mapping[str, list[Row]] = field(default_factory=dict)
@@ -37,10 +37,10 @@ class Item:
     """One file of the cache.
 
     Attributes:
-        key: its key.
+        key: key of the file.
         kind: `adversarial set`, `answers`, or `unreadable`.
-        size: bytes.
-        seconds: since it was written.
+        size: size in bytes.
+        seconds: age in seconds.
         rows: rows that refer to it.
     """
 
@@ -54,15 +54,15 @@ class Item:
 def references(
     folders: Iterable[Path], damaged: Mapping[Path, Collection[str]] | None = None
 ) -> References:
-    """What the rows in these folders refer to.
+    """Return the references of the rows in some folders.
 
     Args:
-        folders: of rows.
-        damaged: ids, by folder, that are left out.
+        folders: folders of rows.
+        damaged: ids of damaged rows to skip, by folder.
 
     Raises:
-        FileNotFoundError: no such folder: then nothing would seem to be referred to.
-        RowError: a damaged row, whose references cannot be known.
+        FileNotFoundError: a folder does not exist, so all files would seem unreferenced.
+        RowError: a row is damaged, so its references are unknown.
     """
     found: defaultdict[str, list[Row]] = defaultdict(list)
     silent = 0
@@ -80,7 +80,7 @@ def references(
 
 
 def items(cache: TensorCache, known: References) -> list[Item]:
-    """The cache's files, newest first. Reads headers only."""
+    """Return the files of the cache, newest first, reading only their headers."""
     now = time.time()
     found = []
     for key in cache.keys():  # noqa: SIM118

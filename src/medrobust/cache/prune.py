@@ -1,4 +1,4 @@
-"""Which files of a cache may go, and removing them."""
+"""Find the files of a cache that are no longer needed, and remove them."""
 
 import time
 from pathlib import Path
@@ -7,18 +7,18 @@ from typing import NamedTuple
 from medrobust.cache.inventory import Item, References, items
 from medrobust.cache.tensors import DamagedError, TensorCache
 
-_ABANDONED = 3600.0  # seconds after which a half-written file has no writer any more
+_ABANDONED = 3600.0  # seconds after which a partial file is assumed to have no writer
 
 
 class Doomed(NamedTuple):
-    """A file to remove, and why."""
+    """File to remove, with the reason."""
 
     item: Item
     why: str
 
 
 def damage(cache: TensorCache, found: list[Item]) -> dict[str, str]:
-    """What is wrong with each damaged file, by key; reads every byte."""
+    """Return a message for each damaged file, by key, after reading all files."""
     wrong = {}
     for item in found:
         try:
@@ -31,15 +31,15 @@ def damage(cache: TensorCache, found: list[Item]) -> dict[str, str]:
 def prunable(
     cache: TensorCache, known: References, *, older_than: float, referenced: bool
 ) -> list[Doomed]:
-    """What may go: damaged files, and files that no row refers to.
+    """Return the files to remove: damaged ones, and those that no row refers to.
 
-    While a row does not name its answers, every file of answers may be its own, and stays.
+    All files of answers are kept as long as some row does not name its answers.
 
     Args:
-        cache: to look at.
-        known: what rows refer to.
-        older_than: sound files younger than this many seconds stay.
-        referenced: also what rows refer to.
+        cache: the cache.
+        known: references of the rows.
+        older_than: age in seconds; younger intact files are kept.
+        referenced: also remove files that rows refer to.
     """
     found = items(cache, known)
     wrong = damage(cache, found)
@@ -57,13 +57,13 @@ def prunable(
 
 
 def remove(cache: TensorCache, gone: list[Doomed]) -> None:
-    """Remove files with their locks; to be called while nobody uses the cache."""
+    """Remove files and their locks; no process may use the cache meanwhile."""
     for item, _ in gone:
         cache.path(item.key).unlink(missing_ok=True)
         cache.lock_path(item.key).unlink(missing_ok=True)
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Half-written files of processes that were killed."""
+    """Return the partial files of killed processes."""
     oldest = time.time() - _ABANDONED
     return [path for path in folder.glob("??/.*.safetensors.*") if path.stat().st_mtime < oldest]

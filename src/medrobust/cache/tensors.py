@@ -1,4 +1,4 @@
-"""Named tensors on disk, by key: whole, checksummed, never executed."""
+"""Cache of named tensors on disk, by key: atomic, checksummed, never executed."""
 
 import json
 import logging
@@ -20,11 +20,11 @@ _log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """What a key holds.
+    """Entry of the cache.
 
     Attributes:
-        tensors: by name, on the host.
-        meta: plain data kept with them.
+        tensors: tensors by name, on the host.
+        meta: plain data stored with them.
     """
 
     tensors: dict[str, Tensor]
@@ -32,19 +32,19 @@ class Entry(NamedTuple):
 
 
 class DamagedError(ValueError):
-    """A file of the cache that cannot be what was written."""
+    """Raised when a file of the cache is not what was written."""
 
 
 class TensorCache:
-    """A folder of safetensors files.
+    """Folder of safetensors files.
 
-    A file is written to a temporary name, synced and renamed; it carries a SHA-256 of its tensors
-    and of what was noted with them. A damaged file is reported and made again. Of two processes
-    that want the same key, one makes it and the other waits.
+    A file is written to a temporary name, synced and renamed. It carries a SHA-256 of its tensors
+    and their metadata. A damaged file is reported and recomputed. If two processes want the same
+    key, one computes it and the other waits.
 
     Args:
-        folder: made on first write.
-        replay: use entries that are there; else everything is made anew.
+        folder: folder of the cache, created on first write.
+        replay: use existing entries; else recompute all of them.
     """
 
     def __init__(self, folder: str | Path, *, replay: bool = True) -> None:
@@ -52,26 +52,26 @@ class TensorCache:
         self.replay = replay
 
     def path(self, key: str) -> Path:
-        """File of a key."""
+        """Return the file of a key."""
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def keys(self) -> list[str]:
-        """Keys that have a file, sound or not, in order."""
+        """Return the keys that have a file, intact or not, in order."""
         return sorted(path.stem for path in self.folder.glob("??/[!.]*.safetensors"))
 
     def in_use(self) -> AbstractContextManager[None]:
-        """Hold from before a row's entries are made or read until the row refers to them."""
+        """Return the lock to hold from before a row's entries are used until the row is written."""
         return locked(self.lock_path("in_use"), f"cache {self.folder}", shared=True)
 
     def lock_path(self, name: str) -> Path:
-        """File of a lock: of a key, or `in_use`."""
+        """Return the file of a lock, named by a key or `in_use`."""
         return self.folder / ".locks" / f"{name}.lock"
 
     def read(self, key: str) -> Entry | None:
-        """The entry, or None when it is absent.
+        """Return the entry, or None if it is absent.
 
         Raises:
-            DamagedError: the file is no such entry, or does not match its checksum.
+            DamagedError: the file is not an entry, or does not match its checksum.
         """
         path = self.path(key)
         try:
@@ -88,7 +88,7 @@ class TensorCache:
         return Entry(tensors, json.loads(meta))
 
     def get(self, key: str) -> Entry | None:
-        """The entry, or None when it is absent or damaged (which is logged)."""
+        """Return the entry, or None if it is absent or damaged (which is logged)."""
         try:
             return self.read(key)
         except DamagedError as error:
@@ -96,7 +96,7 @@ class TensorCache:
             return None
 
     def put(self, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Write an entry, replacing an old one in one step."""
+        """Write an entry, replacing an old one atomically."""
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         text = json.dumps(dict(meta), sort_keys=True)
         header = {"key": key, "sha256": _checksum(plain, text), "meta": text}
@@ -104,12 +104,13 @@ class TensorCache:
 
     @contextmanager
     def slot(self, key: str | None) -> Iterator["Slot"]:
-        """Reserve an entry: yields a slot that holds it, or is to be filled inside.
+        """Reserve an entry and yield its slot, which holds the entry or must be filled.
 
-        One process fills it at a time; another one waits, and finds it filled.
+        One process fills the slot while others wait for the result.
 
         Args:
-            key: what the entry depends on; None when that cannot be named: nothing is kept then.
+            key: fingerprint of everything the entry depends on; None if unknown, then nothing is
+                stored.
         """
         slot = Slot(self, key)
         seen = None if key is None else _stamp(self.path(key))
@@ -129,13 +130,13 @@ class TensorCache:
 
 @dataclass
 class Slot:
-    """A reserved place in the cache.
+    """Reserved entry of the cache.
 
     Attributes:
-        cache: holds the entry.
-        key: of the entry; None for one that is not kept.
-        found: the entry that was there; None when it is to be made.
-        made: the entry that `fill` left.
+        cache: cache of the entry.
+        key: key of the entry; None if it is not stored.
+        found: existing entry; None if it must be computed.
+        made: entry stored by `fill`.
     """
 
     cache: TensorCache
@@ -145,7 +146,7 @@ class Slot:
 
     @property
     def entry(self) -> Entry:
-        """The entry, found or made."""
+        """Return the entry, found or made."""
         entry = self.found or self.made
         assert entry is not None, "an empty slot was left unfilled"
         return entry
@@ -154,7 +155,7 @@ class Slot:
         """Store the entry and read it back, so that a hit and a miss give equal bytes.
 
         Raises:
-            OSError: what was just written cannot be read back: look at the disk.
+            OSError: the new file cannot be read back.
         """
         if self.key is None:
             whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -168,7 +169,7 @@ class Slot:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Tells a file from the one that replaces it."""
+    """Return a stamp that differs between a file and its replacement."""
     try:
         found = path.stat()
     except FileNotFoundError:
