@@ -1,4 +1,4 @@
-"""What the evaluation asks of every logger, besides what Lightning asks."""
+"""Base class of the loggers, which extends Lightning's for the evaluation."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ Picture: TypeAlias = NDArray[np.uint8]
 
 
 def summary_of(row: "Row") -> dict[str, float]:
-    """A row's numbers under flat names, `<condition>/<metric>`.
+    """Return a row's numbers under flat names, `<condition>/<metric>`.
 
-    The condition of a metric is `clean` when it is of the clean images, else the attack, so that
-    runs grouped by defense make a line of the matrix: `clean/accuracy`, `pgd/accuracy`,
+    The condition is `clean` for metrics of the clean images, else the attack, so that runs grouped
+    by defense form a line of the matrix: `clean/accuracy`, `pgd/accuracy`,
     `pgd/attack_success_rate`. Checks are `check/<name>`, seconds `seconds/<name>`.
     """
-    attack = row.cell["attack"].replace("/", "_")  # a choice may lie in a folder of choices
+    attack = row.cell["attack"].replace("/", "_")  # choices may be in a subfolder
     return {
         **{_measured(name, attack): value for name, value in row.metrics.items()},
         **{f"check/{name}": value for name, value in row.checks.items()},
@@ -37,22 +37,22 @@ def _measured(name: str, attack: str) -> str:
 
 
 class CellLogger(Logger):
-    """Logs one cell of the benchmark: its row, tables and images.
+    """Base class of loggers of one cell of the benchmark: its row, tables and images.
 
-    It is a Lightning logger too, so that the same config serves training.
+    It is also a Lightning logger, so that the same config serves training.
     """
 
     @abstractmethod
     def log_row(self, row: "Row") -> None:
-        """Log a row's config and, as summary, its numbers."""
+        """Log a row's config, and its numbers as the summary."""
 
     @abstractmethod
     def log_matrix(self, name: str, matrix: "DataFrame") -> None:
         """Log a table such as accuracy by attack and defense.
 
         Args:
-            name: letters, digits, `_`, `-`, and `/` for groups.
-            matrix: its index, if it has a name, becomes a column.
+            name: name of letters, digits, `_`, `-`, and `/` for groups.
+            matrix: table; a named index becomes a column.
         """
 
     @abstractmethod
@@ -67,4 +67,4 @@ class CellLogger(Logger):
 
     @abstractmethod
     def finish(self) -> None:
-        """Write everything out; the logger is not used after it."""
+        """Write everything out; the logger must not be used afterwards."""

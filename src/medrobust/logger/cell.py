@@ -1,4 +1,4 @@
-"""Give a cell's row to a logger, whether it was computed now, was there before, or failed."""
+"""Log a cell's row, whether it is new, was computed before, or failed."""
 
 import logging
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ def log_cell(logger: CellLogger, row: Row, pictures: Mapping[str, Picture]) -> N
     """Log one cell and end its run.
 
     Args:
-        logger: new; finished here.
-        row: done or failed.
+        logger: a new logger, which is finished here.
+        row: finished or failed row.
         pictures: strips by sample id; see `evaluation.strip`.
     """
     logger.log_row(row)
@@ -31,14 +31,14 @@ def log_cell(logger: CellLogger, row: Row, pictures: Mapping[str, Picture]) -> N
 
 
 def kept_pictures(path: Path) -> dict[str, Picture]:
-    """Strips of a row that was there before, as small as its sheet has them.
+    """Return the stored strips of an earlier row, in the size of its sheet.
 
     Args:
-        path: written from `evaluation.strip.sheet`; it need not be there. A damaged one is told in
-            the log and left out.
+        path: file written from `evaluation.strip.sheet`, which may not exist; a damaged one is
+            logged and skipped.
 
     Returns:
-        sample id -> uint8 array (H, 4 W, 3).
+        Sample id -> uint8 array (H, 4 W, 3).
     """
     try:
         found = read_picture(path)

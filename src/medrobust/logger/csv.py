@@ -1,4 +1,4 @@
-"""Logs into a folder of plain files."""
+"""Logger to a folder of plain files."""
 
 import json
 import re
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 
 class CsvLogger(CSVLogger, CellLogger):
-    """Writes `metrics.csv` and, beside it, `config.json`, `<table>.csv` and `<name>/<i>.png`.
+    """Logger that writes `metrics.csv`, `config.json`, `<table>.csv` and `<name>/<i>.png`.
 
     Args:
-        folder: where they go.
+        folder: output folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        # Lightning would add <name>/version_<i>; the run's folder is new and its own already.
+        # Without these Lightning adds <name>/version_<i>, but the run has a new folder already.
         super().__init__(save_dir=folder, name="", version="")
         self.folder = Path(folder)
 
     def log_row(self, row: "Row") -> None:
-        """Config into `config.json`, numbers into `metrics.csv`."""
+        """Write the config to `config.json` and the numbers to `metrics.csv`."""
         self.log_metrics({**summary_of(row)}, step=0)
         self.save()
         path = self._file("config", ".json")
         path.write_text(json.dumps(row.config, indent=1, sort_keys=True), encoding="utf-8")
 
     def log_matrix(self, name: str, matrix: "DataFrame") -> None:
-        """Write `<name>.csv`; text that a spreadsheet would take for a formula is marked."""
+        """Write `<name>.csv`, with an apostrophe before text that looks like a formula."""
         marked = matrix.map(inert).rename(index=inert, columns=inert)
         marked.to_csv(self._file(name, ".csv"), index=matrix.index.name is not None)
 
     def log_confusion(self, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-        """Write `confusion.csv`: rows are true classes, columns predicted ones."""
+        """Write `confusion.csv` with true classes as rows and predicted ones as columns."""
         from pandas import DataFrame, Index
 
         index = Index(list(classes), name="true")

@@ -1,4 +1,4 @@
-"""The logger that logs nothing."""
+"""Logger that logs nothing."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class NullLogger(DummyLogger, CellLogger):
-    """Takes everything and keeps nothing."""
+    """Logger that discards everything."""
 
     def log_row(self, row: "Row") -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_matrix(self, name: str, matrix: "DataFrame") -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_confusion(self, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_images(
         self, name: str, images: Sequence[Picture], captions: Sequence[str] | None = None
     ) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finish(self) -> None:
-        """Nothing."""
+        """Do nothing."""

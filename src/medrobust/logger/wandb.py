@@ -1,4 +1,4 @@
-"""Logs to Weights & Biases, online or into a folder that `wandb sync` uploads later."""
+"""Logger to Weights & Biases, online or into a folder that `wandb sync` uploads later."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,30 +22,30 @@ Mode = Literal["auto", "online", "offline"]
 
 
 def resolve_mode(mode: Mode, environment: Mapping[str, str], *, login: bool) -> str:
-    """Where wandb writes: nobody is ever asked to log in.
+    """Return the mode of wandb, so that it never prompts for a login.
 
     Args:
-        mode: as configured. `auto` is what WANDB_MODE says; without it online if logged in, else
+        mode: configured mode. `auto` follows WANDB_MODE; without it, online if logged in, else
             offline.
         environment: environment variables.
-        login: an API key is known.
+        login: whether an API key is known.
 
     Returns:
         `online`, `offline` or `disabled`.
 
     Raises:
-        ValueError: no such mode, or online without a login.
+        ValueError: the mode is unknown, or online without a login.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"logger.mode={mode!r}, expected one of {get_args(Mode)}")
     named = environment.get("WANDB_MODE")
     wanted = (named or ("online" if login else "offline")) if mode == "auto" else mode
-    wanted = {"dryrun": "offline"}.get(wanted, wanted)  # wandb's older word, set by Lightning too
+    wanted = {"dryrun": "offline"}.get(wanted, wanted)  # wandb's older name, also set by Lightning
     if wanted not in ("online", "offline", "disabled"):
         raise ValueError(f"WANDB_MODE={named!r}, expected online, offline or disabled")
     if wanted == "online" and not login:
         raise ValueError(
-            "wandb should log online, but no login is known: run `wandb login`, set WANDB_API_KEY, "
+            "wandb cannot log online without a login: run `wandb login`, set WANDB_API_KEY, "
             "or set logger.mode=offline and upload later with `wandb sync <folder>`"
         )
     return wanted
@@ -55,10 +55,10 @@ class WandbLogger(LightningWandbLogger, CellLogger):
     """One wandb run per training or cell.
 
     Args:
-        folder: where wandb keeps its files.
+        folder: folder of wandb's files.
         project: wandb project.
         mode: `auto`, `online` or `offline`, see `resolve_mode`.
-        group: runs shown together, such as a table's name.
+        group: group of the run, such as a table's name.
         name: display name; None lets wandb choose one.
         tags: labels to filter by.
         entity: user or team; None for the login's own.
@@ -89,7 +89,7 @@ class WandbLogger(LightningWandbLogger, CellLogger):
         self._row: Row | None = None
 
     def log_row(self, row: "Row") -> None:
-        """Config and names as the run's config and tags, numbers and identity as its summary."""
+        """Log config and names as the run's config and tags, and numbers as its summary."""
         self._row = row
         run = self.experiment
         run.tags = tuple(dict.fromkeys((*(run.tags or ()), *tags_of(row))))
@@ -97,7 +97,7 @@ class WandbLogger(LightningWandbLogger, CellLogger):
         run.config.update({**row.config, **names}, allow_val_change=True)
         numbers = summary_of(row)
         if numbers:
-            run.log(numbers)  # into the summary too; panels draw by themselves only what is logged
+            run.log(numbers)  # also sets the summary; only logged values get panels
         run.summary.update({"status": row.status, "n": row.n, "phantom": row.phantom})
         if row.flags:
             run.summary.update({"flags": "; ".join(flag.text for flag in row.flags)})
@@ -110,7 +110,7 @@ class WandbLogger(LightningWandbLogger, CellLogger):
 
         frame = matrix.reset_index() if matrix.index.name is not None else matrix
         columns: list[str | int] = [str(column) for column in frame.columns]
-        # Through plain lists: wandb reads a pandas frame by dtypes that newer pandas renamed.
+        # As plain lists: wandb expects dtypes that newer pandas renamed.
         data = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
         with _staged_in(self.save_dir):
             self.experiment.log({name: wandb.Table(columns=columns, data=data)})
@@ -125,9 +125,9 @@ class WandbLogger(LightningWandbLogger, CellLogger):
     def log_images(
         self, name: str, images: Sequence[Picture], captions: Sequence[str] | None = None
     ) -> None:
-        """Log a `wandb.Table`, one line per picture with the cell's names to filter by.
+        """Log a `wandb.Table` with one line per picture and the cell's names to filter by.
 
-        The same pictures go under `<name>/pictures`, as media: a panel can page through them.
+        The same pictures are logged as media under `<name>/pictures`, for a media panel.
         """
         import wandb
 
@@ -142,7 +142,7 @@ class WandbLogger(LightningWandbLogger, CellLogger):
             self.experiment.log({name: table, f"{name}/pictures": media})
 
     def finish(self) -> None:
-        """End the run, so that the next cell of a sweep begins its own."""
+        """End the run, so that the next cell of a sweep starts its own."""
         if self._experiment is not None:
             failed = self._row is not None and self._row.status == "failed"
             self._experiment.finish(exit_code=int(failed))
@@ -152,9 +152,9 @@ class WandbLogger(LightningWandbLogger, CellLogger):
 
 @contextmanager
 def _staged_in(folder: str | None) -> Iterator[None]:
-    """Let wandb keep what is to upload of tables below the run's folder, not in the home folder.
+    """Stage uploads of tables below the run's folder instead of the home folder.
 
-    An offline run is synced from there, maybe from another machine of the cluster.
+    An offline run is synced from there, possibly on another machine of the cluster.
     """
     key = "WANDB_DATA_DIR"
     if folder is None or key in os.environ:
@@ -168,15 +168,15 @@ def _staged_in(folder: str | None) -> Iterator[None]:
 
 
 def tags_of(row: "Row") -> list[str]:
-    """Labels to search a cell by: `attack=pgd` …, and `phantom`, `flagged` or `failed`."""
+    """Return tags of a row: `attack=pgd` …, and `phantom`, `flagged` or `failed`."""
     names = [f"{axis}={name}" for axis, name in row.cell.items() if name]
     marks = {"phantom": row.phantom, "flagged": bool(row.flags), "failed": row.status == "failed"}
-    # wandb refuses longer ones; the config has the whole name.
+    # wandb rejects longer tags; the config has the whole name.
     return [tag[:64] for tag in (*names, *(mark for mark, holds in marks.items() if holds))]
 
 
 def logged_in(environment: Mapping[str, str]) -> bool:
-    """Whether wandb would find an API key without asking: in WANDB_API_KEY or the netrc file."""
+    """Return whether an API key is known, from WANDB_API_KEY or the netrc file."""
     if environment.get("WANDB_API_KEY"):
         return True
     host = urlparse(environment.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
