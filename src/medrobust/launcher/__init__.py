@@ -1,1 +1,1 @@
-"""Jobs of a sweep in other processes: workers of this machine, or a cluster's."""
+"""Run jobs of a sweep in other processes, on this machine or a cluster."""

@@ -1,4 +1,4 @@
-"""One GPU per worker process of a machine."""
+"""Assign one GPU to each worker process of a machine."""
 
 import fcntl
 import itertools
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
-_held: list[int] = []  # open files whose locks last as long as this process
+_held: list[int] = []  # open lock files, held until this process ends
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Names of the GPUs that this process may use: `CUDA_VISIBLE_DEVICES`, else all."""
+    """Return the names of the GPUs that this process may use: `CUDA_VISIBLE_DEVICES`, else all."""
     named = os.environ.get(_VARIABLE)
     if named is not None:
         return tuple(name.strip() for name in named.split(",") if name.strip())
@@ -30,19 +30,19 @@ def visible_gpus() -> tuple[str, ...]:
 def claim(gpus: Sequence[str], folder: str | Path | None = None) -> None:
     """Make the least used of some GPUs the only one that this process sees.
 
-    Does nothing without GPUs or when this process has one. Must run before PyTorch looks for GPUs.
-    The claim is a file lock, which the system drops when the process dies in whatever way; it
-    counts the processes of all sweeps of this user on this machine.
+    It does nothing without GPUs or if this process has one, and must run before PyTorch looks for
+    GPUs. The claim is a file lock, which the system releases when the process ends. It counts the
+    processes of all sweeps of this user on this machine.
 
     Args:
-        gpus: names, as `CUDA_VISIBLE_DEVICES` has them.
-        folder: of the locks; default one per user in the temporary folder.
+        gpus: names as in `CUDA_VISIBLE_DEVICES`.
+        folder: folder of the locks; by default one per user in the temporary folder.
     """
     if _held or not gpus:
         return
     folder = Path(folder or f"{tempfile.gettempdir()}/medrobust_gpus_{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    # Round 0 finds a GPU of one's own, round 1 one that a single process uses, and so on.
+    # Round 0 finds an unused GPU, round 1 one used by a single process, and so on.
     for turn, gpu in ((turn, gpu) for turn in itertools.count() for gpu in gpus):
         file = os.open(folder / f"{gpu.replace('/', '_')}_{turn}", os.O_CREAT | os.O_RDWR, 0o600)
         try:

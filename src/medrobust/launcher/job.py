@@ -1,4 +1,4 @@
-"""One job of a sweep, as it travels to another process."""
+"""Job of a sweep that can be sent to another process."""
 
 import logging
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to run a job; calling it runs it.
+    """Callable that runs one job of a sweep in any process.
 
     Attributes:
         context: Hydra's config loader and callbacks.
-        task: the function to run.
+        task: function to run.
         config: config of the sweep.
-        overrides: those of this job.
-        number: of the job in its sweep.
+        overrides: overrides of this job.
+        number: number of the job in its sweep.
         state: Hydra's global state in the launching process.
-        gpus: those to take one of, once per process; None = leave the choice to others.
+        gpus: GPUs to claim one of, once per process; None to claim none.
     """
 
     context: HydraContext
@@ -39,7 +39,7 @@ class Job:
     gpus: tuple[str, ...] | None = None
 
     def __call__(self) -> JobReturn:
-        """Run it as Hydra's own launcher would; an exception of the task is in the return."""
+        """Run the job like Hydra's own launcher; an exception of the task is in the result."""
         if self.gpus is not None:
             claim(self.gpus)
         Singleton.set_state(self.state)
@@ -56,12 +56,12 @@ class Job:
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
-        if result.status == JobStatus.FAILED:  # on the way back the traceback would be lost
+        if result.status == JobStatus.FAILED:  # sending the result back would lose the traceback
             _log.error("job %d raised", self.number, exc_info=result._return_value)
         return result
 
     def checkpoint(self) -> Any:
-        """What submitit queues again after a preemption: the same job, since rows are its state."""
+        """Return this job, which submitit requeues after a preemption; finished rows are kept."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -74,7 +74,7 @@ def make_jobs(
     job_overrides: Sequence[Sequence[str]],
     first: int,
 ) -> list[Job]:
-    """The jobs of a sweep, numbered from `first`."""
+    """Return the jobs of a sweep, numbered from `first`."""
     state = Singleton.get_state()
     return [
         Job(context, task, config, list(overrides), number, state)
@@ -83,17 +83,17 @@ def make_jobs(
 
 
 def settled(job: Job, result: JobReturn) -> JobReturn:
-    """The result, or, when the task raised, that of a lost job."""
+    """Return the result, or that of a lost job if the task raised."""
     if result.status == JobStatus.COMPLETED:
         return result
     return lost(job, f"{result._return_value!r}; traceback: in the log of its folder")
 
 
 def lost(job: Job, why: object) -> JobReturn:
-    """Log a job that ended without a result, and return what stands for it.
+    """Log a job that ended without a result, and return a placeholder.
 
-    It is called completed, without a value: Hydra's sweeper raises on any other status and makes
-    no table. The table names the job, since it left no row, and the exit status is not zero.
+    Its status is "completed" without a value, since Hydra's sweeper raises on any other status and
+    makes no table. The table names the job as missing, and the exit status is not zero.
     """
     _log.error("job %d is lost: %s", job.number, why)
     return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED)

@@ -1,4 +1,4 @@
-"""`hydra/launcher=submitit_local`: a process of this machine per job."""
+"""Launcher of `hydra/launcher=submitit_local`: one process of this machine per job."""
 
 import os
 import time
@@ -24,17 +24,17 @@ def run(
     max_num_timeout: int = 0,
     **settings: Any,
 ) -> list[JobReturn]:
-    """Run jobs in processes, some at once.
+    """Run jobs in processes, several at once.
 
     Args:
-        jobs: to run.
-        submitit_folder: of the processes' logs and pickles.
-        array_parallelism: how many at once.
-        max_num_timeout: how often a job that ran out of time starts again.
-        settings: for `submitit.LocalExecutor`.
+        jobs: jobs to run.
+        submitit_folder: folder of the processes' logs and pickles.
+        array_parallelism: number of jobs at once.
+        max_num_timeout: number of restarts of a job that ran out of time.
+        settings: settings of `submitit.LocalExecutor`.
 
     Returns:
-        What each job returned, in order.
+        The results of the jobs, in order.
 
     Raises:
         ValueError: `array_parallelism` is below 1.
@@ -61,7 +61,7 @@ def run(
             running = [pair for pair in running if pair not in over]
             results |= {job.number: outcome(job, ticket) for job, ticket in over}
             time.sleep(_POLL_SECONDS)
-    finally:  # of a sweep that is stopped: its processes would go on alone
+    finally:  # stop the remaining processes of an interrupted sweep
         for _, ticket in running:
             ticket.cancel()
     return [results[job.number] for job in jobs]

@@ -1,4 +1,4 @@
-"""What became of a job that submitit ran."""
+"""Result of a job run by submitit."""
 
 import submitit
 from hydra.core.utils import JobReturn
@@ -8,11 +8,11 @@ from medrobust.launcher.job import Job, lost, settled
 
 
 def outcome(job: Job, ticket: "submitit.Job[JobReturn]") -> JobReturn:
-    """Wait for a job and return its result, or that of a lost one.
+    """Wait for a job and return its result, or that of a lost job.
 
     Args:
-        job: what was submitted.
-        ticket: what submitit gave for it.
+        job: submitted job.
+        ticket: submitit's handle of it.
     """
     try:
         return settled(job, ticket.result())

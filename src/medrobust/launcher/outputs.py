@@ -1,4 +1,4 @@
-"""Hydra callback: the folder of a run can be made, or one sentence says why not."""
+"""Hydra callback that creates the folder of a run, or reports in one sentence why it cannot."""
 
 import sys
 from pathlib import Path
@@ -11,17 +11,17 @@ from medrobust.result.folder import make_folder
 
 
 class OutputsCallback(Callback):
-    """Makes the folder of a run or sweep before Hydra does, whose error would not name the cause.
+    """Create the folder of a run or sweep before Hydra does, whose error does not name the cause.
 
-    Hydra turns exceptions of callbacks into warnings, so that this one leaves by `SystemExit`.
+    Hydra turns exceptions of callbacks into warnings, so this callback raises `SystemExit`.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the folder of a single run."""
+        """Create the folder of a single run."""
         _make(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Make the folder of a sweep."""
+        """Create the folder of a sweep."""
         _make(config.hydra.sweep.dir)
 
 

@@ -1,4 +1,4 @@
-"""`hydra/launcher=submitit_slurm`: a Slurm job array per sweep."""
+"""Launcher of `hydra/launcher=submitit_slurm`: one Slurm job array per sweep."""
 
 import logging
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from medrobust.launcher.outcome import outcome
 
 _log = logging.getLogger(__name__)
 
-# Parameters that submitit has for every cluster; it wants the others to be called `slurm_…`.
+# Parameters that submitit has for every cluster; it expects the prefix `slurm_` on all others.
 _COMMON = {
     "cpus_per_task",
     "gpus_per_node",
@@ -26,10 +26,10 @@ _POLL_SECONDS = 20
 
 
 class QueueWatcher(SlurmInfoWatcher):
-    """Asks `squeue` for the state of jobs.
+    """Watcher that queries `squeue` for the state of jobs.
 
-    submitit asks `sacct`, which answers only where the cluster keeps accounts; elsewhere it would
-    wait for ever for a cancelled job. A job that the queue no longer knows is over.
+    submitit queries `sacct`, which needs accounting; on a cluster without it, it would wait forever
+    for a cancelled job. A job that is no longer in the queue counts as finished.
     """
 
     def _make_command(self) -> list[str] | None:
@@ -38,7 +38,7 @@ class QueueWatcher(SlurmInfoWatcher):
         return ["squeue", "--me", "--states=all", "--array", "--format=%i|%T|%N"]
 
     def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
-        """States by job id, from what `squeue` printed."""
+        """Parse the output of `squeue` into states by job id."""
         text = string if isinstance(string, str) else string.decode()
         rows = [line.strip().split("|") for line in text.splitlines()[1:]]
         listed = {
@@ -54,13 +54,13 @@ def run(
     """Submit jobs as an array and wait for all of them.
 
     Args:
-        jobs: to run.
-        submitit_folder: of logs and pickles, seen by all nodes.
-        max_num_timeout: how often a job that ran out of time is queued again.
-        settings: for submitit and `sbatch`.
+        jobs: jobs to run.
+        submitit_folder: folder of logs and pickles, visible to all nodes.
+        max_num_timeout: number of requeues of a job that ran out of time.
+        settings: settings of submitit and `sbatch`.
 
     Returns:
-        What each job returned, in order.
+        The results of the jobs, in order.
     """
     submitit.SlurmJob.watcher = QueueWatcher(delay_s=_POLL_SECONDS)
     executor = submitit.AutoExecutor(

@@ -1,4 +1,4 @@
-"""`hydra/launcher=joblib`: jobs in worker processes of this machine."""
+"""Launcher of `hydra/launcher=joblib`: worker processes of this machine."""
 
 import logging
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ _log = logging.getLogger(__name__)
 
 
 def run(jobs: Sequence[Job], n_jobs: int, **settings: Any) -> list[JobReturn]:
-    """Run jobs in workers.
+    """Run jobs in worker processes.
 
-    A killed worker takes the pool's other workers along, and nobody says whose fault it was. The
-    jobs that were under way are put aside, a new pool does the others, and at last each of those
-    put aside has a pool of its own: the one that is killed again is lost, the rest are not.
+    A killed worker breaks the whole pool without naming the job at fault. The jobs that were
+    running are set aside and a new pool runs the others. In the end each job set aside runs in a
+    pool of its own, so only a job that is killed again is lost.
 
     Args:
-        jobs: to run.
-        n_jobs: workers; -1 = one per CPU.
-        settings: for `joblib.Parallel`.
+        jobs: jobs to run.
+        n_jobs: number of workers; -1 for one per CPU.
+        settings: settings of `joblib.Parallel`.
 
     Returns:
-        What each job returned, in order.
+        The results of the jobs, in order.
     """
     gpus = visible_gpus()
     jobs = [replace(job, gpus=gpus) for job in jobs]
@@ -38,7 +38,7 @@ def run(jobs: Sequence[Job], n_jobs: int, **settings: Any) -> list[JobReturn]:
     while waiting:
         _pool(waiting, workers, settings, results)
         waiting = [job for job in waiting if job.number not in results]
-        # Jobs start in order, so the first unfinished ones were under way.
+        # Jobs start in order, so the first unfinished ones were running.
         under_way, waiting = waiting[:workers], waiting[workers:]
         suspects += under_way
         if under_way:
@@ -58,7 +58,7 @@ def run(jobs: Sequence[Job], n_jobs: int, **settings: Any) -> list[JobReturn]:
 def _pool(
     jobs: Sequence[Job], workers: int, settings: dict[str, Any], results: dict[int, JobReturn]
 ) -> None:
-    """Run jobs until all are done or a worker is killed; add what is done to the results."""
+    """Run jobs until all are done or a worker is killed, and add finished ones to `results`."""
     pool = Parallel(
         n_jobs=workers,
         backend="loky",
