@@ -1,1 +1,1 @@
-"""Digests of code: what a number was computed by, wherever its files lie."""
+"""Digests of the code that computed a number, independent of file locations."""

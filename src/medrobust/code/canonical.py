@@ -1,7 +1,7 @@
-"""The canonical form of Python source: equal for equal code, on every supported Python.
+"""Canonical form of Python source, equal for equal code on every supported Python.
 
-Comments, docstrings, formatting and the order of imports are not in it. It is written by hand
-rather than by `ast.dump`, whose output changes with the version of Python.
+It omits comments, docstrings, formatting and the order of imports. `ast.dump` is not used, since
+its output changes with the version of Python.
 """
 
 import ast
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 
 class Import(NamedTuple):
-    """One name that an import statement binds.
+    """Name bound by an import statement.
 
     Attributes:
-        module: absolute dotted path of the module; of `import a.b`, `a.b`.
-        name: what is taken from it; empty for `import a.b as c`, a dot for `import a.b`.
-        bound: the name that it gets; of `import a.b`, `a`.
-        order: its place among the module's imports where that counts, else 0: names that are
-            bound twice, and all names of a module with `import *`.
+        module: absolute dotted path of the module; `a.b` for `import a.b`.
+        name: imported name; empty for `import a.b as c`, a dot for `import a.b`.
+        bound: bound name; `a` for `import a.b`.
+        order: position among the module's imports if it matters, else 0; it matters for names
+            bound twice, and for all names of a module with `import *`.
     """
 
     module: str
@@ -29,7 +29,7 @@ class Import(NamedTuple):
     order: int = 0
 
     def modules(self) -> list[str]:
-        """List the modules that it reads: packages on the way, the module, and a submodule."""
+        """List the modules that the import loads: parent packages, the module, and a submodule."""
         parts = self.module.split(".")
         found = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
         return [*found, f"{self.module}.{self.name}"] if self.name not in ("", ".") else found
@@ -48,7 +48,7 @@ class Form(NamedTuple):
 
 
 _SILENT = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
-"""Fields of a syntax tree that change nothing, or that only some versions of Python fill."""
+"""Fields of a syntax tree without meaning, or filled only by some versions of Python."""
 
 
 def canonical(text: str, package: str, shown: Callable[[str], str]) -> Form:
@@ -57,8 +57,8 @@ def canonical(text: str, package: str, shown: Callable[[str], str]) -> Form:
     Args:
         text: source of the module.
         package: dotted path of the package that its relative imports start from.
-        shown: dotted path of an imported module -> what stands for it in the form, so that a
-            path need not count.
+        shown: dotted path of an imported module -> its label in the form, so that paths need not
+            count.
 
     Raises:
         SyntaxError: `text` is not Python.
@@ -72,7 +72,7 @@ def canonical(text: str, package: str, shown: Callable[[str], str]) -> Form:
 
 
 def _overriding(tree: ast.Module, package: str) -> Callable[[str], bool]:
-    """Return whether the order of the imports of a name counts."""
+    """Return a function that tells whether the order of a name's imports matters."""
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     bound = Counter(entry.bound for node in nodes for entry in _entries(node, package))
     every = "*" in bound
@@ -96,12 +96,12 @@ def _entries(node: ast.Import | ast.ImportFrom, package: str) -> list[Import]:
 
 
 class _Writer:
-    """Collects the tokens of a canonical form.
+    """Writer of the tokens of a canonical form.
 
     Args:
         package: dotted path of the package that relative imports start from.
-        shown: what stands for an imported module.
-        overriding: whether the order of the imports of a name counts.
+        shown: label of an imported module.
+        overriding: whether the order of a name's imports matters.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class _Writer:
         self.imports: set[Import] = set()
 
     def block(self, body: list[ast.stmt]) -> None:
-        """Write statements, without those that do nothing; neighbouring imports are sorted."""
+        """Write statements, skipping those without effect and sorting adjacent imports."""
         waiting: list[Import] = []
         for node in body:
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -144,7 +144,7 @@ class _Writer:
         for name in _fields(node._fields):
             value = getattr(node, name, None)
             if value is None or value == []:
-                continue  # a field that is younger than the oldest Python is empty in old code
+                continue  # a field that older versions of Python lack is empty in old code
             if isinstance(value, ast.JoinedStr):
                 value = _joined(value)
             if name == "format_spec" and isinstance(value, ast.Constant) and not value.value:
@@ -173,16 +173,16 @@ def _fields(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _idle(node: ast.stmt) -> bool:
-    """Tell whether a statement does nothing: a docstring, `...`, `pass`."""
+    """Return whether a statement has no effect: a docstring, `...`, `pass`."""
     if isinstance(node, ast.Pass):
         return True
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _joined(node: ast.JoinedStr) -> Any:
-    """Return an f-string's parts, or its text where it has no other part.
+    """Return the parts of an f-string, or its text if it has no other part.
 
-    Neighbouring texts are joined: versions of Python cut them differently.
+    Adjacent texts are joined, since versions of Python split them differently.
     """
     made: list[Any] = []
     for part in node.values:
@@ -200,13 +200,13 @@ def _joined(node: ast.JoinedStr) -> Any:
 def _constant(value: Any) -> tuple[str, ...]:
     kind = type(value).__name__
     if isinstance(value, str):
-        return kind, str(len(value)), value  # a text may hold the character between tokens
+        return kind, str(len(value)), value  # a text may contain the separator of tokens
     if isinstance(value, bytes):
         return kind, value.hex()
     if isinstance(value, bool) or value is None or value is ...:
         return kind, str(value)
     if isinstance(value, int):
-        return kind, hex(value)  # `str` refuses very long ones
+        return kind, hex(value)  # `str` rejects very long integers
     if isinstance(value, float):
         return kind, value.hex()
     if isinstance(value, complex):

@@ -1,8 +1,8 @@
-"""The digest of what a class or a function computes.
+"""Digests of the code of classes and functions.
 
-A class is its own module and the modules of the classes that it inherits from. For code outside
-this package the modules that it imports count, too: local ones at any depth, and those of this
-package. Neither the name of a module nor its place on disk does.
+The digest of a class covers its module and the modules of its base classes. For code outside this
+package it also covers imported modules: local ones at any depth, and those of this package. Names
+and paths of modules do not matter.
 """
 
 import re
@@ -18,19 +18,19 @@ from medrobust.fingerprint import digest
 
 
 class CodeChangedError(RuntimeError):
-    """Code was edited, and loaded, while a number was being computed from it."""
+    """Raised when code was edited and loaded during a computation that uses it."""
 
 
 def check_unchanged(before: str, code: Sequence[type | Callable[..., Any]], module: str) -> None:
-    """Raise if code is not what it was when a computation began.
+    """Raise if code changed since a computation began.
 
     Args:
-        before: `reach_digest(code, module)` of then.
+        before: `reach_digest(code, module)` at the beginning.
         code: classes and functions.
         module: dotted path of a further module to start from.
 
     Raises:
-        CodeChangedError: a module was edited before it was first loaded, in between.
+        CodeChangedError: a module was edited in between, before it was first loaded.
     """
     if before != reach_digest(code, module):
         raise CodeChangedError(
@@ -40,21 +40,21 @@ def check_unchanged(before: str, code: Sequence[type | Callable[..., Any]], modu
 
 
 _MECHANISM = f"{PACKAGE}.configured"
-"""The module of the base class that captures arguments, which computes nothing."""
+"""Module of the base class that captures arguments; it computes nothing."""
 
 _ROUNDS = 12
-"""Depth to which imports tell modules of equal text apart."""
+"""Depth of imports up to which modules of equal text are distinguished."""
 
 
 def code_digest(thing: type | Callable[..., Any]) -> str | None:
-    """Return the SHA-256 of what a class or a function computes, 64 hex digits.
+    """Return the SHA-256 of the code of a class or function.
 
     Args:
         thing: a class, or a function of a module.
 
     Returns:
-        None when it cannot be known: code without source (a notebook, compiled code), or what was
-        made at run time (a lambda, a class or function inside a function, a replaced name).
+        64 hex digits; None for code without source (a notebook, compiled code) or made at run time
+        (a lambda, a class or function inside a function, a replaced name).
     """
     if isinstance(thing, type):
         return _of_class(thing)
@@ -69,13 +69,13 @@ def code_digest(thing: type | Callable[..., Any]) -> str | None:
 
 
 def module_digest(name: str) -> str | None:
-    """Return the digest of a module with what it imports; None where that has no source."""
+    """Return the digest of a module and its imports; None if one has no source."""
     source = find(name)
     return None if source is None else _linked(source)
 
 
 def foreign(thing: type | Callable[..., Any]) -> bool:
-    """Tell whether a class or a function is not this package's."""
+    """Return whether a class or function is defined outside this package."""
     return owner(getattr(thing, "__module__", None) or "") != "package"
 
 
@@ -95,7 +95,7 @@ def _of_class(kind: type) -> str | None:
 
 
 def _counts(base: type, kind: type) -> bool:
-    """Tell whether a base class is part of what a class computes: not those of libraries."""
+    """Return whether the code of a base class counts; classes of libraries do not."""
     if base.__module__ == _MECHANISM:
         return False
     same = base.__module__.partition(".")[0] == kind.__module__.partition(".")[0]
@@ -103,7 +103,7 @@ def _counts(base: type, kind: type) -> bool:
 
 
 def _is_defined(thing: Any, word: str) -> bool:
-    """Tell whether a class or function is what its module's text defines by its name, once."""
+    """Return whether a class or function is the only definition of its name in its module."""
     found: Any = sys.modules.get(thing.__module__)
     for part in thing.__qualname__.split("."):
         found = getattr(found, part, None)  # None at `<locals>`
@@ -116,7 +116,7 @@ def _is_defined(thing: Any, word: str) -> bool:
 
 
 def _patches(kind: type) -> Iterator[FunctionType]:
-    """Yield the functions of a class that another module, which is no library, put there."""
+    """Yield the functions of a class that another module of the user set on it."""
     for value in vars(kind).values():
         inner = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
         module = getattr(inner, "__module__", None)
@@ -126,7 +126,7 @@ def _patches(kind: type) -> Iterator[FunctionType]:
 
 
 def _linked(source: Source) -> str | None:
-    """Return the digest of a module, with what it imports if it is not ours; None: no source."""
+    """Return the digest of a module, with its imports if it is foreign; None without source."""
     top = source.name.partition(".")[0]
     if top == PACKAGE:
         return form_of(source).digest
@@ -144,7 +144,7 @@ def _linked(source: Source) -> str | None:
 
 
 def _parents(source: Source) -> list[Source]:
-    """List the packages that a module lies in, whose code runs before it."""
+    """List the parent packages of a module, whose code runs before it."""
     parts = source.name.split(".")[:-1]
     names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
     return [found for name in names if (found := find(name)) is not None]
@@ -153,8 +153,8 @@ def _parents(source: Source) -> list[Source]:
 def reach_digest(code: Sequence[type | Callable[..., Any]], *modules: str) -> str:
     """Return the digest of all code that classes and functions can reach by imports, at any depth.
 
-    Nothing that they compute can change while it stays the same, unless an installed library does,
-    or a module that is imported by a name made at run time. Code that has no source is left out.
+    If it stays the same, only installed libraries and modules imported by a run-time name can
+    change a result. Code without source is left out.
 
     Args:
         code: classes and functions.
@@ -172,11 +172,11 @@ def reach_digest(code: Sequence[type | Callable[..., Any]], *modules: str) -> st
 
 
 _reaches: dict[tuple[str, ...], tuple[list[Source], str]] = {}
-"""Modules -> the sources that they reach, valid while none is loaded again or written anew."""
+"""Modules -> the sources that they reach, valid until one is reloaded or rewritten."""
 
 
 def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]:
-    """Return modules and those that they import, at any depth, as far as these are near."""
+    """Return modules and their imports at any depth, as far as these are near."""
     found: dict[str, Source] = {}
     waiting = list(sources)
     while waiting:
@@ -191,15 +191,15 @@ def _reached(sources: list[Source], near: Callable[[str], bool]) -> list[Source]
 
 
 def linked_digest(sources: list[Source]) -> str:
-    """Return the digest of modules and of what they import from each other, without their names."""
+    """Return the digest of modules and their mutual imports, independent of their names."""
     return digest(sorted(_labels(sources).values()))
 
 
 def _labels(sources: list[Source]) -> dict[str, str]:
-    """Label modules by their text and by the labels of what they import, round after round.
+    """Label modules by their text and, round after round, by the labels of their imports.
 
-    As in the colour refinement of graphs: no name of a module is in a label, and two modules of
-    equal text are told apart by what they import.
+    This is colour refinement of the import graph: labels contain no module names, and modules of
+    equal text differ by their imports.
     """
     forms = {source.name: form_of(source) for source in sources}
     links = {
@@ -228,7 +228,7 @@ def _labels(sources: list[Source]) -> dict[str, str]:
 
 
 def form_of(source: Source) -> Form:
-    """Return a module's canonical form, in which only libraries are named by their path."""
+    """Return a module's canonical form, which contains the paths of libraries only."""
     return _form(source.text, source.package)
 
 

@@ -1,4 +1,4 @@
-"""The source that a loaded module runs, and whose code it is."""
+"""Source and owner of a module."""
 
 import importlib.util
 import site
@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
         name: dotted path of the module.
         package: dotted path that its relative imports start from.
-        text: its source.
+        text: source text.
     """
 
     name: str
@@ -31,20 +31,19 @@ class Source(NamedTuple):
 
 
 _noted: dict[str, tuple[object, Source | None]] = {}
-"""Module -> its spec, of which a reload makes a new one, and the source that it runs."""
+"""Module -> its spec (replaced by a reload) and the source that it runs."""
 
 
 def note(name: str) -> Source | None:
-    """Return the source that a loaded module runs, as its file was when it was first asked for.
+    """Return the source that a loaded module runs, as its file was at the first call.
 
-    A file that is edited later changes nothing here until the module is loaded again: the code
-    that runs is the old one.
+    A later edit of the file has no effect until the module is reloaded, since the old code runs.
 
     Args:
         name: dotted path of a loaded module.
 
     Returns:
-        None for a module without source: a notebook, an interactive session, compiled code.
+        The source; None for a notebook, an interactive session or compiled code.
     """
     module = sys.modules.get(name)
     if module is None:
@@ -57,13 +56,13 @@ def note(name: str) -> Source | None:
 
 
 def find(name: str) -> Source | None:
-    """Return the source of a module, loaded or not; a module that is not loaded stays so.
+    """Return the source of a module without loading it.
 
     Args:
         name: dotted path.
 
     Returns:
-        None when there is no such module, or no source of it.
+        The source; None if the module or its source does not exist.
     """
     if name in sys.modules:
         return note(name)
@@ -80,11 +79,11 @@ def find(name: str) -> Source | None:
 
 
 _unloaded: dict[Path, tuple[tuple[int, int], Source]] = {}
-"""File of a module that is not loaded -> its stamp and source."""
+"""File of an unloaded module -> its stamp and source."""
 
 
 def hidden(name: str) -> bool:
-    """Tell whether a module is there and has no source: compiled code, or bytecode alone."""
+    """Return whether a module exists without source: compiled code, or bytecode alone."""
     if find(name) is not None:
         return False
     spec = getattr(sys.modules.get(name), "__spec__", None) or _spec(name)
@@ -92,10 +91,10 @@ def hidden(name: str) -> bool:
 
 
 def owner(name: str) -> Owner:
-    """Tell whose code a module is: this package's, an installed library's, or the user's own.
+    """Return the owner of a module: this package, an installed library, or the user.
 
     Args:
-        name: dotted path of a module that can be found; any other is a library's.
+        name: dotted path of the module; one that cannot be found counts as a library's.
     """
     if name == PACKAGE or name.startswith(f"{PACKAGE}."):
         return "package"
@@ -104,7 +103,7 @@ def owner(name: str) -> Owner:
 
 
 _owners: dict[str, Owner] = {}
-"""Module that was found -> whose code it is."""
+"""Module that was found -> its owner."""
 
 
 def _owner(name: str) -> Owner:

@@ -1,4 +1,4 @@
-"""One digest of all code of this package that a row's numbers can depend on."""
+"""Digest of all code of this package that a row's numbers can depend on."""
 
 import os
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ APART = frozenset(
     {"launcher", "logger", "report"}
     | {f"cache.{name}" for name in ("__main__", "command", "inventory", "prune")}
 )
-"""Packages and modules that run before a cell, or on finished rows: no number is made there."""
+"""Packages and modules that run before a cell or on finished rows, and compute no number."""
 
 
 def package_digest() -> str:
-    """Return the SHA-256 of the package's code, 64 hex digits; see `APART` for what is left out.
+    """Return the SHA-256 of the package's code except `APART`, 64 hex digits.
 
-    It changes with neither comments nor the places of files. A module that is loaded counts as
-    what it runs, not as what has become of its file meanwhile.
+    It is independent of comments and of file locations. A loaded module counts with the source
+    that it runs, even if its file was edited since.
     """
     return _digest(tuple(_stamps(Path(medrobust.__file__).parent)))
 
 
 def is_apart(parts: Sequence[str]) -> bool:
-    """Tell whether a module, by the parts of its name inside the package, is left out."""
+    """Return whether a module, given by the parts of its name in the package, is left out."""
     return any(".".join(parts[:length]) in APART for length in (1, 2))
 
 
 def _stamps(root: Path) -> list[tuple[str, int, int]]:
-    """List the package's files, with what tells a file from a later one."""
+    """List the package's files with stamps that change when a file does."""
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
