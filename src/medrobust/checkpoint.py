@@ -1,4 +1,4 @@
-"""What was trained, on disk: plain data, weights, where they come from. Nothing in it is code."""
+"""Checkpoints on disk: weights, plain data and provenance, but no code."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -28,15 +28,15 @@ Seconds = Annotated[float, _check_not_negative]
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is damaged, foreign, or not the one that was asked for."""
+    """Raised when a checkpoint is damaged, foreign, or not the expected one."""
 
 
 class MissingCheckpointError(FileNotFoundError):
-    """Nothing trained lies at a path.
+    """Raised when a path has no checkpoint.
 
     Args:
-        path: where it was looked for.
-        train_command: what makes it.
+        path: path of the missing checkpoint.
+        train_command: command that trains it.
     """
 
     what = "checkpoint"
@@ -49,21 +49,20 @@ class MissingCheckpointError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class TrainingMeta:
-    """Where trained weights come from; plain data.
+    """Provenance of trained weights, as plain data.
 
     Attributes:
         data: name of the dataset.
-        data_key: name of its view in paths.
-        data_digest: digest of its manifest.
-        phantom: trained on a procedural stand-in.
+        data_key: name of the dataset's view in paths.
+        data_digest: digest of the dataset's manifest.
+        phantom: whether the dataset is a generated stand-in.
         task: `classification`, `segmentation` or `detection`.
         classes: class names, in the order of the logits.
         seed: seed of the training.
-        epochs: epochs that were run.
+        epochs: number of epochs run.
         best_epoch: epoch of the weights, from 0.
         scores: `val/accuracy`, `test/accuracy`, … of these weights.
-        seconds: training time, that of the victim it started from included, without the final
-            scores.
+        seconds: training time, including that of an initial victim, without the final scores.
         recipe: resolved training config; equal recipes on equal data need no second training.
         versions: library versions.
         created: ISO time, UTC.
@@ -93,14 +92,14 @@ def save(
     meta: TrainingMeta,
     **parts: Mapping[str, Any],
 ) -> None:
-    """Write weights, whole or not at all.
+    """Write a checkpoint atomically.
 
     Args:
         path: file to write.
         state: the weights.
-        fingerprint: told again from the weights when they are loaded.
-        meta: where they come from.
-        parts: what else is needed to build what they belong to; plain data.
+        fingerprint: fingerprint, which is computed again from the weights on loading.
+        meta: provenance of the weights.
+        parts: further plain data needed to rebuild the network.
     """
     content = {"format": FORMAT, "fingerprint": fingerprint, "meta": asdict(meta), **parts}
     weights = {name: tensor.detach().cpu() for name, tensor in state.items()}
@@ -117,18 +116,18 @@ def read(
     meta: type[TrainingMeta],
     error: type[CheckpointError],
 ) -> dict[str, Any]:
-    """What `save` wrote. No code in the file is run, whoever wrote it.
+    """Return what `save` wrote, without running any code in the file.
 
     Args:
         path: file to read.
-        what: whose checkpoint it should be, for messages.
-        parts: the parts beside the weights' own.
-        meta: the kind of its `meta`.
-        error: raised when it is not what it should be.
+        what: expected owner of the checkpoint, for messages.
+        parts: expected parts besides the weights.
+        meta: class of its `meta`.
+        error: class of the error to raise.
 
     Raises:
-        CheckpointError: `error`: not such a checkpoint, damaged, or changed afterwards.
-        FileNotFoundError: no such file.
+        CheckpointError: as `error`; the file is not such a checkpoint, damaged, or edited.
+        FileNotFoundError: the file does not exist.
     """
     mend = "delete it and train again, or set overwrite=true"
     try:
@@ -161,7 +160,7 @@ def read(
 
 
 def unreadable(error: Exception) -> str:
-    """Return why torch cannot read a file, without its advice to read it unsafely."""
+    """Return torch's reason for not reading a file, without its advice to read it unsafely."""
     if isinstance(error, UnpicklingError):
         return "UnpicklingError: not plain data"
     reason = next(iter(str(error).splitlines()), "empty").partition(". ")[0]
@@ -176,17 +175,17 @@ def check_dtypes(
     error: type[CheckpointError],
     mend: str,
 ) -> None:
-    """Check that weights are of the types that their network computes with.
+    """Check that weights have the dtypes of their network.
 
     Args:
-        path: where they come from, for the message.
-        expected: the weights of the network.
-        state: those of the file.
-        error: raised when they are not.
-        mend: what fixes it, for the message.
+        path: file of the weights, for the message.
+        expected: weights of the network.
+        state: weights of the file.
+        error: class of the error to raise.
+        mend: fix, for the message.
 
     Raises:
-        CheckpointError: `error`: a weight is of another type.
+        CheckpointError: as `error`; a weight has another dtype.
     """
     other = [
         name for name in expected if name in state and expected[name].dtype != state[name].dtype
@@ -221,7 +220,7 @@ def _check_meta(found: Any, meta: type[TrainingMeta]) -> None:
 
 
 def _required(item: "Field[Any]") -> bool:
-    """Whether every checkpoint has it; what has a default may be younger than the checkpoint."""
+    """Return whether every checkpoint has a field; older ones may lack fields with a default."""
     return item.default is MISSING and item.default_factory is MISSING
 
 

@@ -1,4 +1,4 @@
-"""Objects that know how they were configured, so that nothing can be left out of a fingerprint."""
+"""Objects that record their configuration, so that no argument is missing in a fingerprint."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -15,36 +15,36 @@ Code = type | Callable[..., Any]
 
 @runtime_checkable
 class Computes(Protocol):
-    """Anything that names the classes and functions that it computes with."""
+    """Protocol of objects that list the classes and functions that they compute with."""
 
     @property
     def computed_by(self) -> tuple[Code, ...]:
-        """Classes and functions, each once."""
+        """Return the classes and functions, each once."""
         ...
 
 
 class Configured:
-    """Mixin: remembers every constructor argument, defaults included, and the code of the class.
+    """Mixin that records every constructor argument, including defaults, and the class's code.
 
-    The arguments are captured before `__init__` runs. A subclass lists no settings by hand, so a
-    new argument enters the fingerprint, and with it every cache key, by itself. Arguments that
-    cannot change a result (a chunk size, a progress bar) are named in `unscientific`.
+    The arguments are captured before `__init__` runs. A new argument thus enters the fingerprint
+    and every cache key automatically. Arguments that cannot change a result (a chunk size, a
+    progress bar) are listed in `unscientific`.
 
-    A class is named by itself, not by its module, so that its file may move. What it computes is
-    in the fingerprint by the digest of its code; see `medrobust.code.digest`.
+    A class is identified by its own name, not by its module, so that its file may move. The digest
+    of its code is part of the fingerprint; see `medrobust.code.digest`.
     """
 
     unscientific: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Note the source that the class runs: its file may be edited while it does."""
+        """Record the source that the class runs, since its file may be edited meanwhile."""
         super().__init_subclass__(**kwargs)
         note(cls.__module__)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Capture the arguments."""
         self = super().__new__(cls)
-        # bind_partial: copy and pickle make the object without arguments, then restore its dict.
+        # bind_partial: copy and pickle create the object without arguments and restore its dict.
         signature = inspect.signature(cls.__init__)
         bound = signature.bind_partial(self, *args, **kwargs)
         bound.apply_defaults()
@@ -59,17 +59,17 @@ class Configured:
         for name in kwargs if known.handed else ():
             if name not in known.names:
                 raise TypeError(f"{cls.__name__} got an unexpected keyword argument {name!r}")
-        for name in sorted(known.handed - captured.keys()):  # defaults of what `**options` hands on
+        for name in sorted(known.handed - captured.keys()):  # defaults passed on by `**options`
             captured[name] = known.names[name].default
         object.__setattr__(self, "_captured", captured)
         return self
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Class and arguments as plain data.
+        """Return class and arguments as plain data.
 
         Raises:
-            TypeError: an argument is neither plain data, nor code, nor itself `Configured`.
+            TypeError: an argument is neither plain data, nor code, nor `Configured`.
         """
         kind = type(self)
         arguments = {
@@ -79,22 +79,22 @@ class Configured:
 
     @property
     def computed_by(self) -> tuple[Code, ...]:
-        """The classes and functions that it computes with: its own, and those of its arguments."""
+        """Return the classes and functions of the object and of its arguments."""
         parts = (_code(value) for _, value in self._scientific())
         return (type(self), *(one for part in parts for one in part))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the settings and of the code."""
+        """Return the SHA-256 of the settings and the code."""
         return digest([self.settings, *self.code_digests()])
 
     def code_digests(self) -> list[list[str | None]]:
-        """Return the digests of its code, and of the modules that a config named it by."""
+        """Return the digests of the object's code and of the modules that a config names."""
         return [digests(self.computed_by), [module_digest(name) for name in self.named_by]]
 
     @property
     def named_by(self) -> tuple[str, ...]:
-        """Modules outside the package by whose names a config chose it and its parts."""
+        """Return the modules outside the package that a config names for this object."""
         named: tuple[str, ...] = getattr(self, "_named_by", ())
         return named
 
@@ -113,17 +113,17 @@ def all_code(*parts: "Code | Computes") -> tuple[Code, ...]:
 
 
 def digests(code: Sequence[Code]) -> list[str | None]:
-    """Return the code digest of each; None where it cannot be known."""
+    """Return the code digest of each class or function, None if unknown."""
     return [code_digest(one) for one in code]
 
 
 def unsourced(code: Sequence[Code]) -> list[str]:
-    """Name what has no source: no result of it can be taken for that of a later run."""
+    """Return the names of code without source, whose results cannot be reused by a later run."""
     return sorted({title(one) for one in code if code_digest(one) is None})
 
 
 def outside(code: Sequence[Code]) -> dict[str, str | None]:
-    """Return the code that is not this package's: name -> digest, None where it has no source."""
+    """Return the digests of code outside this package by name; None for code without source."""
     return {title(one): code_digest(one) for one in code if foreign(one)}
 
 

@@ -1,23 +1,23 @@
-"""Limit the number of processes to what the machine has."""
+"""Limit the number of processes to the processors of the machine."""
 
 import os
 
 
 class DevicesError(ValueError):
-    """More processes than the machine has processors."""
+    """Raised when more processes are configured than the machine has processors."""
 
 
 def check_devices(accelerator: str, devices: object) -> None:
-    """Refuse more processes on the CPU than it has processors; two are allowed on any machine.
+    """Raise if there are more CPU processes than processors; two are always allowed.
 
-    Of GPUs Lightning itself says when there are too few.
+    Lightning itself checks the number of GPUs.
 
     Args:
-        accelerator: Lightning's word for it.
-        devices: a number, or Lightning's words for several.
+        accelerator: Lightning's name of the accelerator.
+        devices: number of devices, or Lightning's text or list for several.
 
     Raises:
-        DevicesError: too many, or none.
+        DevicesError: there are too many processes, or none.
     """
     import torch
 
@@ -28,8 +28,8 @@ def check_devices(accelerator: str, devices: object) -> None:
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and no_gpu)
     if on_cpu and not 1 <= int(devices) <= processors:
         raise DevicesError(
-            f"trainer.devices={devices} is no number of processes that this machine's CPU bears; "
-            f"expected 1 to {processors}"
+            f"trainer.devices={devices} is not a possible number of processes on this machine's "
+            f"CPU; expected 1 to {processors}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Digests: what a number was computed from, as 64 hex digits of SHA-256."""
+"""SHA-256 digests of plain data, tensors and files, as 64 hex digits."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def digest(value: Any) -> str:
-    """Digest of plain data (dicts, lists, text, numbers, None): key order does not matter.
+    """Return the digest of plain data (dicts, lists, text, numbers, None), in any key order.
 
     Raises:
         TypeError: something in `value` is not plain data.
@@ -21,19 +21,19 @@ def digest(value: Any) -> str:
 
 
 def digest_tensors(tensors: "Mapping[str, Tensor]") -> str:
-    """Digest of named tensors: names, dtypes, shapes and every byte; device does not matter."""
-    import torch  # heavy: reports compute digests, too
+    """Return the digest of named tensors (names, dtypes, shapes and bytes) on any device."""
+    import torch  # heavy, and reports need only the other digests
 
     state = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         state.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        # As bytes: NumPy has no bfloat16.
+        # As bytes, since NumPy has no bfloat16.
         state.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
 
 
 def file_digest(path: str | Path) -> str:
-    """Digest of a file's bytes."""
+    """Return the digest of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""The keys of `conf/evaluate.yaml` and `conf/train.yaml` that no class declares, with their types.
+"""Keys of `conf/evaluate.yaml` and `conf/train.yaml` that no class declares, with their types.
 
-Groups such as `attack` have the parameters of their `_target_`; see `medrobust.typed`.
+Groups such as `attack` are checked by their `_target_`; see `medrobust.typed`.
 """
 
 import re

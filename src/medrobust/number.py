@@ -1,10 +1,10 @@
-"""Numbers as people write them: `8/255`, `0.03`, `5e-5`."""
+"""Parse numbers as written in configs: `8/255`, `0.03`, `5e-5`."""
 
 import math
 
 
 class NumberError(ValueError):
-    """A configured number that cannot be used."""
+    """Raised when a configured number is invalid."""
 
 
 def fraction(
@@ -19,16 +19,16 @@ def fraction(
 
     Args:
         value: a number, or text such as `8/255` or `0.1`.
-        name: what it is called in the config, for the error.
+        name: its name in the config, for the error.
         low: smallest value allowed.
         high: largest value allowed.
-        above: the value must lie strictly above `low`.
+        above: whether the value must be strictly above `low`.
 
     Returns:
         The value as a float.
 
     Raises:
-        NumberError: it is no number, not finite, or out of range.
+        NumberError: the value is not a number, not finite, or out of range.
     """
     bound = "(" if above else "["
     expected = f"expected a number or a fraction such as 8/255 in {bound}{low:g}, {high:g}]"
@@ -49,7 +49,7 @@ def whole(value: int, name: str, *, low: int = 0, high: int | None = None) -> in
 
     Args:
         value: the integer.
-        name: what it is called in the config, for the error.
+        name: its name in the config, for the error.
         low: smallest value allowed.
         high: largest value allowed, or None.
 
@@ -57,7 +57,7 @@ def whole(value: int, name: str, *, low: int = 0, high: int | None = None) -> in
         The value.
 
     Raises:
-        NumberError: it is no integer, or out of range.
+        NumberError: the value is not an integer, or out of range.
     """
     upper = "" if high is None else f" and at most {high}"
     if isinstance(value, bool) or not isinstance(value, int):

@@ -1,4 +1,4 @@
-"""What the clinic sees of a model, defended or not."""
+"""Predictions of a model, defended or not."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,18 +16,18 @@ class Prediction:
     """Outputs for a batch of N images.
 
     Attributes:
-        logits: (N, K), or (N, K, H, W) for segmentation; argmax over K is the answer. For detection
-            (N, K, A), of every anchor; each class is a yes or no of its own (sigmoid).
-        score: (N,) higher = more adversarial; detectors only.
-        confidence: (N,) the defense's own confidence, e.g. MedRDF's robust metric.
-        abstain: bool, True where the defense refuses to answer: (N,), or (N, H, W) for single
-            pixels of a mask.
-        confidence_map: (N, H, W) the same confidence of each pixel of a mask.
-        votes: int64 (N, K), what the logits were computed from where copies of an image vote.
-        details: further numbers (N,) that the defense gives of each image, by name.
-        threshold: scalar; a detector refuses images whose score exceeds it.
-        features: outputs of the modules that an attacker asked for, {tap: (N, ...)}.
-        anchored: the boxes of the anchors; detection only.
+        logits: (N, K), or (N, K, H, W) for segmentation; argmax over K is the predicted class. For
+            box detection (N, K, A), per anchor, with an independent sigmoid per class.
+        score: (N,) higher = more adversarial; detectors of attacks only.
+        confidence: (N,) confidence of the defense, e.g. MedRDF's robust metric.
+        abstain: bool, True where the defense abstains: (N,), or (N, H, W) for single pixels of a
+            mask.
+        confidence_map: (N, H, W) confidence of each pixel of a mask.
+        votes: int64 (N, K), counts behind the logits if copies of an image vote.
+        details: further numbers (N,) of a defense per image, by name.
+        threshold: scalar; a detector rejects images whose score exceeds it.
+        features: outputs of the modules that the caller requested, {tap: (N, ...)}.
+        anchored: boxes of the anchors; box detection only.
     """
 
     logits: Tensor
@@ -43,27 +43,27 @@ class Prediction:
 
     @property
     def label(self) -> Tensor:
-        """Class indices (N,) or (N, H, W); of a detector what leads at each anchor (N, A)."""
+        """Return class indices (N,) or (N, H, W); for boxes the leading class per anchor (N, A)."""
         return self.logits.argmax(dim=1)
 
     @property
     def answer(self) -> Tensor:
-        """`label`, with K, which is no class, for the pixels of a mask that it abstains from."""
+        """Return `label`, with the invalid class K for abstained pixels of a mask."""
         if self.abstain is None or self.abstain.ndim < 3:
             return self.label
         return self.label.masked_fill(self.abstain, self.logits.shape[1])
 
     @property
     def probability(self) -> Tensor:
-        """Of each class, like `logits`: softmax, or sigmoid for detection."""
+        """Return class probabilities in the shape of `logits`: softmax, or sigmoid for boxes."""
         return self.logits.softmax(dim=1) if self.anchored is None else self.logits.sigmoid()
 
     @property
     def log_odds(self) -> Tensor:
-        """Log-odds of each class against all others, float64 (N, K): what images are ranked by.
+        """Return the log-odds of each class against all others, float64 (N, K), for ranking.
 
-        The probability of a sure answer is exactly 1 in float32, and ranks nothing. Of a vote the
-        odds come from its counts, so that equal shares are equal.
+        Probabilities saturate at exactly 1 in float32 and cannot rank confident predictions. The
+        odds of a vote come from its counts, so that equal shares stay equal.
         """
         if self.votes is None:
             return log_odds(self.logits)
@@ -72,10 +72,10 @@ class Prediction:
         return ((counts + 0.5) / others).log()
 
     def rows(self, rule: Callable[[Tensor], Tensor]) -> Self:
-        """The same with a rule applied to everything that has one row per image.
+        """Return a copy with a rule applied to everything that has one row per image.
 
         Args:
-            rule: (N, ...) -> (N', ...), such as a choice of images.
+            rule: function (N, ...) -> (N', ...), such as a selection of images.
         """
         return replace(self, **{name: _changed(value, rule) for name, value in vars(self).items()})
 
@@ -84,17 +84,17 @@ class Answers(NamedTuple):
     """Predictions for a whole set, on the host.
 
     Attributes:
-        label: int64 (N,) or (N, H, W); of a box detector (N, M), -1 where there is no box.
+        label: int64 (N,) or (N, H, W); (N, M) for a box detector, -1 for padding.
         log_odds: float64 (N, K), see `Prediction.log_odds`; None for masks and boxes.
-        score: (N,) detectors' scores, or None.
+        score: (N,) scores of a detector of attacks, or None.
         confidence: (N,) or None.
         abstain: bool (N,), or (N, H, W) for pixels, or None.
-        seconds: time the predictions took, also when replayed.
-        key: of the cache, what they were computed from; None when code without source had a part.
-        details: what else the defense gives of each image, (N,) by name.
-        threshold: (N,) that each score was compared with, or None.
-        boxes: (N, M, 4) of a box detector, the surest first, see `Kept`; or None.
-        box_logit: (N, M) of each box, -inf where there is none, see `Kept`; or None.
+        seconds: time of the predictions, also if replayed.
+        key: key in the cache; None if code without source was involved.
+        details: further numbers of the defense per image, (N,) by name.
+        threshold: (N,) threshold of each score, or None.
+        boxes: (N, M, 4) boxes of a box detector, most confident first, see `Kept`; or None.
+        box_logit: (N, M) logit of each box, -inf for padding, see `Kept`; or None.
     """
 
     label: Tensor
@@ -111,10 +111,10 @@ class Answers(NamedTuple):
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """Logit of each class minus the log of the sum of the others' exponentials.
+    """Return the logit of each class minus the log-sum-exp of the others.
 
     Args:
-        logits: (N, K), K >= 2.
+        logits: logits (N, K), K >= 2.
 
     Returns:
         float64 (N, K), log(p / (1 - p)) of the softmax p, without rounding p to 0 or 1.
@@ -132,5 +132,5 @@ def _changed(value: Any, rule: Callable[[Tensor], Tensor]) -> Any:
         return {name: rule(item) for name, item in value.items()}
     if isinstance(value, Anchored):
         return value.rows(rule)
-    # A threshold is everybody's.
+    # A scalar threshold is shared by all images.
     return value if value is None or value.ndim == 0 else rule(value)

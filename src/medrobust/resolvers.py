@@ -1,4 +1,4 @@
-"""What the configs need of Python: OmegaConf resolvers. Cheap to import."""
+"""OmegaConf resolvers of the configs; cheap to import."""
 
 import hashlib
 import json
@@ -20,33 +20,33 @@ def _suffix(wanted: bool, text: str) -> str:
 
 
 def _group() -> str | None:
-    """Name of the sweep's folder, None outside a sweep."""
+    """Return the name of the sweep's folder, None outside a sweep."""
     job = HydraConfig.get()
     return Path(job.sweep.dir).name if job.mode == RunMode.MULTIRUN else None
 
 
 def _folder() -> str:
-    """The sweep's folder, and outside a sweep the job's own."""
+    """Return the sweep's folder, or the job's own outside a sweep."""
     job = HydraConfig.get()
     sweep = job.mode == RunMode.MULTIRUN
     return str(Path(job.sweep.dir if sweep else job.runtime.output_dir).resolve())
 
 
 def _label(*groups: str) -> str | None:
-    """The job's choices of some groups, None where it has none of them."""
+    """Return the job's choices of some groups, None if it has none of them."""
     choices = HydraConfig.get().runtime.choices
     return " · ".join(str(choices[group]) for group in groups if group in choices) or None
 
 
 def _recipe(defense: str | None) -> str:
-    """Of a defense and its variants, the one of its name if there is one; else ours."""
+    """Return the recipe named after a defense, also for its variants, else `default`."""
     known = GlobalHydra.instance().config_loader().get_group_options("recipe")
     name = "" if defense is None else defense.split("/")[0]
     return name if name in known else "default"
 
 
 def _short(*nodes: Any) -> str:
-    """Eight hex digits that stand for parts of a config."""
+    """Return eight hex digits that identify parts of a config."""
     plain = [
         OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
         for node in nodes
@@ -56,7 +56,7 @@ def _short(*nodes: Any) -> str:
 
 
 def _rms(value: float | str, data: DictConfig | None) -> float:
-    """L2 norm of an image whose numbers have this root mean square; null data: 3 x 224 x 224."""
+    """Return the L2 norm of an image with this root mean square (3 x 224 x 224 for null data)."""
     size, channels = (224, 3) if data is None else (int(data.size), data.channels)
     if data is not None and channels is None:
         channels = getattr(get_class(data._target_), "native_channels", 3)
@@ -66,14 +66,14 @@ def _rms(value: float | str, data: DictConfig | None) -> float:
 def register() -> None:
     """Register the resolvers; safe to call twice.
 
-    `${medrobust.suffix:<bool>,<text>}`: the text when the condition holds, else nothing.
+    `${medrobust.suffix:<bool>,<text>}`: the text if the condition holds, else nothing.
     `${medrobust.group:}`: name of the sweep that a job belongs to, else null.
     `${medrobust.folder:}`: folder of the sweep that a job belongs to, else the job's own.
-    `${medrobust.label:attack,threat}`: what the job chose for these groups, else null.
+    `${medrobust.label:attack,threat}`: the job's choices of these groups, else null.
     `${medrobust.recipe:${defense}}`: training recipe of that name, else `default`.
-    `${medrobust.short:${.taps},${.cushion}}`: tells files apart that differ in these parts.
-    `${medrobust.taps:${model.name}}`: layers that a detector looks at.
-    `${medrobust.rms:8/256,${data}}`: L2 norm of a perturbation of this root mean square per number.
+    `${medrobust.short:${.taps},${.cushion}}`: short digest of these parts, for file names.
+    `${medrobust.taps:${model.name}}`: layers that a detector reads.
+    `${medrobust.rms:8/256,${data}}`: L2 norm of a perturbation with this root mean square.
     """
     OmegaConf.register_new_resolver("medrobust.rms", _rms, replace=True)
     OmegaConf.register_new_resolver("medrobust.suffix", _suffix, replace=True)

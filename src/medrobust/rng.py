@@ -1,11 +1,10 @@
-"""Random numbers that belong to a sample, not to a batch.
+"""Random numbers seeded per sample, not per batch.
 
-A counter-based generator: number `i` of a sample is a pure function of (seed of the sample, `i`).
-There is no state, so the same image sees the same noise whatever the batch size, the number of
-devices, the worker count or the point where a run was resumed, and a whole batch is drawn in a
-few tensor operations on the device where it is used.
+The generator is counter-based: number `i` of a sample is a pure function of (seed of the sample,
+`i`). Without state, an image gets the same noise for any batch size, number of devices or workers,
+and after resuming. A whole batch is drawn in a few tensor operations on its device.
 
-The generator is SplitMix64 (Steele, Lea and Flood 2014), used with its counter made explicit.
+The generator is SplitMix64 (Steele, Lea and Flood 2014) with an explicit counter.
 """
 
 import hashlib
@@ -22,24 +21,24 @@ _FOLD = 0xD1B54A32D192ED03 - 2**64
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64 (torch's own shift keeps the sign)."""
+    """Shift int64 right logically (torch's own shift keeps the sign)."""
     return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser; `z` int64 of any shape, overwritten."""
+    """Apply SplitMix64's finaliser in place; `z` is int64 of any shape."""
     z = z.bitwise_xor_(_shift_right(z, 30)).mul_(_MIX_1)
     z = z.bitwise_xor_(_shift_right(z, 27)).mul_(_MIX_2)
     return z.bitwise_xor_(_shift_right(z, 31))
 
 
 def sample_seeds(seed: int, ids: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
-    """Seeds of samples: a function of the run's seed and each sample's own id.
+    """Return seeds of samples, a function of the run's seed and each sample's id.
 
     Args:
         seed: the run's seed, any integer.
         ids: N sample ids.
-        device: where the seeds are wanted.
+        device: device of the seeds.
 
     Returns:
         int64 tensor (N,).
@@ -56,7 +55,7 @@ def sample_seeds(seed: int, ids: Sequence[str], device: torch.device | str = "cp
 
 
 def fold_in(seeds: Tensor, value: int | Tensor) -> Tensor:
-    """New seeds, independent of the old ones, for the `value`-th use (a step, a restart, a copy).
+    """Return new, independent seeds for the `value`-th use (a step, a restart, a copy).
 
     Args:
         seeds: int64 (N,).
@@ -70,7 +69,7 @@ def fold_in(seeds: Tensor, value: int | Tensor) -> Tensor:
 
 
 def bits(seeds: Tensor, count: int) -> Tensor:
-    """The first `count` 64-bit words of each sample's stream.
+    """Return the first `count` 64-bit words of each sample's stream.
 
     Args:
         seeds: int64 (N,).
@@ -84,7 +83,7 @@ def bits(seeds: Tensor, count: int) -> Tensor:
 
 
 def uniform(seeds: Tensor, shape: Sequence[int]) -> Tensor:
-    """Uniform numbers in [0, 1), 24 bits each.
+    """Return uniform numbers in [0, 1), 24 bits each.
 
     Args:
         seeds: int64 (N,).
@@ -102,7 +101,7 @@ def uniform(seeds: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def normal(seeds: Tensor, shape: Sequence[int]) -> Tensor:
-    """Standard normal numbers, by the inverse distribution function of `uniform`.
+    """Return standard normal numbers, by the inverse distribution function of `uniform`.
 
     Args:
         seeds: int64 (N,).
@@ -116,7 +115,7 @@ def normal(seeds: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def integers(seeds: Tensor, high: int) -> Tensor:
-    """One integer in [0, high) per sample (bias below high / 2**24).
+    """Return one integer in [0, high) per sample (bias below high / 2**24).
 
     Args:
         seeds: int64 (N,).

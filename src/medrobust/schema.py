@@ -1,4 +1,4 @@
-"""Checks that plain data read from a file has the types that its reader declares."""
+"""Check that plain data from a file has the types that its reader declares."""
 
 import math
 import types
@@ -25,26 +25,26 @@ _SHOWN = 60  # characters of a wrong value in a message
 
 
 class SchemaError(ValueError):
-    """A value from a file is not of the type that its reader declares."""
+    """Raised when a value from a file does not have the type that its reader declares."""
 
 
 class Made:
-    """Stand-in for the object that a `_target_` node will be made into.
+    """Placeholder for the object that a `_target_` node creates.
 
     Args:
-        kind: its class; None where only making it would tell.
+        kind: class of the object; None if it is known only after creation.
     """
 
     def __init__(self, kind: type | None) -> None:
         self.kind = kind
 
     def may_be(self, kind: Any) -> bool:
-        """Tell whether it may be of a type."""
+        """Return whether the object may be an instance of a type."""
         if self.kind is None or not isinstance(kind, type):
             return self.kind is None or kind is not None
         try:
             return issubclass(self.kind, (int, float) if kind is float else kind)
-        except TypeError:  # a protocol that cannot be asked
+        except TypeError:  # a protocol without isinstance checks
             return True
 
     def __repr__(self) -> str:
@@ -53,20 +53,20 @@ class Made:
 
 
 def check_type(value: Any, kind: Any, name: str) -> None:
-    """Check a value against a type annotation, all the way down.
+    """Check a value recursively against a type annotation.
 
-    Numbers must be finite, and text must have no control characters: it is shown in terminals.
+    Numbers must be finite, and text must have no control characters, as it is shown in terminals.
 
     Args:
-        value: what a file holds.
+        value: value from a file.
         kind: `bool`, `int`, `float`, `str`, `None`, a union, a list, sequence or mapping of them,
             a tuple, `Literal`, `Any` for any plain data, or `Annotated[kind, check]` with a
-            function that raises ValueError on values that it refuses. Of another class only
-            `Made` can be, and what is no type that one can ask tells nothing.
-        name: what the value is called, for the error.
+            function that raises ValueError on invalid values. Only a `Made` can be of another
+            class; annotations that isinstance cannot check accept everything.
+        name: name of the value, for the error.
 
     Raises:
-        SchemaError: the value is of another type.
+        SchemaError: the value has another type.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -121,18 +121,18 @@ def _check_record(value: Any, kind: Any, name: str) -> None:
 
 
 def check_fields(owner: type, node: Mapping[str, Any], where: str) -> None:
-    """Check plain data against the annotations of the dataclass that is made of it.
+    """Check plain data against the annotations of a dataclass.
 
-    What stands for another dataclass is left to that one, and where a list of texts is expected,
-    one text will do.
+    Nodes of other dataclasses are left to those, and a single text is accepted for a list of
+    texts.
 
     Args:
         owner: the dataclass.
         node: its fields; a field that is None or absent has its default.
-        where: what the node is called, for the error.
+        where: name of the node, for the error.
 
     Raises:
-        SchemaError: a value is of another type.
+        SchemaError: a value has another type.
     """
     for key, kind in get_type_hints(owner, include_extras=True).items():
         if key not in node or node[key] is None or _is_record(kind):
@@ -158,7 +158,7 @@ def _is_scalar(value: Any, kind: Any) -> bool:
     if kind is float:
         return _is_scalar(value, int) or (type(value) is float and math.isfinite(value))
     if kind is int:
-        return type(value) is int and abs(value) <= _LARGEST  # a bool is no int
+        return type(value) is int and abs(value) <= _LARGEST  # a bool does not count as an int
     if kind in (str, Path) or (isinstance(kind, type) and issubclass(kind, Enum)):
         return isinstance(value, str) and _printable(value)
     if kind in (tuple, set, frozenset, Sequence, Iterable, Collection):
@@ -190,7 +190,7 @@ def _wrong(value: Any, kind: Any, name: str) -> SchemaError:
 
 
 def _said(kind: Any) -> str:
-    """Return a type in words that a config's writer knows."""
+    """Return the name of a type as config authors know it."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is bool:
         return "bool (true or false)"

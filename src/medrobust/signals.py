@@ -1,4 +1,4 @@
-"""Processes that end when they should: by a scheduler's SIGTERM, and with their parent."""
+"""End processes on a scheduler's SIGTERM and together with their parent."""
 
 import os
 import signal
@@ -12,18 +12,18 @@ _PARENT = "MEDROBUST_PARENT"
 
 
 def stop_on_sigterm() -> None:
-    """Let SIGTERM end this process like an exit: files are closed, locks are let go.
+    """Make SIGTERM end this process like an exit, which closes files and releases locks.
 
-    Nothing is marked as failed, since `SystemExit` is no `Exception`; the cell at hand leaves no
-    row, and the same command does it. A second SIGTERM ends the process at once.
+    Nothing is marked as failed, since `SystemExit` is not an `Exception`. The current cell writes
+    no row, and the same command runs it again. A second SIGTERM ends the process at once.
     """
     owner = os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked loader process: no words, no cleaning up
+        if os.getpid() != owner:  # a forked loader process: no message, no clean-up
             os._exit(128 + number)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # Not print: the signal may have come in the middle of one.
+        # Not print, which the signal may have interrupted.
         os.write(2, b"stopped by SIGTERM: finished rows are kept, the same command goes on\n")
         raise SystemExit(128 + number)
 
@@ -31,10 +31,10 @@ def stop_on_sigterm() -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """End this process when its parent ends, however that happens.
+    """End this process when its parent ends for any reason.
 
     Args:
-        parent: its process id, taken while it surely lived.
+        parent: process id of the parent, taken while it was alive.
     """
     if sys.platform == "linux":
         import ctypes
@@ -53,7 +53,7 @@ def _watch(parent: int) -> None:
 
 
 def end_with_launcher() -> None:
-    """Processes that Lightning starts of a command end with it; called by the command itself."""
+    """End this process with the command if Lightning started it as one of several."""
     parent = int(os.environ.get(_PARENT, os.getpid()))
     if "LOCAL_RANK" in os.environ and parent != os.getpid():
         end_with_parent(parent)

@@ -14,8 +14,8 @@ class Parameters(NamedTuple):
     Attributes:
         names: name -> parameter.
         kinds: name -> annotation, of those that have one.
-        open: it may take other names, too.
-        handed: names that a typed `**options: Unpack[...]` hands on to a base class.
+        open: whether it may accept other names.
+        handed: names that a typed `**options: Unpack[...]` passes on to a base class.
     """
 
     names: Mapping[str, inspect.Parameter]
@@ -28,9 +28,9 @@ class Parameters(NamedTuple):
 def parameters_of(call: Callable[..., Any]) -> Parameters:
     """Return the parameters of a class or a function.
 
-    Those that a class takes as `**rest` are its base's; of a typed `**options: Unpack[T]` they
-    are the keys of `T`, with the base's defaults. Only this package's classes are known to hand
-    them on; another one may do as it likes with a name that its base does not have.
+    Parameters behind `**rest` are those of the base class; behind a typed `**options: Unpack[T]`
+    they are the keys of `T`, with the base's defaults. Only classes of this package are known to
+    pass them on; others may accept names that their base does not have.
     """
     names: dict[str, inspect.Parameter] = {}
     kinds: dict[str, Any] = {}
@@ -46,11 +46,11 @@ def parameters_of(call: Callable[..., Any]) -> Parameters:
         function: Any = owner.__init__ if isinstance(owner, type) else owner  # type: ignore[misc]
         try:
             found = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):  # of C, which tells nothing
+        except (TypeError, ValueError):  # implemented in C without a signature
             return Parameters(names, kinds, open=True)
         try:
             typed = get_type_hints(function, include_extras=True)
-        except Exception:  # an annotation that cannot be evaluated tells nothing
+        except Exception:  # an annotation that cannot be evaluated is ignored
             typed = {}
         for one in found:
             if one.kind in _VARIADIC or one.name in ("self", *names):

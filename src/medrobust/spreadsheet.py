@@ -1,4 +1,4 @@
-"""Text in CSV files that spreadsheet programs open. Cheap to import."""
+"""Protect text in CSV files from spreadsheet programs; cheap to import."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ _FORMULA = "=+-@\t\r\n＝＋－＠"
 
 
 def inert(value: Any) -> Any:
-    """Return a value that a spreadsheet program takes for no formula.
+    """Return a value that a spreadsheet program does not take for a formula.
 
-    Text that begins like one, and is no number, gets an apostrophe before it; all else is returned
-    as it is.
+    Text that starts like a formula and is not a number gets a leading apostrophe; every other value
+    is returned unchanged.
     """
     if not isinstance(value, str) or not value.startswith(tuple(_FORMULA)):
         return value

@@ -1,4 +1,4 @@
-"""Configs and settings whose classes may have moved to another file."""
+"""Compare configs and settings whose classes may have moved to another file."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,10 +7,10 @@ PACKAGE = "medrobust."
 
 
 def own_name(target: str) -> str:
-    """Return the name of a class or function that does not depend on where this package keeps it.
+    """Return the name of a class or function, independent of its place in this package.
 
-    A class of the package is named by itself, a function by its module and itself (`resnet.build`);
-    what other packages have keeps its full name.
+    A class of the package keeps its own name, a function its module and name (`resnet.build`), and
+    code of other packages its full path.
     """
     if not target.startswith(PACKAGE):
         return target
@@ -21,7 +21,7 @@ def own_name(target: str) -> str:
 def by_name(value: Any) -> Any:
     """Return plain data in which classes and functions of this package have their own names.
 
-    What was written before a file moved then equals what is written after it.
+    Data written before a file moved then equals data written afterwards.
     """
     if isinstance(value, Mapping):
         old = {"revision"} if "class" in value else ()  # code digests took its place

@@ -1,4 +1,4 @@
-"""What a dataset asks of a model, told by its labels."""
+"""Task of a dataset, inferred from its labels."""
 
 from math import inf
 from typing import Literal
@@ -10,20 +10,20 @@ Task = Literal["classification", "segmentation", "detection"]
 
 
 class LabelError(ValueError):
-    """A label that is no class of the model."""
+    """Raised when a label is not a class of the model."""
 
 
 def task_of(labels: Tensor) -> Task:
-    """The task that a batch's labels belong to.
+    """Return the task of a batch's labels.
 
-    Masks and boxes both have three dimensions; coordinates are floating point, classes are not.
+    Masks and boxes both have three dimensions, but only boxes are floating point.
 
     Args:
         labels: classes int64 (N,), masks int64 (N, H, W), or boxes floating point (N, M, 5): class,
-            left, top, right and bottom in pixels, with class -1 in rows that only fill up.
+            left, top, right and bottom in pixels, with class -1 for padding.
 
     Raises:
-        ValueError: none of these.
+        ValueError: the labels are none of these.
     """
     if labels.dtype == torch.int64 and labels.ndim == 1:
         return "classification"
@@ -38,14 +38,14 @@ def task_of(labels: Tensor) -> Task:
 
 
 def classes_needed(labels: Tensor) -> float:
-    """Return how many classes a model must have for all labels to be classes of it.
+    """Return the number of classes that a model needs for some labels.
 
     Args:
-        labels: as `task_of` takes them.
+        labels: labels as for `task_of`.
 
     Returns:
-        The largest class plus one; infinity where a label is a class of no model: a negative or
-        broken number, such as the -100 that torch's cross-entropy ignores.
+        The largest class plus one; infinity if a label is negative or not an integer, such as the
+        -100 that torch's cross-entropy ignores.
     """
     named = _named(labels)
     if not named.numel():
@@ -55,14 +55,14 @@ def classes_needed(labels: Tensor) -> float:
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
-    """Refuse labels that are no classes.
+    """Raise if a label is not a class.
 
     Args:
-        labels: as `task_of` takes them; no value of a mask is ignored.
-        classes: K of the model or the data.
+        labels: labels as for `task_of`; no value of a mask is ignored.
+        classes: number of classes K of the model or the data.
 
     Raises:
-        LabelError: some are not 0 to K - 1; names them and the places of their images.
+        LabelError: a label is outside 0 to K - 1; the message names labels and image positions.
     """
     if classes_needed(labels) <= classes:
         return
@@ -76,7 +76,7 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 
 def _named(labels: Tensor) -> Tensor:
-    """The classes that labels name; of boxes without the -1 of rows that only fill up."""
+    """Return the classes in some labels, without the -1 of padded boxes."""
     if task_of(labels) != "detection":
         return labels
     named = labels[..., 0]

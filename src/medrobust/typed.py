@@ -1,4 +1,4 @@
-"""Checks a composed config against the signatures of what it names, once, before anything runs."""
+"""Check a composed config, before anything runs, against the signatures that it names."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -19,14 +19,14 @@ _HYDRA: Mapping[str, Any] = {
     "_recursive_": bool,
     "_convert_": Literal["none", "partial", "object", "all"],
 }
-"""Keys of a node that are Hydra's own."""
+"""Hydra's own keys of a node, with their types."""
 
 _DEFAULTS = {"_partial_": False, "_args_": [], "_recursive_": True, "_convert_": "none"}
 _REFERENCE = re.compile(r"\$\{\s*(?:oc\.select:\s*)?([\w.]+)\s*(?=[}\[,])")
 
 
 class ConfigError(ValueError):
-    """A key that nothing has, or a value of another type than its key takes."""
+    """Raised when a config has an unknown key, or a value of a wrong type."""
 
 
 def check_config(
@@ -38,38 +38,37 @@ def check_config(
 ) -> None:
     """Check every key and every value of a config.
 
-    A node with `_target_` has the keys and the types of what it names: the parameters and the
-    annotations of that class or function. Other keys have the types in `keys`.
+    A node with `_target_` is checked against the parameters and annotations of that class or
+    function, other keys against the types in `keys`.
 
     Args:
-        config: composed by Hydra; its node `hydra` is Hydra's own.
-        keys: name -> type, see `schema.check_type`; a mapping of names and types stands for a
-            node of them.
-        optional: those that need not be there.
-        running: a job runs; before a sweep, what refers to its jobs is left to them.
+        config: config composed by Hydra; its node `hydra` is not checked.
+        keys: name -> type, see `schema.check_type`; a mapping describes the keys of a node.
+        optional: keys that may be absent.
+        running: whether a job runs; before a sweep, references to its jobs are not resolved.
 
     Raises:
-        ConfigError: an unknown key, or a value of another type; names it and what is expected.
+        ConfigError: a key is unknown, or a value has another type than expected.
     """
     plain = {str(name): value for name, value in _resolved(config, running)}
     lacking = [name for name in keys if name not in config and name not in optional]
     if lacking:
         raise ConfigError(
-            f"{lacking[0]} is missing, which every config of this command has: leave out "
+            f"{lacking[0]} is missing, but every config of this command needs it: leave out "
             f"~{lacking[0]}"
         )
     referred = set(_REFERENCE.findall(OmegaConf.to_yaml(config)))
     _check_keys(plain, keys, "", referred)
-    # Groups refer to the other keys; a wrong value is told under the name that it was given.
+    # Groups refer to the other keys; check those first to report a wrong value under its own key.
     for name in sorted(plain, key=lambda name: keys.get(name, Any) is Any):
         _check(plain[name], keys.get(name, Any), name, referred)
 
 
 def check_node(value: Any, name: str) -> None:
-    """Check plain data of one node and all below, as `check_config` does.
+    """Check plain data of a node recursively, like `check_config`.
 
     Raises:
-        ConfigError: see there.
+        ConfigError: a key is unknown, or a value has another type than expected.
     """
     _check(value, Any, name, ())
 
@@ -103,7 +102,7 @@ def _check(value: Any, kind: Any, name: str, referred: Collection[str]) -> None:
 
 
 def _made(value: Any, name: str) -> Any:
-    """Return plain data in which each node with `_target_` is checked and stands for its result."""
+    """Return plain data with each `_target_` node checked and replaced by a `Made`."""
     if isinstance(value, dict):
         parts = {key: _made(item, f"{name}.{key}") for key, item in value.items()}
         return _checked(parts, name) if "_target_" in value else parts
@@ -115,7 +114,7 @@ def _made(value: Any, name: str) -> Any:
 
 
 def _checked(node: Mapping[str, Any], name: str) -> Made:
-    """Check the arguments of a `_target_`; return what stands for its result."""
+    """Check the arguments of a `_target_` and return a placeholder for its result."""
     try:
         for key, kind in _HYDRA.items():
             check_type(node.get(key, _DEFAULTS.get(key)), kind, f"{name}.{key}")
@@ -124,7 +123,7 @@ def _checked(node: Mapping[str, Any], name: str) -> Made:
     target = node["_target_"]
     try:
         call = get_object(target)
-    except Exception as error:  # whatever importing it raises
+    except Exception as error:  # importing it may raise anything
         cause = error.__cause__ or error
         raise ConfigError(f"{name}._target_={target} cannot be imported: {cause}") from error
     made = Made(call if isinstance(call, type) and not node.get("_partial_") else None)
@@ -148,7 +147,7 @@ def _equal(value: Any, default: Any) -> bool:
 def _check_keys(
     node: Mapping[str, Any], known: Collection[str], at: str, referred: Collection[str]
 ) -> None:
-    """Refuse unknown keys; one of somebody's own is no slip where other values refer to it."""
+    """Raise on unknown keys, except keys of the user's own that other values refer to."""
     for key in node:
         own = f"{at}{key}"
         if key in known or any(name == own or name.startswith(f"{own}.") for name in referred):

@@ -1,1 +1,1 @@
-"""Hydra finds launchers in packages of this name only; `medrobust.launcher` does the work."""
+"""Entry point for Hydra's plugin search; `medrobust.launcher` has the implementations."""

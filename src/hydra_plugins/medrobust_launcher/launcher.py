@@ -1,9 +1,9 @@
-"""What `hydra/launcher=joblib`, `submitit_local` and `submitit_slurm` stand for.
+"""Launchers `hydra/launcher=joblib`, `submitit_local` and `submitit_slurm`.
 
-Hydra imports this file whenever it starts, so nothing heavy or optional is imported at its top.
+Hydra imports this file at every start, so nothing heavy or optional is imported at its top.
 
-Hydra's own plugins of these names raise as soon as one process is killed: what is still running is
-left alone and no table is made. These note a lost job, wait for the others, and return.
+Hydra's own plugins of these names raise as soon as one process is killed, which abandons running
+jobs and skips the table. These launchers log a lost job, wait for the others, and return.
 """
 
 import logging
@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 class _SurvivingLauncher(Launcher):
-    """Runs the jobs of a sweep in other processes; a lost one does not take the others along.
+    """Base class of launchers in other processes, where a lost job does not end the others.
 
     Args:
         settings: the other keys of the launcher's config.
 
     Raises:
-        ConfigCompositionException: the library it needs is not installed.
+        ConfigCompositionException: the required library is not installed.
     """
 
     library: str
@@ -50,7 +50,7 @@ class _SurvivingLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what a job needs; Hydra calls it."""
+        """Store what a job needs; called by Hydra."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(
@@ -60,10 +60,10 @@ class _SurvivingLauncher(Launcher):
 
         Args:
             job_overrides: overrides per job.
-            initial_job_idx: number of the first.
+            initial_job_idx: number of the first job.
 
         Returns:
-            What each job returned, in order; None in place of a lost job's value.
+            The results of the jobs, in order; a lost job has the value None.
         """
         from medrobust.launcher.job import make_jobs
 
@@ -81,7 +81,7 @@ class _SurvivingLauncher(Launcher):
 
 
 class JoblibLauncher(_SurvivingLauncher):
-    """Worker processes of this machine, each doing one job after another."""
+    """Launcher to worker processes of this machine, each of which runs one job at a time."""
 
     library = "joblib"
 
@@ -92,7 +92,7 @@ class JoblibLauncher(_SurvivingLauncher):
 
 
 class LocalLauncher(_SurvivingLauncher):
-    """One process of this machine per job, with a time limit; no cluster needed."""
+    """Launcher to one process of this machine per job, with a time limit."""
 
     library = "submitit"
 
@@ -103,7 +103,7 @@ class LocalLauncher(_SurvivingLauncher):
 
 
 class SlurmLauncher(_SurvivingLauncher):
-    """One Slurm job array per sweep, a task per job."""
+    """Launcher to one Slurm job array per sweep, with a task per job."""
 
     library = "submitit"
 

@@ -1,1 +1,1 @@
-"""A sweeper for large matrices."""
+"""Sweeper for large matrices."""

@@ -1,6 +1,6 @@
-"""The jobs of a sweep: one product of choices, and further ones beside it.
+"""Jobs of a sweep: a product of choices, and further products from blocks.
 
-Hydra imports this file whenever it starts, so nothing heavy is imported at its top.
+Hydra imports this file at every start, so nothing heavy is imported at its top.
 """
 
 import itertools
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
 Choices = dict[str, list[str]]
-"""Key of a config -> the choices it takes, as written."""
+"""Config key -> its choices as written."""
 
 
 def jobs(
@@ -22,26 +22,26 @@ def jobs(
     arguments: Sequence[str],
     parser: "OverridesParser",
 ) -> list[list[str]]:
-    """Every job's overrides, in order, each job once.
+    """Return every job's overrides, in order, each job once.
 
-    The first product is that of `params`; each block is a product of its own, of `params` with the
-    block's choices in place of theirs, and without the keys that the block sets to null. What the
-    command line says of a key
+    The first product is that of `params`. Each block adds the product of `params` with the block's
+    choices in place of theirs, and without the keys that the block sets to null. An override of
+    the command line
 
-    - narrows each product to those of its choices that are named, when all that is named is known
-      to some product; a product without any of them has no jobs. `threat=adaptive` runs the
-      adaptive block alone, `defense=median` its line in every block;
-    - else replaces the key's choices in every product, as Hydra does: `eps=4/255`;
-    - is added to every product that does not sweep the key, but for blocks that set it to null.
+    - narrows each product to the named choices, if some product has all of them; a product without
+      any of them has no jobs. `threat=adaptive` runs the adaptive block alone, `defense=median` its
+      line in every block;
+    - else replaces the key's choices in every product, as in Hydra: `eps=4/255`;
+    - is added to every product that does not sweep the key, except blocks that set it to null.
 
     Args:
         params: `hydra.sweeper.params`.
         blocks: `hydra.sweeper.blocks`.
         arguments: overrides of the command line.
-        parser: Hydra's.
+        parser: Hydra's parser of overrides.
 
     Raises:
-        HydraException: a block is no mapping, a choice is an interval, or no job is left.
+        HydraException: a block is not a mapping, a choice is an interval, or no job is left.
     """
     base = _choices([f"{key}={value}" for key, value in (params or {}).items()], parser)
     products, without = [base], [set[str]()]

@@ -1,6 +1,6 @@
-"""What `hydra/sweeper=matrix` stands for.
+"""Sweeper `hydra/sweeper=matrix`.
 
-Hydra imports this file whenever it starts, so nothing heavy is imported at its top.
+Hydra imports this file at every start, so nothing heavy is imported at its top.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,15 @@ from hydra_plugins.medrobust_sweeper.product import jobs
 
 
 class BasicSweeper(HydrasBasicSweeper):
-    """Hydra's own, with several products in one sweep, and a faster start.
+    """Hydra's basic sweeper with several products in one sweep and a faster start.
 
-    Hydra's composes every job twice: once before the sweep, to find mistakes early. That is half
-    of what a cell costs besides its work, and grows with the product of the choices. Here only as
-    many jobs are composed before the sweep as show every choice once. Whether a choice exists,
-    and whether another may set a key inside it, is seen in any job that has both keys, and every
-    job of a product has them all.
+    Hydra's composes every job twice, once before the sweep to find mistakes early. That is half of
+    a cell's overhead and grows with the product of the choices. This sweeper composes only as many
+    jobs before the sweep as are needed to see every choice once. They reveal an unknown choice or
+    key as well, because every job of a product has all of its keys.
 
     Args:
-        max_batch_size: jobs that a launcher gets at once; None = all.
+        max_batch_size: number of jobs that a launcher gets at once; None for all.
         params: key -> choices, separated by commas.
         blocks: further products; see `product.jobs`.
     """
@@ -38,16 +37,16 @@ class BasicSweeper(HydrasBasicSweeper):
         self.blocks = blocks
 
     def _parse_config(self) -> list[str]:
-        return []  # `split_arguments` puts the params in: a block may replace them
+        return []  # `split_arguments` adds the params, which a block may replace
 
     def split_arguments(  # type: ignore[override]  # Hydra's is static
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """The jobs, in batches.
+        """Return the jobs in batches.
 
         Args:
-            overrides: of the command line.
-            max_batch_size: jobs per batch; None = all in one.
+            overrides: overrides of the command line.
+            max_batch_size: jobs per batch; None for one batch.
         """
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -56,7 +55,7 @@ class BasicSweeper(HydrasBasicSweeper):
         return [list(batch) for batch in self.split_overrides_to_chunks(made, max_batch_size)]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose a few jobs that hold every override of the batch between them.
+        """Compose a few jobs that together have every override of the batch.
 
         Raises:
             HydraException: a choice or key does not exist.
@@ -65,7 +64,7 @@ class BasicSweeper(HydrasBasicSweeper):
 
 
 def covering(batch: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """The jobs, in order, with an override that no job of the same keys before them has."""
+    """Return the jobs that add an override to the earlier jobs with the same keys."""
     seen: set[tuple[frozenset[str], str]] = set()
     chosen = []
     for job in batch:
