@@ -19,7 +19,7 @@ def log_cell(logger: CellLogger, row: Row, pictures: Mapping[str, Picture]) -> N
     Args:
         logger: a new logger, which is finished here.
         row: finished or failed row.
-        pictures: strips by sample id; see `evaluation.strip`.
+        pictures: strips by sample id; see `evaluation.record.pictures`.
     """
     logger.log_row(row)
     if row.confusion is not None:
@@ -34,8 +34,8 @@ def kept_pictures(path: Path) -> dict[str, Picture]:
     """Return the stored strips of an earlier row, in the size of its sheet.
 
     Args:
-        path: file written from `evaluation.strip.sheet`, which may not exist; a damaged one is
-            logged and skipped.
+        path: file made by `evaluation.record.pictures.sheet`, which may not exist; a damaged one
+            is logged and skipped.
 
     Returns:
         Sample id -> uint8 array (H, 4 W, 3).

@@ -1,4 +1,4 @@
-"""Picture next to a row: strips of some of its images (see `evaluation.strip.sheet`)."""
+"""Picture next to a row: strips of some of its images, from `evaluation.record.pictures`."""
 
 import io
 from dataclasses import dataclass
