@@ -39,6 +39,57 @@ def test_a_token_of_a_setting_that_is_not_there() -> None:
         paper_value(row({"n": 10_000}), reference)
 
 
+NOISY = {
+    **NODE,
+    "table": "table3",
+    "defenses": {"medrdf": {"tokens": ["noise={noise}", "denoiser={filter|denoiser}{window|}"]}},
+    "names": {
+        "defense.noise": {"SaltPepperNoise": "salt_pepper"},
+        "defense.denoiser": {"NoDefense": "none"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("noise", "denoiser", "printed"),
+    [
+        ("SaltPepperNoise", "NoDefense", ("noise=salt_pepper", "denoiser=none")),
+        ("SaltPepperNoise", "median", ("noise=salt_pepper", "denoiser=median")),
+        ("GaussianNoise", "NoDefense", None),  # the paper has no word of that name
+    ],
+)
+def test_a_token_names_the_class_of_an_object_as_the_paper_does(
+    noise: str, denoiser: str, printed: tuple[str, ...] | None
+) -> None:
+    reference = TableConfig.parse({"reference": NOISY}).reference
+    assert reference is not None
+    filters = {"noise": {"class": f"a.{noise}", "sigma": 0.1}, "denoiser": {"class": denoiser}}
+    names = {"data": "dermamnist", "model": "resnet18", "attack": "none", "defense": "medrdf"}
+    cell = make_row(0.9, **names, filters=filters)
+    found = paper_value(cell, reference)
+    assert (found and found.defense_tokens[:2]) == printed
+
+
+def test_of_several_settings_of_a_token_one_must_be_there() -> None:
+    node = {**NODE, "defenses": {"medrdf": {"tokens": ["sigma={noise.sigma|noise.peak}"]}}}
+    reference = TableConfig.parse({"reference": node}).reference
+    assert reference is not None
+    with pytest.raises(TableError, match=r"asks for the setting 'noise\.sigma\|noise\.peak'"):
+        paper_value(row({"n": 10_000}), reference)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"noise": {"SaltPepperNoise": "s"}}, "'noise' is no setting such as defense.noise"),
+        ({"defense.noise": "salt_pepper"}, "names.defense.noise is 'salt_pepper', expected a"),
+    ],
+)
+def test_names_that_are_none(names: dict, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        TableConfig.parse({"reference": {**NODE, "names": names}})
+
+
 def test_notes_by_name() -> None:
     notes = {"first": "A note.", "dropped": None, "second": "Another."}
     reference = TableConfig.parse({"reference": {**NODE, "notes": notes}}).reference

@@ -29,23 +29,28 @@ class TableError(ValueError):
 class ReferenceConfig:
     """Source of a table's reference numbers in a paper.
 
-    Each mapping goes from a choice of ours (`medrdf/pgd_20`) to columns of the paper's CSV
-    (`{attack: pgd, steps: 20}`). Any mapping may set any column in `QUERY`; later axes win. A
-    token may take a value from our settings: `N={steps}`, `sigma={noise.sigma}`.
+    Each mapping goes from a choice of ours (`bit_depth`) to what the paper's CSV calls it
+    (`{defense: bdr}`). Any column in `QUERY` may be set by any mapping; later axes win. A token may
+    take a value from our settings: `N={steps}`, `sigma={noise.sigma}`; from an object its class,
+    `noise={noise}`; and from several, of which not all are there, the first that is,
+    `{cushion.quality|cushion.bits}`, or nothing when the last is empty, `{cushion.quality|}`.
 
     Attributes:
         paper: one of `reference.papers()`.
         table: the paper's table, such as `table3`.
         metric: the paper's metric.
         mappings: axis -> choice -> columns.
-        notes: footnotes on choices that the paper leaves open and how ours were made.
-        metrics: our metric names -> the paper's, for columns of several metrics.
+        names: setting (`defense.noise`) -> its value as tables print it (`GaussianNoise`) -> what
+            the paper's tokens call it (`gaussian`).
+        notes: footnotes: open choices, and how ours were made.
+        metrics: names of ours -> those of the paper, for columns of several metrics.
     """
 
     paper: str
     table: str
     metric: str
     mappings: dict[str, Mapped] = field(default_factory=dict)
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     metrics: dict[str, str] = field(default_factory=dict)
 
@@ -148,8 +153,7 @@ class TableConfig:
         """Raise `TableError` if an axis or another value is unknown."""
         axes = (*self.rows, *self.columns)
         for axis in axes:
-            parent, _, name = axis.partition(".")
-            if axis not in AXES and not (parent in ("attack", "defense") and name):
+            if axis not in AXES and not _is_setting(axis):
                 raise TableError(
                     f"table axis {axis!r} is unknown; choose from {', '.join(AXES)}, or a setting "
                     "such as attack.eps or defense.noise"
@@ -170,7 +174,7 @@ class TableConfig:
                     f"table.spread: {key!r} is no setting such as attack.eps among table.rows"
                 )
         for key in self.merge:
-            if key.split(".")[0] not in ("attack", "defense") or "." not in key:
+            if not _is_setting(key):
                 raise TableError(f"table.merge: {key!r} is no setting such as defense.steps")
 
 
@@ -185,8 +189,11 @@ _MAPPINGS = {
 }
 
 
+_REFERENCE = ("paper", "table", "metric", "metrics", "names", "notes", *_MAPPINGS)
+
+
 def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
-    _known("table.reference", node, ["paper", "table", "metric", "metrics", "notes", *_MAPPINGS])
+    _known("table.reference", node, _REFERENCE)
     paper, table = str(node.get("paper")), str(node.get("table"))
     metric = node.get("metric") or metric
     values = [value for value in papers.load(paper) if value.table == table]
@@ -196,9 +203,9 @@ def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
     renamed = {str(ours): str(theirs) for ours, theirs in (node.get("metrics") or {}).items()}
     for name in (metric, *renamed.values()):
         if name not in {value.metric for value in values}:
-            names = sorted({value.metric for value in values})
+            known = sorted({value.metric for value in values})
             raise TableError(
-                f"{paper} {table} prints no {name!r}; table.reference.metric is one of {names}"
+                f"{paper} {table} prints no {name!r}; table.reference.metric is one of {known}"
             )
     mappings: dict[str, Mapped] = {}
     for key, axis in _MAPPINGS.items():
@@ -206,17 +213,34 @@ def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
             where = f"table.reference.{key}.{choice}"
             _known(where, columns, QUERY)
             for name in ("dataset", "model", "threat", "surrogate", "attack", "defense"):
-                names = sorted({getattr(value, name) for value in values})
-                if columns.get(name) is not None and str(columns[name]) not in names:
+                known = sorted({getattr(value, name) for value in values})
+                if columns.get(name) is not None and str(columns[name]) not in known:
                     raise TableError(
-                        f"{where}: {paper} {table} has no {name} {columns[name]!r}, only {names}"
+                        f"{where}: {paper} {table} has no {name} {columns[name]!r}, only {known}"
                     )
             mappings.setdefault(axis, {})[str(choice)] = dict(columns)
+    names = {str(key): _names(str(key), own) for key, own in (node.get("names") or {}).items()}
     notes = node.get("notes") or ()
     if isinstance(notes, Mapping):  # with keys, composed configs can add notes
         notes = [note for note in notes.values() if note is not None]
     notes = _texts("table.reference.notes", notes)
-    return ReferenceConfig(paper, table, metric, mappings, notes, renamed)
+    return ReferenceConfig(paper, table, metric, mappings, names, notes, renamed)
+
+
+def _names(key: str, node: Any) -> dict[str, str]:
+    if not _is_setting(key):
+        raise TableError(f"table.reference.names: {key!r} is no setting such as defense.noise")
+    if not isinstance(node, Mapping):
+        raise TableError(
+            f"table.reference.names.{key} is {node!r}, expected a mapping such as "
+            "{GaussianNoise: gaussian}"
+        )
+    return {str(ours): str(theirs) for ours, theirs in node.items()}
+
+
+def _is_setting(key: str) -> bool:
+    parent, _, name = key.partition(".")
+    return parent in ("attack", "defense") and bool(name)
 
 
 def _mean(node: Any) -> MeanConfig:

@@ -1,12 +1,12 @@
 """Find the paper's number for a row."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from medrobust.report.table.config import ReferenceConfig, TableError
-from medrobust.report.table.label import flatten
+from medrobust.report.table.label import flatten, variant
 from medrobust.report.table.reference import PaperValue, lookup, token_values
+from medrobust.report.table.setting import setting_value
 from medrobust.result.row import CELL, Row
 
 
@@ -15,7 +15,7 @@ def paper_value(
 ) -> PaperValue | None:
     """Return the paper's number for a row, or None.
 
-    Names default to ours without their folder (`medrdf/pgd_20` -> `pgd_20`), steps and budget to
+    Names default to ours without their folder (`mdda/pgd` -> `pgd`), steps and budget to
     the row's own; the mappings of the reference override both.
 
     Args:
@@ -29,7 +29,6 @@ def paper_value(
         TableError: a token refers to a setting that the row does not have.
     """
     settings = flatten(row.attack_variant)
-    defense = flatten(row.defense_variant)
     query: dict[str, Any] = {
         "dataset": row.cell.get("data", ""),
         "model": row.cell.get("model", ""),
@@ -43,10 +42,9 @@ def paper_value(
     }
     for axis in CELL:
         query |= reference.mappings.get(axis, {}).get(row.cell.get(axis, ""), {})
-    tokens = query.get("attack_tokens", ())
-    query["attack_tokens"] = _filled(tokens, settings, row.cell.get("attack", ""))
-    query["tokens"] = _filled(query.get("tokens", ()), defense, row.cell.get("defense", ""))
-    if attack is not None:  # a mean over all attacks of this budget
+    for parent, key in (("attack", "attack_tokens"), ("defense", "tokens")):
+        query[key] = [_filled(str(token), row, parent, reference) for token in query.get(key, ())]
+    if attack is not None:  # of all attacks of this budget
         query |= {"attack": attack, "attack_tokens": (), "norm": None, "steps": None}
     return lookup(reference.paper, reference.table, metric or reference.metric, **query)
 
@@ -61,12 +59,22 @@ def unlike(row: Row, value: PaperValue) -> list[str]:
     ]
 
 
-def _filled(tokens: Any, settings: Mapping[str, Any], choice: str) -> list[str]:
-    try:
-        # str.format would take the dot of a nested setting for an attribute.
-        return [re.sub(r"{(.*?)}", lambda name: str(settings[name[1]]), str(t)) for t in tokens]
-    except KeyError as error:
-        raise TableError(
-            f"table.reference: a token of {choice} asks for the setting {error}, which it does "
-            f"not have; it has {sorted(settings)}"
-        ) from None
+def _filled(token: str, row: Row, parent: str, reference: ReferenceConfig) -> str:
+    # Not str.format, to which the dot of a nested setting is an attribute.
+    return re.sub(r"{(.*?)}", lambda found: _said(found[1], row, parent, reference), token)
+
+
+def _said(names: str, row: Row, parent: str, reference: ReferenceConfig) -> str:
+    """What the paper calls the value of the first of some settings (`a|b`) that a row has."""
+    settings = variant(row, parent)
+    for name in names.split("|"):
+        if name in settings or f"{name}.class" in settings:
+            shown = setting_value(row, parent, name)
+            printed = reference.names.get(f"{parent}.{name}", {})
+            return printed.get(shown, str(settings.get(name, shown)))
+        if not name:
+            return ""
+    raise TableError(
+        f"table.reference: a token of {row.cell.get(parent, '')} asks for the setting {names!r}, "
+        f"which it does not have; it has {sorted(settings)}"
+    )
