@@ -24,6 +24,7 @@ from medrobust.result.beside import State, all_paths, state
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
+from tests.experiment.paper_cells import planned
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -396,14 +397,12 @@ def test_experiments_compose(name: str) -> None:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("evaluate", overrides=[f"experiment={name}"], return_hydra_config=True)
-    for group, values in config.hydra.sweeper.params.items():
+    jobs = planned(config)
+    chosen = {(key, job[key]) for job in jobs for key in job if "." not in key and "/" not in key}
+    for group in {group for group, _ in chosen}:
         known = options(group)
-        for value in values.split(","):
+        for value in [value for key, value in chosen if key == group]:
             assert f"{group}={value}" in known
     if name == "medrdf/table3":
-        assert set(config.table.reference.attacks) == set(
-            config.hydra.sweeper.params.attack.split(",")
-        )
-        assert set(config.table.reference.defenses) == set(
-            config.hydra.sweeper.params.defense.split(",")
-        )
+        defenses = {job["defense"] for job in jobs if job["defense"] != "none"}
+        assert set(config.table.reference.defenses) == defenses

@@ -10,7 +10,6 @@ from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import Attack
 from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.core.loss import Loss
-from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.dag import DAG
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.deepfool import DeepFool
@@ -19,7 +18,6 @@ from medrobust.attack.smia import SMIA
 from medrobust.attack.target.fixed_class import FixedClass
 from medrobust.attack.target.least_likely import LeastLikely
 from medrobust.attack.target.next_class import NextClass
-from medrobust.attack.target.random_class import RandomClass
 from medrobust.resolvers import register
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -30,7 +28,6 @@ VARIANTS = sorted(
     if path.parent.name not in ("target", "loss", "criterion")
 )
 OBJECTIVES = sorted(path.stem for path in (CONF / "attack/loss").glob("*.yaml"))
-MEDRDF = ["cw_linf", *[f"ifgsm_{n}" for n in (1, 2, 5, 7)], *[f"pgd_{n}" for n in (7, 20, 100)]]
 ELSEWHERE = {"fea": "pgd"}
 """Configs that are another attack with a loss of their own."""
 
@@ -87,27 +84,6 @@ def test_objectives(name: str) -> None:
     loss = build("+attack=pgd", f"attack/loss={name}").loss
     assert isinstance(loss, Loss)
     assert type(loss).__module__ == f"medrobust.attack.loss.{name}"
-
-
-@pytest.mark.parametrize("name", MEDRDF)
-def test_medrdf_columns(name: str) -> None:
-    kinds = {"ifgsm": BIM, "pgd": PGD, "cw": CWLinf}
-    kind, last = name.split("_")
-    attack = build(f"+attack=medrdf/{name}")
-    assert type(attack) is kinds[kind]
-    assert isinstance(attack, Iterated)
-    assert attack.eps == 8 / 255
-    assert attack.steps == (100 if kind == "cw" else int(last))
-    assert not attack.early_stop
-    assert isinstance(
-        build(f"+attack=medrdf/{name}", "attack/target=random_class").target, RandomClass
-    )
-
-
-def test_variant_is_the_base_attack_with_its_numbers() -> None:
-    """So both share one adversarial set in the cache."""
-    same = build("+attack=pgd", "attack.steps=7")
-    assert build("+attack=medrdf/pgd_7").fingerprint == same.fingerprint
 
 
 AEGIS = {path.stem for path in (CONF / "attack/aegis").glob("*.yaml")}

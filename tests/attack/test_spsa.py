@@ -65,7 +65,6 @@ def test_configs() -> None:
     assert (attack.eps, attack.queries) == (EPS, 25701)
     assert isinstance(attack.loss, Margin)
     assert attack.fingerprint == SPSA("8/255", steps=100, delta=0.01, lr=0.01).fingerprint
-    assert build("+attack=medrdf/spsa").settings == attack.settings | {"eps": "8/255"}
     assert isinstance(build("+attack=spsa", "attack/loss=cross_entropy").loss, CrossEntropy)
 
 

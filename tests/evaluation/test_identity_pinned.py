@@ -10,13 +10,14 @@ from medrobust.fingerprint import digest
 from tests.experiment.paper_cells import composed
 
 VGG = "model=vgg16_slim"
+GAUSSIAN = "defense=medrdf defense/noise=gaussian"
 MASKS = "data=kvasir_seg model=unet"
 BOXES = "data=ead2019 model=retinanet objective=retinanet"
 PINNED = {
     f"{VGG} attack=pgd": "fe7b3a74841432dc",
     f"{VGG} attack=fgsm defense=jpeg threat=adaptive": "c28444d658e08139",
     f"{VGG} attack=apgd_ce defense=median": "5303155a1d7c2d33",
-    f"{VGG} attack=cw_linf defense=medrdf/gaussian_median threat=adaptive": "8eb325a403532e05",
+    f"{VGG} attack=cw_linf {GAUSSIAN} threat=adaptive": "8eb325a403532e05",
     f"{VGG} attack=square defense=jpeg threat=blackbox": "f8e4a2627ce64cd4",
     f"{VGG} attack=pgd defense=random_resize_pad threat=adaptive": "c18bc48770006a37",
     f"{VGG} attack=orthogonal_pgd defense=feature_squeezing threat=adaptive": "a114e8a12dcd5cb3",

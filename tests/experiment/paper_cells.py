@@ -62,7 +62,7 @@ def deciding(config: DictConfig, job: dict[str, str]) -> dict[str, tuple[str, ..
     choices = config.hydra.runtime.choices
     made = {}
     for group, read in READ_BY.items():
-        keys = sorted(key for key in job if key.startswith(f"{group}."))
+        keys = sorted(key for key in job if key.startswith((f"{group}.", f"{group}/")))
         words = [f"{group}={job.get(group, choices[group])}", *(f"{k}={job[k]}" for k in keys)]
         shared = {name: job.get(name, str(config[name])) for name in read if name in config}
         made[group] = (*words, *(f"{name}={value}" for name, value in shared.items()))

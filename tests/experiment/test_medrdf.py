@@ -1,6 +1,7 @@
 """MedRDF's experiments compose, plan what they say, and find every number that the paper prints."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -57,14 +58,32 @@ def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
         assert not any(cell.status == "missing" for line in block.cells for cell in line)
 
 
+def test_columns_of_steps_have_the_papers_attacks() -> None:
+    config = composed("experiment=medrdf/table3")
+    jobs = [job for job in planned(config) if job["threat"] == "oblivious"]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        settings = row(config, job, {"accuracy": 0.5}).attack_variant
+        name = " ".join([job["attack"], *([str(settings["steps"])] if "steps" in settings else [])])
+        found.setdefault(name, []).append(settings)
+    steps = [("bim", n) for n in (1, 2, 5, 7)] + [("pgd", n) for n in (7, 20, 100)]
+    assert list(found) == ["none", *(f"{name} {n}" for name, n in steps), "cw_linf 100"]
+    for name, made in found.items():
+        assert len(made) == 2 * 12
+        assert {settings["eps"] for settings in made} == {None if name == "none" else "8/255"}
+        assert not any(settings.get("early_stop") for settings in made)
+    heads = [" ".join(level.label for level in heading) for heading in table(3).column_headings]
+    labels = (f"{name} steps={n}" for name, n in steps)
+    assert heads == ["none", *labels, "cw_linf", "autoattack"]
+
+
 def test_random_defenses_meet_autoattacks_version_for_them() -> None:
     for number in (2, 3, 9, 10, 11):
         config = composed(f"experiment=medrdf/table{number}")
         fixed = config.hydra.runtime.choices["defense"]
         for job in planned(config):
-            if job["attack"] == "medrdf/autoattack":
-                defense = job.get("defense", fixed)
-                noisy = defense.startswith(("medrdf/", "random_"))
+            if job["attack"] == "autoattack":
+                noisy = job.get("defense", fixed).startswith(("medrdf", "random_"))
                 assert job.get("attack.version", "standard") == ("rand" if noisy else "standard")
                 assert job["threat"] == "adaptive"
 
@@ -75,6 +94,9 @@ def test_how_the_command_line_narrows_a_table() -> None:
     half = planned(config, "data=dermamnist", "threat=oblivious")
     assert len(half) == 9 * 12
     assert {job["data"] for job in half} == {"dermamnist"}
+    one = ("defense=medrdf", "defense/noise=gaussian", "defense/denoiser=median")
+    assert len(planned(config, "data=dermamnist", "threat=oblivious", *one)) == 9
+    assert len(planned(config, "data=dermamnist", "attack=pgd", "attack.steps=100", *one)) == 2
     eleven = composed("experiment=medrdf/table11")
     small = planned(eleven, "data=dermamnist", "model=resnet18", "objective=trades")
     assert {job["defense"] for job in small} == {"none"}

@@ -1,22 +1,17 @@
 """Settings as axes of a table."""
 
-from pathlib import Path
-
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from medrobust.report.render import latex, markdown
 from medrobust.report.table.config import TableConfig, TableError
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
 from medrobust.result.row import Row
+from tests.experiment.paper_cells import composed, planned, table_config
+from tests.experiment.paper_cells import row as cell
 from tests.report.conftest import make_row
-
-CONF = Path(__file__).parents[2] / "conf"
 
 
 def medrdf(noise: str, denoiser: str, accuracy: float | None = 0.5, **more: object) -> Row:
@@ -68,18 +63,10 @@ def test_rows_of_noise_and_denoiser_replace_the_choice() -> None:
 
 
 def test_medrdf_table3_is_laid_out_as_in_the_paper() -> None:
-    GlobalHydra.instance().clear()
-    rows = []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        experiment = compose(
-            "evaluate", overrides=["experiment=medrdf/table3"], return_hydra_config=True
-        )
-        for defense in experiment.hydra.sweeper.params.defense.split(","):
-            config = compose("evaluate", overrides=[f"defense={defense}"])
-            filters = OmegaConf.to_container(config.defense, resolve=True)
-            rows.append(make_row(0.5, attack="none", defense=defense, filters=filters))
-    node = OmegaConf.to_container(experiment.table, resolve=True)
-    table = build(rows, TableConfig.parse(node))
+    experiment = composed("experiment=medrdf/table3")
+    jobs = planned(experiment, "attack=none", "data=dermamnist")
+    found = [cell(experiment, job, {"accuracy": 0.5}) for job in jobs]
+    table = build(found, table_config(experiment))
     filtered = ("NoDefense", "GaussianSmoothing", "Median")
     noises = ("GaussianNoise", "SaltPepperNoise", "PoissonNoise")
     assert side(table) == [
