@@ -89,7 +89,7 @@ def test_objectives(name: str) -> None:
 AEGIS = {path.stem for path in (CONF / "attack/aegis").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("name", sorted(name for name in AEGIS if not name.startswith("feature_")))
+@pytest.mark.parametrize("name", sorted(AEGIS))
 def test_aegis_aims_at_the_other_class(name: str) -> None:
     attack = build(f"+attack=aegis/{name}")
     assert isinstance(attack.target, NextClass)

@@ -106,6 +106,16 @@ def test_other_papers() -> None:
     assert clean.value == 0.82
 
 
+@pytest.mark.parametrize(("layer", "expected"), [("penultimate", 0.425), ("1", None)])
+def test_tokens_of_the_attack_count_on_clean_images(layer: str, expected: float | None) -> None:
+    query = {"dataset": "aptos2019_binary", "model": "resnet50", "threat": "adaptive"}
+    bare = query | {"attack": "none", "defense": "none"}
+    found = lookup(
+        "medical_aegis", "table1", "feature_mean", **bare, attack_tokens=[f"layer={layer}"]
+    )
+    assert (found and found.value) == expected
+
+
 def test_several_numbers_are_named() -> None:
     with pytest.raises(PaperError, match=r"line \d+: .*noise=gaussian.*narrow it by eps, steps"):
         lookup(

@@ -92,7 +92,8 @@ def test_bad_settings_are_refused(
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_config(direction: str) -> None:
     with initialize_config_dir(CONF, version_base="1.3"):
-        made = instantiate(compose(overrides=[f"+attack=stress/{direction}"]).attack)
+        words = ["+attack=stress/mean"]
+        made = instantiate(compose(overrides=[*words, f"attack.loss.direction={direction}"]).attack)
     assert isinstance(made, BIM)
     assert isinstance(made.loss, Stress)
     assert isinstance(made.criterion, LossOnly)

@@ -107,8 +107,8 @@ def lookup(
 ) -> PaperValue | None:
     """Return the number that a paper prints for a cell.
 
-    A budget, norm or step count is compared only if both sides state it, and never on clean
-    images. Every token given must be among the paper's.
+    A budget, norm or step count counts only when both sides state it; on clean images it counts
+    never. Every token given must be among the paper's, on clean images too.
 
     Args:
         paper: one of `papers()`.
@@ -139,6 +139,7 @@ def lookup(
         if names
         == (value.table, value.metric, value.dataset, value.model, value.defense, value.attack)
         and _holds(tokens, value.defense_tokens)
+        and _holds(attack_tokens, value.attack_tokens)
     ]
     if attack != "none":
         budget = None if eps is None else fraction(eps, "eps", high=1e4)
@@ -149,7 +150,6 @@ def lookup(
             and (norm is None or value.norm in ("", norm))
             and (budget is None or value.eps is None or _equal(budget, value.eps))
             and (steps is None or value.steps is None or steps == value.steps)
-            and _holds(attack_tokens, value.attack_tokens)
         ]
     if len({value.value for value in found}) > 1:
         shown = "; ".join(
