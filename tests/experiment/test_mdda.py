@@ -60,7 +60,7 @@ def test_the_second_block_is_adaptive_and_has_no_number_of_the_paper(
     assert second.heading.startswith("Adaptive")
     assert len(second.cells) == aware
     labels = [heading[-1].label for heading in second.column_headings]
-    assert labels == ["mdda/autoattack", "mdda/pgd"] or labels == ["mdda/pgd", "mdda/autoattack"]
+    assert labels == ["autoattack", "mdda/pgd"] or labels == ["mdda/pgd", "autoattack"]
     assert not second.has_paper
     assert not any(cell.status == "missing" for line in second.cells for cell in line)
     versions = {
@@ -75,7 +75,7 @@ def test_jobs_and_how_the_command_line_narrows_them() -> None:
     config = composed("experiment=mdda/table2")
     assert len(planned(config)) == 7 * 4 * 2 + 7 + 7 + 2 * (3 * 2 + 1 + 1)
     assert len(rows("table2")) == len(planned(config)) - 2 * 4  # clean and CW, once for both eps
-    small = planned(config, "eps=2/255", "defense=mdda/n5")
+    small = planned(config, "eps=2/255", "defense=mdda")
     assert len(small) == 7 + 2
     assert {job["threat"] for job in planned(config, "threat=adaptive")} == {"adaptive"}
     transfer = planned(composed("experiment=mdda/table3"))
@@ -98,7 +98,7 @@ def test_each_job_composes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "panels"), [("fig4", "bit_depth sr nrp mdda/n5"), ("fig6", "none sr nrp mdda/n3")]
+    ("name", "panels"), [("fig4", "bit_depth sr nrp mdda"), ("fig6", "none sr nrp mdda")]
 )
 def test_confusion_figures_have_the_papers_panels(name: str, panels: str) -> None:
     (figure,) = parse(plain_figure(composed(f"experiment=mdda/{name}")))

@@ -8,7 +8,7 @@ from medrobust.attack.loss.dice import Dice
 from tests.experiment.paper_cells import composed, planned
 
 ATTACKS = ("none", "fgsm", "pgd", "segmentation/pgd_dice", "segmentation/ddn", "smia", "dag")
-DEFENSES = ("none", "mdda/n3", "tv_minimization", "medrdf_seg")
+DEFENSES = ("none", "mdda", "tv_minimization", "medrdf_seg")
 
 
 @pytest.mark.parametrize("name", ["kvasir", "covid_ct"])
