@@ -12,14 +12,14 @@ from tests.experiment.paper_cells import experiments
 from tests.experiment.smallest import run
 
 SMALL = ("data.phantom_n=100", "data.size=32", "copies=2")
-WHITE = "aegis/hfc,aegis/wb,aegis/joint"
+WHITE = "hfc/pgd,aegis/wb,joint_pgd"
 FEW = "none,pgd,cw_linf,autoattack"
 WORDS = {
     "demo": ("data.phantom_n=140", "copies=2"),
     "medical_aegis/table3": (*SMALL, "data=chest_xray"),
     # Without FEA, which needs images of every class that the victim knows: these know one.
-    "medical_aegis/table4": (*SMALL, "data=chest_xray", f"attack=none,{WHITE},aegis/wb_d"),
-    "medical_aegis/table5": (*SMALL, f"attack=none,{WHITE},aegis/pgd"),
+    "medical_aegis/table4": (*SMALL, "data=chest_xray", f"attack={WHITE},aegis/wb_d"),
+    "medical_aegis/table5": (*SMALL, f"attack=none,{WHITE},pgd"),
     # Tables that differ in the network take one data set each, and the later ones fewer attacks.
     "medrdf/table2": (*SMALL[:2], "copies=2,3", "data=dermamnist"),
     "medrdf/table3": (*SMALL, "data=dermamnist"),

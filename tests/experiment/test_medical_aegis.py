@@ -3,7 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from hydra.utils import instantiate
 
+from medrobust.attack.pgd import PGD
+from medrobust.attack.target.next_class import NextClass
 from medrobust.report.table import reference
 from medrobust.report.table.block import blocks
 from medrobust.report.table.pivot import build
@@ -16,7 +19,7 @@ COUNTS = {1: 62, 2: 80, 3: 80, 4: 32, 5: 55}
 """Numbers that the paper prints in each of its tables."""
 METRICS = ("auroc_detection", "tpr_at_90_tnr", "undetected_success_rate", "auroc")
 MEANS = ("feature_mean", "feature_mean_change", "feature_mean_share")
-EXTRA = ("aegis/joint", "aegis/selective", "aegis/orthogonal")
+EXTRA = ("joint_pgd", "selective_pgd", "orthogonal_pgd")
 """Attacks that the paper does not have."""
 
 
@@ -94,6 +97,23 @@ def test_the_stronger_attacks_stand_beside_the_papers(number: int) -> None:
     assert {job["threat"] for job in jobs} == {"adaptive"}
     for cell in (cell for line in table(number).cells for cell in line if cell.row):
         assert cell.paper is None or cell.row.cell["attack"] not in EXTRA
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_attacks_aim_at_the_other_class_within_the_papers_budget(number: int) -> None:
+    name = f"experiment=medical_aegis/table{number}"
+    jobs = {job["attack"]: job for job in planned(composed(name)) if job["attack"] != "none"}
+    for choice, job in jobs.items():
+        words = [f"{key}={job[key]}" for key in job if key.partition(".")[0].startswith("attack")]
+        attack = instantiate(composed(name, *words).attack)
+        assert isinstance(attack.target, NextClass)
+        if attack.norm == "linf":
+            assert attack.eps == 16 / 256
+        assert getattr(attack, "steps", None) == (None if choice == "fgsm" else 100)
+        adaptive = {"aegis/wb", "aegis/wb_d", *EXTRA}
+        assert attack.loss.evades == (choice in adaptive)
+        if choice in adaptive | {"fea", "hfc/pgd"}:
+            assert isinstance(attack, PGD)  # random start
 
 
 def test_how_the_command_line_narrows_a_table() -> None:
