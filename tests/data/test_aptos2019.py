@@ -46,7 +46,7 @@ def test_binary_joins_all_grades_of_disease(drawn):
     [
         ("diagnosis", "grade", "no column 'diagnosis'"),
         ("00000000000a,", "00000000000a,9", "line 12: diagnosis '9"),
-        ("00000000000a,", "00000000000b,", "line 13: id_code 00000000000b is there twice"),
+        ("00000000000a,", "00000000000b,", "line 13: id_code 00000000000b occurs twice"),
         ("00000000000a,", "gone,", r"line 12: no image .*gone\.png"),
     ],
 )

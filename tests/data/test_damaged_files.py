@@ -108,7 +108,7 @@ def test_a_label_that_is_no_table_is_named(tmp_path):
 def test_two_files_of_one_name_are_named(tmp_path):
     for name in ("a.jpg", "b.jpg", "a.JPG"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"a\.JPG and a\.jpg have one name; rename or remove one"):
+    with pytest.raises(DataError, match=r"a\.JPG and a\.jpg have the same name; rename"):
         images_in(tmp_path, (".jpg",))
 
 
@@ -118,7 +118,7 @@ def test_what_viewers_turn_is_refused_where_its_annotation_is_not(tmp_path):
     image, mask = tmp_path / "a.jpg", tmp_path / "m.png"
     Image.new("RGB", (8, 8)).save(image, exif=turned.tobytes())
     Image.new("L", (8, 8)).save(mask)
-    with pytest.raises(DataError, match=r"a\.jpg: EXIF orientation 6 .*; turn its pixels"):
+    with pytest.raises(DataError, match=r"a\.jpg: EXIF orientation 6 .*; rotate its pixels"):
         FileReader(8, 3, 3)(Entry("s/a", None, "a", None, (image, mask)))
     with pytest.raises(DataError, match=r"a\.jpg: EXIF orientation 6"):
         BoxReader({"s/a": []}, 8, 3, 3)(Entry("s/a", None, "a", None, (image,)))

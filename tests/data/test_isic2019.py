@@ -61,7 +61,7 @@ def test_images_of_a_lesion_share_a_split(drawn):
         (
             3,
             lambda text: text.replace("0000001", "0000009"),
-            "line 11: ISIC_0000009 is there twice",
+            "line 11: ISIC_0000009 occurs twice",
         ),
         (3, lambda text: text.replace("0000001", "7777777"), "line 3: no image .*ISIC_7777777.jpg"),
     ],

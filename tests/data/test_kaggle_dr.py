@@ -74,7 +74,7 @@ def test_too_few_images_are_taken_whole_with_a_warning(drawn, caplog):
     [
         ("level", "grade", "no column 'level'"),
         ("\n7_left,", "\n7_left,9", "line 16: level '9"),
-        ("\n7_left,", "\n7_right,", "line 17: image 7_right is there twice"),
+        ("\n7_left,", "\n7_right,", "line 17: image 7_right occurs twice"),
         ("\n7_left,", "\ngone_left,", r"line 16: no image .*gone_left\.jpeg"),
     ],
 )

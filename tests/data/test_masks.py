@@ -125,7 +125,7 @@ def test_other_targets_are_refused(tmp_path):
     [
         ("file,split", "file,part", "no column 'split'"),
         ("0004.png,test", "0004.png,holdout", "line 6: split 'holdout'"),
-        ("0004.png,test", "0003.png,test", "line 6: 0003.png is there twice"),
+        ("0004.png,test", "0003.png,test", "line 6: 0003.png occurs twice"),
         ("0004.png,test", "7777.png,test", "line 6: no image ct/7777.png"),
         ("0004.png,test\n", "", r"0004\.png: no row for it"),
     ],

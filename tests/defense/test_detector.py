@@ -201,7 +201,7 @@ def test_masks():
     images, _ = pictures(6, 0)
     masks = torch.zeros(6, 16, 16, dtype=torch.int64)
     data = SplitData({"train": (images, masks), "val": (images, masks)})
-    with pytest.raises(FitError, match="toy: detectors judge classes"):
+    with pytest.raises(FitError, match="toy: detectors need class labels"):
         Loudness(TAPS[:1]).fit(clinic().victim, data)
 
 

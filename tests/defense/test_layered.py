@@ -223,7 +223,7 @@ def test_no_taps(kind):
 
 
 def test_a_victim_of_one_class():
-    with pytest.raises(FitError, match="the victim knows 1 class, expected at least 2"):
+    with pytest.raises(FitError, match="the victim has 1 class, expected at least 2"):
         enough_of_each(torch.zeros(5, dtype=torch.int64), 1, 1)
 
 

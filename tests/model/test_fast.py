@@ -120,7 +120,7 @@ def test_what_is_fast_is_chosen_before_it_is_tapped(victim):
     victim.accelerate()
     with (
         victim.tapped(BLOCKS),
-        pytest.raises(RuntimeError, match=r"goes around tapped"),
+        pytest.raises(RuntimeError, match=r"outside tapped"),
         victim.reduced_precision(),
     ):
         pass

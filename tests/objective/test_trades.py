@@ -115,7 +115,7 @@ def test_the_inner_loss_is_the_divergence_of_each_image() -> None:
     some = torch.tensor([7, 2])
     part = bound.at(some).away(Prediction(other.logits[some]), LABELS[some])
     torch.testing.assert_close(part, expected[some], rtol=1e-4, atol=1e-6)
-    with pytest.raises(RuntimeError, match="binds it to a batch"):
+    with pytest.raises(RuntimeError, match="bind it to a batch"):
         Divergence().away(other, LABELS)
 
 

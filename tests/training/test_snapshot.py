@@ -113,7 +113,7 @@ def test_damage_in_the_running_training_is_an_error_that_the_same_command_fixes(
     with pytest.raises(SnapshotError, match=r"best\.ckpt is damaged.*resume=null"):
         run(checkpoint=path, objective=Spoiled(best, flip), **still, **rate)
     assert not path.exists()
-    with pytest.raises(SnapshotError, match=r"best\.ckpt is gone.*resume=null"):
+    with pytest.raises(SnapshotError, match=r"best\.ckpt with .* is missing.*resume=null"):
         run(checkpoint=path, objective=Spoiled(best, os.unlink), **still, **rate)
     assert finished(run, path, overwrite=True, resume=None) == 4 * 5
     assert fingerprint(path) == whole

@@ -75,7 +75,7 @@ class COVIDCT(MedicalDataModule):
             if row["split"] not in SPLITS:
                 raise DataError(f"{table}, line {line}: split {row['split']!r}, not in {SPLITS}")
             if stem in splits:
-                raise DataError(f"{table}, line {line}: {row['file']} is there twice")
+                raise DataError(f"{table}, line {line}: {row['file']} occurs twice")
             splits[stem] = row["split"]  # type: ignore[assignment]
         for stem, files in pairs.items():
             if stem not in splits:

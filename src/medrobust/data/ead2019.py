@@ -59,13 +59,13 @@ class EAD2019(MedicalDataModule):
             if path.suffix.lower() not in _IMAGES:
                 raise DataError(f"{path}: expected only {sorted(_IMAGES)} and .txt in {folder}")
             if path.stem not in texts:
-                raise DataError(f"{path}: no file {path.stem}.txt of its boxes beside it")
+                raise DataError(f"{path}: no file {path.stem}.txt of its boxes next to it")
             text = texts.pop(path.stem)
             name = f"{self.name}/{path.stem}"
             self._boxes[name] = read_boxes(text, self.classes)
             found.append(Entry(name, None, path.stem, None, (path, text)))
         for path in texts.values():
-            raise DataError(f"{path}: no image of this name beside it")
+            raise DataError(f"{path}: no image of this name next to it")
         if not found:
             raise DataError(f"{folder}: no image in it, expected files of type {sorted(_IMAGES)}")
         return found

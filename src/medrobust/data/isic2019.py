@@ -58,7 +58,7 @@ class ISIC2019(MedicalDataModule):
                     f"expected 1 in one of {list(columns)} and 0 in the rest"
                 )
             if row["image"] in lines:
-                raise DataError(f"{table}, line {line}: {row['image']} is there twice")
+                raise DataError(f"{table}, line {line}: {row['image']} occurs twice")
             lines[row["image"]] = line
             if marked[0] != _UNKNOWN:
                 labels[row["image"]] = self.classes.index(marked[0])

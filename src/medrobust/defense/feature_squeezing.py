@@ -49,7 +49,7 @@ class FeatureSqueezing(Detector):
             squeezer.fit(victim, datamodule)  # type: ignore[operator]
         super().fit(victim, datamodule)
 
-    def _ask(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
+    def _observe(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
         """Run the squeezed copies first, so that an attacker's taps hold the image itself."""
         squeezed = {
             f"squeezed {place}": victim(
@@ -57,7 +57,7 @@ class FeatureSqueezing(Detector):
             )
             for place, squeezer in enumerate(self.squeezers)
         }
-        return super()._ask(x, victim, seeds)._replace(features=squeezed)
+        return super()._observe(x, victim, seeds)._replace(features=squeezed)
 
     def anomaly(self, seen: Seen) -> Tensor:
         """Compute the largest distance over the squeezers, in [0, 2]."""

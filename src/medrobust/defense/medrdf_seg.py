@@ -57,7 +57,7 @@ class MedRDFSeg(Smoother):
         for part in (noise, denoiser):
             if part.moves_pixels:
                 raise ValueError(
-                    f"{type(part).__name__} moves pixels, so that a vote per pixel means nothing; "
+                    f"{type(part).__name__} moves pixels, so that a vote per pixel is invalid; "
                     "set defense/noise=gaussian, salt_pepper or poisson"
                 )
         self.noise = noise
@@ -94,8 +94,8 @@ class MedRDFSeg(Smoother):
         level = self.level(counts[0, 0].numel())
         if self.copies - 1 < -math.log2(level):  # a unanimous vote has the p-value 2^(1 - n)
             raise ValueError(
-                f"defense.copies={self.copies} answer no pixel at level {level:.2g}, even if all "
-                f"agree; set copies={math.ceil(1 - math.log2(level))} or more, or raise "
+                f"defense.copies={self.copies} cannot answer a pixel at level {level:.2g}, even if "
+                f"all agree; set copies={math.ceil(1 - math.log2(level))} or more, or raise "
                 "defense.k or defense.alpha"
             )
         classes = counts.shape[1]

@@ -44,7 +44,7 @@ def bootstrap(
     """
     generator = np.random.default_rng(seed)
     values = np.array([statistic(generator.integers(0, n, n)) for _ in range(resamples)])
-    return _middle(values, level)
+    return _percentiles(values, level)
 
 
 def counted_bootstrap(
@@ -71,10 +71,10 @@ def counted_bootstrap(
     drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
     places = drawn + n * np.arange(resamples)[:, None]
     counts = np.bincount(places.ravel(), minlength=resamples * n).reshape(resamples, n)
-    return _middle(statistic(counts.astype(np.float64)), level)
+    return _percentiles(statistic(counts.astype(np.float64)), level)
 
 
-def _middle(values: np.ndarray, level: float) -> list[float]:
+def _percentiles(values: np.ndarray, level: float) -> list[float]:
     edge = (1 - level) / 2
     low, high = np.nanquantile(values, [edge, 1 - edge])
     return [float(low), float(high)]

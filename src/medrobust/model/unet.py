@@ -77,7 +77,7 @@ def _network(
         return smp.Unet(encoder, encoder_weights=weights, **arguments)
     except OSError as error:
         raise PretrainedError(
-            f"model.encoder_weights={weights}, but the weights of {encoder} could not be had: "
+            f"model.encoder_weights={weights}, but the weights of {encoder} are not available: "
             f"{type(error).__name__}: {error}\n"
             f"On a machine with network run\n"
             f'  python -c "import segmentation_models_pytorch as smp; '

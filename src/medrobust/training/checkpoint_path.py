@@ -59,11 +59,11 @@ def train_once(
     found = known()  # before the lock, which needs a writable folder
     if found is not None:
         return found
-    with _alone(checkpoint):
+    with _path_lock(checkpoint):
         found = known()  # another process was first
         if found is not None:
             return found
-        _make_way(checkpoint, overwrite=overwrite)
+        _clear_path(checkpoint, overwrite=overwrite)
         return train()
 
 
@@ -113,7 +113,7 @@ def report(checkpoint: Path, meta: TrainingMeta, how: str) -> None:
 
 
 @contextmanager
-def _alone(checkpoint: Path) -> Iterator[None]:
+def _path_lock(checkpoint: Path) -> Iterator[None]:
     """Hold the path's lock; one process of a distributed training holds it for all."""
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
         # Process 0 started this one while holding the lock.
@@ -125,8 +125,8 @@ def _alone(checkpoint: Path) -> Iterator[None]:
 
 
 @rank_zero_only
-def _make_way(checkpoint: Path, *, overwrite: bool) -> None:
-    """Check before a training that its result can be written.
+def _clear_path(checkpoint: Path, *, overwrite: bool) -> None:
+    """Remove an empty folder in the checkpoint's place before a training, if `overwrite`.
 
     Raises:
         ObstructedError: a folder is there that is not empty, or may not be overwritten.

@@ -36,7 +36,7 @@ def run_training(config: DictConfig) -> None:
     check_config(config, train_keys(), optional=("defense",))
     if config.get("defense") is not None and config.initial_checkpoint is not None:
         raise InitialCheckpointError(
-            f"initial_checkpoint={config.initial_checkpoint} is what a victim starts from, but "
+            f"initial_checkpoint={config.initial_checkpoint} is for training a victim, but "
             f"defense={HydraConfig.get().runtime.choices['defense']} is to be trained; set it to "
             f"null"
         )

@@ -129,7 +129,7 @@ def run(
     _log.info("training %s on %s (%d images)", title, data.key, len(data.dataset("train")))
     runner.fit(module, ckpt_path=last, weights_only=True)
     if runner.interrupted:
-        raise KeyboardInterrupt(f"training stopped; the same command goes on from {folder}")
+        raise KeyboardInterrupt(f"training stopped; the same command resumes from {folder}")
 
     if not best.best_model_path:
         raise EmptyTrainingError(
@@ -184,7 +184,7 @@ def _best_epoch(path: Path, module: SeededModule) -> dict[str, Any]:
     """
     if not path.exists():
         raise SnapshotError(
-            f"{path} is gone, the weights of the best epoch are lost; start over with resume=null"
+            f"{path} with the best epoch's weights is missing; start over with resume=null"
         )
     found = read_snapshot(path)
     if (found.get("recipe"), found.get("run")) != (module.recipe_digest, module.run_id):

@@ -147,7 +147,7 @@ class SeededModule(pl.LightningModule):
         if checkpoint.get("recipe") != self.recipe_digest:
             raise RecipeError(
                 "the training checkpoint belongs to another recipe or data; resume with the config "
-                "that it was begun with, or start over with resume=null"
+                "that it was started with, or start over with resume=null"
             )
         self.run_id = checkpoint.get("run")
         self._seconds_before = checkpoint["seconds"]

@@ -75,7 +75,7 @@ def read_snapshot(path: Path) -> dict[str, Any]:
         found = hashlib.sha256(content).hexdigest()
         if found.encode() != stated:
             raise SnapshotError(
-                f"{path} is damaged: its bytes give checksum {found[:12]}, it says "
+                f"{path} is damaged: its bytes give checksum {found[:12]}, its header "
                 f"{stated[:12].decode(errors='replace')!r}; start over with resume=null"
             )
     try:
@@ -115,7 +115,7 @@ def resume_from(resume: str | None, folder: Path) -> Path | None:
         return Path(resume)
     best = _damage(folder / BEST)
     if best is not None:
-        _log.warning("%s; training starts over, for the weights of the best epoch are lost", best)
+        _log.warning("%s; training starts over, since the weights of the best epoch are lost", best)
         return None
     for name, then in ((LAST, "tries the epoch before"), (PREVIOUS, "starts over")):
         path = folder / name

@@ -74,7 +74,7 @@ def _untar(opened: tarfile.TarFile, folder: str) -> None:
         if rest.strip(b"\0"):
             raise tarfile.ReadError(f"a damaged header at byte {opened.offset}")
     if size < tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("it is cut: the end mark is missing")
+        raise tarfile.ReadError("it is truncated: the end mark is missing")
 
 
 def _zip_names(archive: Path, opened: zipfile.ZipFile) -> tuple[list[str], int]:
@@ -130,7 +130,7 @@ def _check_names(archive: Path, folder: Path, names: Iterable[str]) -> None:
     for name in names:
         path = _check_name(archive, name)
         if path in seen:
-            raise _refused(archive, name, "is there twice")
+            raise _refused(archive, name, "occurs twice")
         seen.add(path)
         # An existing link in the folder could point outside it.
         if not (folder / path).resolve().is_relative_to(inside):
@@ -146,7 +146,7 @@ def _check_name(archive: Path, name: str) -> PurePosixPath:
     if ".." in path.parts or ".." in windows.parts:
         raise _refused(archive, name, "leads out of the folder")
     if "\0" in name or not path.parts or any(len(_bytes(p)) > _LONGEST for p in path.parts):
-        raise _refused(archive, name, "is no file name")
+        raise _refused(archive, name, "is not a file name")
     return path
 
 

@@ -20,7 +20,7 @@ def check_entries(name: str, entries: Sequence[Entry], classes: int) -> None:
     seen: set[str] = set()
     for entry in entries:
         if entry.id in seen:
-            raise DataError(f"{name}: {entry.id} is there twice ({entry.files[0]})")
+            raise DataError(f"{name}: {entry.id} occurs twice ({entry.files[0]})")
         seen.add(entry.id)
         if not _is_text(entry.id):
             raise DataError(

@@ -43,6 +43,6 @@ class MissingDataError(FileNotFoundError):
             f"  Download: {origin.download}\n"
             f"  Have it elsewhere? Set data.root=/my/folder/{name}, "
             f"or paths.data=/my/folder for all sets (each in a folder of its own name).\n"
-            f"  Only trying things out? data.phantom=true draws a procedural stand-in."
+            f"  No data at hand? data.phantom=true draws a procedural phantom."
         )
         self.path = path

@@ -36,7 +36,7 @@ def read_grades(
         if grade not in {str(g) for g in range(len(GRADES))}:
             raise DataError(f"{table}, line {line}: {columns[1]} {grade!r}, expected 0 to 4")
         if name in lines:
-            raise DataError(f"{table}, line {line}: {columns[0]} {name} is there twice")
+            raise DataError(f"{table}, line {line}: {columns[0]} {name} occurs twice")
         grades[name], lines[name] = int(grade), line
     files = match_files(table, lines, folder, suffix)
     return {name: (grade, files[name]) for name, grade in grades.items()}

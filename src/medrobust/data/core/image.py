@@ -98,8 +98,8 @@ def check_upright(image: Image.Image, path: Path) -> None:
     turned = image.getexif().get(_ORIENTATION, 1)
     if turned != 1:
         raise DataError(
-            f"{path}: EXIF orientation {turned} turns it in viewers, but not its annotation; turn "
-            "its pixels as the annotation lies, and remove the tag"
+            f"{path}: EXIF orientation {turned} rotates the image, but not its "
+            "annotation; rotate its pixels to match the annotation, and remove the tag"
         )
 
 

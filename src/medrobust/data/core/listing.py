@@ -24,7 +24,9 @@ def images_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
         raise DataError(f"{folder}: no image in it, expected files of type {sorted(suffixes)}")
     for one, other in itertools.pairwise(sorted(files, key=lambda path: path.stem)):
         if one.stem == other.stem:
-            raise DataError(f"{one} and {other.name} have one name; rename or remove one of them")
+            raise DataError(
+                f"{one} and {other.name} have the same name; rename or remove one of them"
+            )
     return files
 
 

@@ -129,9 +129,9 @@ class Detector(Defense):
 
     def look(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Seen:
         """Compute the inputs of the score, as deployed."""
-        return self._ask(self.view(x, seeds=seeds), victim, seeds)
+        return self._observe(self.view(x, seeds=seeds), victim, seeds)
 
-    def _ask(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
+    def _observe(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
         logits, features = victim.features(x, self.taps) if self.taps else (victim(x), {})
         return Seen(x, logits, features, victim, seeds)
 
@@ -162,7 +162,7 @@ class Detector(Defense):
         """Compute the deployed prediction with the attacker's derivative of the Cushion."""
         if self.cushion is not None:
             x = self.cushion.differentiable(x, seeds=seeds)
-        return self._judge(self._ask(x, victim, seeds))
+        return self._judge(self._observe(x, victim, seeds))
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Return the cushioned image."""

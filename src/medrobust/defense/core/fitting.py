@@ -48,7 +48,7 @@ def batches(
     dataset = datamodule.dataset(split)
     labels = [entry.label for entry in dataset.entries]
     if None in labels:
-        raise FitError(f"{datamodule.name}: detectors judge classes, and its labels are masks")
+        raise FitError(f"{datamodule.name}: detectors need class labels, its labels are masks")
     if len(set(labels)) == 1:
         raise FitError(
             f"{datamodule.name}: all {len(labels)} images of split {split} are of class "
@@ -70,7 +70,7 @@ def enough_of_each(labels: Tensor, classes: int, least: int) -> None:
         FitError: a class has fewer images, or the victim has a single class.
     """
     if classes < 2:
-        raise FitError(f"the victim knows {classes} class, expected at least 2")
+        raise FitError(f"the victim has {classes} class, expected at least 2")
     for label, count in enumerate(labels.bincount(minlength=classes).tolist()):
         if count < least:
             raise FitError(

@@ -74,19 +74,19 @@ class Estimator(Configured, ABC):
             wanted, dimension = self.count(flat.shape[1]), flat.shape[1]
             offsets = self.offsets(seeds, dimension)
             row = torch.arange(len(z), device=z.device)
-            value = self._asked(ask, z, row)
+            value = self._query(ask, z, row)
             grad = torch.zeros_like(flat)
             group = max(1, self.chunk // max(1, len(z)))
             for first in range(0, wanted, group):
                 numbers = torch.arange(first, min(first + group, wanted), device=z.device)
                 steps = offsets.steps(numbers).to(flat.dtype)
                 points = torch.add(flat, steps, alpha=self.mu).view(-1, *z.shape[1:])
-                found = self._asked(ask, points, row.repeat(len(numbers)))
+                found = self._query(ask, points, row.repeat(len(numbers)))
                 for step, answer in zip(steps, found.view(-1, len(z)), strict=True):
                     grad += offsets.weight(answer, value)[:, None] * step
             return Estimate(value, (grad * (offsets.factor / self.mu)).view_as(z))
 
-    def _asked(self, ask: Ask, points: Tensor, row: Tensor) -> Tensor:
+    def _query(self, ask: Ask, points: Tensor, row: Tensor) -> Tensor:
         parts = zip(points.split(self.chunk), row.split(self.chunk), strict=True)
         return torch.cat([ask(*part) for part in parts])
 

@@ -72,8 +72,7 @@ class ZOAEDS(ZODS):
             )
         if self.warm_epochs == 0:
             raise ValueError(
-                "defense.denoiser.warm_epochs=0 leaves the decoder as it was drawn; expected at "
-                "least 1"
+                "defense.denoiser.warm_epochs=0 leaves the decoder untrained; expected at least 1"
             )
         self.encoder: nn.Module = nn.Identity()
         self.decoder: nn.Module = nn.Identity()

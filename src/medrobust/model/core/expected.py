@@ -145,7 +145,7 @@ def check_data(
         )
     if expected.classes is not None and list(meta.classes) != list(expected.classes):
         raise error(
-            f"{path} knows the {len(meta.classes)} classes {_listed(meta.classes)} "
+            f"{path} has the {len(meta.classes)} classes {_listed(meta.classes)} "
             f"({meta.data_key}), the data at hand have {len(expected.classes)}: "
             f"{_listed(expected.classes)}; {mend}"
         )

@@ -32,8 +32,8 @@ def check_frozen(module: nn.Module, caller: str) -> None:
     part = _in_training(module)
     if part is not None:
         raise UnfrozenError(
-            f"{caller}: {part} is in training mode, where batch norm moves and dropout draws, "
-            "expected evaluation mode: call victim.freeze(), or eval() on what is no victim"
+            f"{caller}: {part} is in training mode, where batch norm and dropout vary, "
+            "expected evaluation mode: call victim.freeze(), or eval() on other modules"
         )
 
 

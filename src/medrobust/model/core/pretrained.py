@@ -41,7 +41,7 @@ def timm_network(network: str, *, pretrained: bool, **arguments: Any) -> Any:
         return timm.create_model(network, pretrained=True, **arguments)
     except Exception as error:  # the download library raises many unrelated types
         raise PretrainedError(
-            f"model.pretrained=true, but the ImageNet weights of {network} could not be had: "
+            f"model.pretrained=true, but the ImageNet weights of {network} are not available: "
             f"{type(error).__name__}: {error}\n"
             f"On a machine with network run\n"
             f"  python -c \"import timm; timm.create_model('{network}', pretrained=True)\"\n"

@@ -215,9 +215,9 @@ class Victim(nn.Module):
             RuntimeError: the victim is not accelerated, or is inside `tapped`.
         """
         if not self._fast:
-            raise RuntimeError("only an accelerated victim has reduced precision: accelerate()")
+            raise RuntimeError("reduced precision needs an accelerated victim; call accelerate()")
         if self._caught:
-            raise RuntimeError("reduced_precision() goes around tapped(), not inside it")
+            raise RuntimeError("call reduced_precision() outside tapped(), not inside it")
         if len(self._fast) == 1:
             with torch.inference_mode(False):  # the copy outlives the caller's inference mode
                 self._fast.append(copy.deepcopy(self._fast[0]).to(torch.bfloat16))

@@ -95,7 +95,7 @@ class Divergence(Loss):
     def _known(self) -> Tensor:
         if self._clean is None:
             raise RuntimeError(
-                "Divergence knows no clean answer yet: an attack binds it to a batch"
+                "Divergence has no clean log-probabilities yet; bind it to a batch first"
             )
         return self._clean
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from medrobust.defense.denoiser.ds import DS
     from medrobust.defense.denoiser.zo_ds import ZODS
 
-_NOISE, _QUESTIONS = 0xD5, 0x2E
+_NOISE, _DIRECTIONS = 0xD5, 0x2E
 """Seed tags of the noise and of the estimator's directions."""
 
 
@@ -75,7 +75,7 @@ class DenoisingModule(DefenseModule):
         if self.current_epoch < how.warm_epochs:
             return how.warm_loss(noisy, x)
         denoised = how.denoise(noisy)
-        stable = self.stability(how.encode(denoised), self.goal(x), fold_in(seeds, _QUESTIONS))
+        stable = self.stability(how.encode(denoised), self.goal(x), fold_in(seeds, _DIRECTIONS))
         return F.mse_loss(denoised, x) + how.gamma * stable
 
     def measure(self, batch: Sample) -> dict[str, Tensor]:
@@ -133,12 +133,12 @@ class ZerothOrderModule(DenoisingModule):
         super().__init__(defense, replace(setup, victim=None))
         assert setup.victim is not None
         self.box = BlackBoxVictim(setup.victim)
-        self._asked_before = 0
+        self._queries_before = 0
 
     @property
     def queries(self) -> int:
         """Return the number of images queried so far, on all devices."""
-        mine = torch.tensor(self._asked_before + self.box.queries, device=self.device)
+        mine = torch.tensor(self._queries_before + self.box.queries, device=self.device)
         return int(self.trainer.strategy.reduce(mine, reduce_op="sum"))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ class ZerothOrderModule(DenoisingModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the number of queries."""
         super().on_load_checkpoint(checkpoint)
-        self._asked_before = checkpoint["queries"] if self.trainer.is_global_zero else 0
+        self._queries_before = checkpoint["queries"] if self.trainer.is_global_zero else 0
 
     def answer(self, x: Tensor) -> Tensor:
         """Return the victim's logits, without a graph."""
@@ -158,11 +158,11 @@ class ZerothOrderModule(DenoisingModule):
     def stability(self, code: Tensor, goal: Tensor, seeds: Tensor) -> Tensor:
         """Compute the mean stability loss, with an estimated gradient."""
 
-        def ask(points: Tensor, row: Tensor) -> Tensor:
+        def query(points: Tensor, row: Tensor) -> Tensor:
             logits = self.box(self.defense.decode(points))
             loss = F.cross_entropy(logits, goal[row], reduction="none")
             return loss.flatten(1).mean(1) if loss.ndim > 1 else loss
 
-        found = self.defense.estimator(ask, code, seeds=seeds)
+        found = self.defense.estimator(query, code, seeds=seeds)
         slope = (found.grad * code).flatten(1).sum(1)
         return (found.value + slope - slope.detach()).mean()

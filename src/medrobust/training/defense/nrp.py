@@ -36,8 +36,8 @@ class NRPModule(DefenseModule):
         super().__init__(defense, setup)
         if setup.data.size < 2**defense.critic_blocks:
             raise ValueError(
-                f"defense.critic_blocks={defense.critic_blocks} halves images of "
-                f"{setup.data.size} pixels away; lower it"
+                f"defense.critic_blocks={defense.critic_blocks} halvings are too many for "
+                f"images of {setup.data.size} pixels; lower it"
             )
         self.features = defense.source.extractor(setup.data)
         self.critic = Discriminator(

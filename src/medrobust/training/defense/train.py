@@ -201,12 +201,12 @@ def _learner(defense: Defense) -> Learned:
     found = learners(defense)
     if not found:
         raise NothingToTrainError(
-            f"{type(defense).__name__} has nothing to train: use it as it is, "
+            f"{type(defense).__name__} has nothing to train; use it directly: "
             f"python evaluate.py defense=…"
         )
     if len(found) > 1:
         names = ", ".join(part.name for part in found)
         raise NothingToTrainError(
-            f"{type(defense).__name__} has several parts to train ({names}): train each by itself"
+            f"{type(defense).__name__} has several parts to train ({names}): train each separately"
         )
     return found[0]

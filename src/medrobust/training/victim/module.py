@@ -109,7 +109,7 @@ class TrainingModule(SeededModule):
         """
         if self.trainer.callback_metrics[self.score].isnan():
             raise UndefinedScoreError(
-                f"{self.score} chooses the best epoch, but is not defined on split val, which has "
+                f"{self.score} selects the best epoch, but is not defined on split val, which has "
                 "no true box or a single class; raise data.limit_val"
             )
 
