@@ -196,7 +196,7 @@ def _measure(row: Row, names: Sequence[str]) -> float | None:
 
 
 def _higher(row: Row, other: Row, names: Sequence[str] = _ACCURACY) -> bool:
-    """Whether `row` kept more than `other`, beyond noise."""
+    """Return whether `row` kept more than `other`, beyond noise."""
     name = _name(row, names)
     if name is None or name != _name(other, names) or not (row.n and other.n):
         return False

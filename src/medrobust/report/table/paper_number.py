@@ -65,7 +65,7 @@ def _filled(token: str, row: Row, parent: str, reference: ReferenceConfig) -> st
 
 
 def _said(names: str, row: Row, parent: str, reference: ReferenceConfig) -> str:
-    """What the paper calls the value of the first of some settings (`a|b`) that a row has."""
+    """Return the paper's name for the value of the first setting of `a|b` that a row has."""
     settings = variant(row, parent)
     for name in names.split("|"):
         if name in settings or f"{name}.class" in settings:
