@@ -6,12 +6,12 @@ from typing import ClassVar, NamedTuple, Self, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import LossRestartClimb
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterate, Iterated
+from medrobust.attack.core.options import LossRestartOptions
 from medrobust.attack.core.step import StepRule, sign, unit_l2
 from medrobust.number import fraction
 from medrobust.rng import fold_in
@@ -57,7 +57,7 @@ class APGD(Iterated):
         norm: str = "linf",
         rho: float = 0.75,
         momentum: float = 0.75,
-        **options: Unpack[LossRestartClimb],
+        **options: Unpack[LossRestartOptions],
     ) -> None:
         self.norm = known_norm(norm)
         super().__init__(eps, steps=steps, **options)

@@ -3,7 +3,7 @@
 from typing import Unpack
 
 from medrobust.attack.apgd import APGD
-from medrobust.attack.core.arguments import AutoClimb
+from medrobust.attack.core.options import AutoOptions
 from medrobust.attack.loss.dlr import DLROrMargin
 
 
@@ -25,6 +25,6 @@ class APGDDLR(APGD):
         eps: float | str,
         *,
         steps: int,
-        **options: Unpack[AutoClimb],
+        **options: Unpack[AutoOptions],
     ) -> None:
         super().__init__(eps, steps=steps, loss=DLROrMargin(), **options)

@@ -2,8 +2,8 @@
 
 from typing import Unpack
 
-from medrobust.attack.core.arguments import LossClimb
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.options import LossClimbOptions
 from medrobust.attack.core.step import StepRule, sign
 
 
@@ -26,7 +26,7 @@ class BIM(Iterated):
         eps: float | str,
         *,
         steps: int,
-        **options: Unpack[LossClimb],
+        **options: Unpack[LossClimbOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
 

@@ -6,11 +6,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import Aim
 from medrobust.attack.core.ball import norm
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, judged
+from medrobust.attack.core.options import Options
 from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
@@ -67,7 +67,7 @@ class CWL2(MinimumNorm):
         binary_search_steps: int = 9,
         confidence: float = 0.0,
         abort_early: bool = True,
-        **options: Unpack[Aim],
+        **options: Unpack[Options],
     ) -> None:
         self.confidence = fraction(confidence, "attack.confidence", high=1e9)
         super().__init__(eps, loss=Margin(confidence), **options)

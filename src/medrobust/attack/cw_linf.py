@@ -2,7 +2,7 @@
 
 from typing import Unpack
 
-from medrobust.attack.core.arguments import RestartClimb
+from medrobust.attack.core.options import RestartOptions
 from medrobust.attack.loss.margin import Margin
 from medrobust.attack.pgd import PGD
 
@@ -28,6 +28,6 @@ class CWLinf(PGD):
         *,
         steps: int,
         kappa: float = 50.0,
-        **options: Unpack[RestartClimb],
+        **options: Unpack[RestartOptions],
     ) -> None:
         super().__init__(eps, steps=steps, loss=Margin(kappa), **options)

@@ -5,11 +5,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import LossAim
 from medrobust.attack.core.ball import norm
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, annealed, farthest, judged
+from medrobust.attack.core.options import LossOptions
 from medrobust.attack.core.step import unit_l2
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, normal
@@ -46,7 +46,7 @@ class DDN(MinimumNorm):
         gamma: float = 0.05,
         init_norm: float = 1.0,
         levels: int | None = None,
-        **options: Unpack[LossAim],
+        **options: Unpack[LossOptions],
     ) -> None:
         super().__init__(eps, **options)
         self.steps = whole(steps, "attack.steps", low=1)

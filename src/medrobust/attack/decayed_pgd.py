@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Unpack
 
-from medrobust.attack.core.arguments import LossRestartClimb
+from medrobust.attack.core.options import LossRestartOptions
 from medrobust.attack.pgd import PGD
 from medrobust.number import fraction, whole
 
@@ -29,7 +29,7 @@ class DecayedPGD(PGD):
         steps: int,
         after: Sequence[int] = (50,),
         decay: float = 0.1,
-        **options: Unpack[LossRestartClimb],
+        **options: Unpack[LossRestartOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         if isinstance(after, str) or not isinstance(after, Sequence):

@@ -5,8 +5,8 @@ from typing import Unpack
 
 import torch
 
-from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.iterated import Iterate
+from medrobust.attack.core.options import MomentumOptions
 from medrobust.attack.core.transform import draw_window, shrink, shrink_boxes
 from medrobust.attack.mim import MIM
 from medrobust.number import NumberError, fraction
@@ -43,7 +43,7 @@ class DIM(MIM):
         steps: int,
         resize_rate: float = 0.9,
         diversity_prob: float = 0.5,
-        **options: Unpack[MomentumClimb],
+        **options: Unpack[MomentumOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         self.resize_rate = fraction(resize_rate, "attack.resize_rate", high=100.0, above=True)

@@ -5,7 +5,6 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import Aim
 from medrobust.attack.core.ball import norm as norm_of
 from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
@@ -17,6 +16,7 @@ from medrobust.attack.core.minimum_norm import (
     feasible,
     judged,
 )
+from medrobust.attack.core.options import Options
 from medrobust.attack.core.step import unit_l2
 from medrobust.attack.loss.margin import Margin
 from medrobust.number import fraction, whole
@@ -62,7 +62,7 @@ class FMN(MinimumNorm):
         norm: str = "l2",
         step_size: float | str = 1.0,
         gamma: float = 0.05,
-        **options: Unpack[Aim],
+        **options: Unpack[Options],
     ) -> None:
         self.norm = known_norm(norm)
         unbounded = Margin(1e9)  # its gradient never stops

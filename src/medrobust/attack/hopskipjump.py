@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.core.arguments import Query
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
 from medrobust.attack.core.base import distance, known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.options import QueryOptions
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells
 from medrobust.attack.core.step import StepRule, sign, unit_l2
@@ -67,7 +67,7 @@ class HopSkipJump(QueryAttack):
         repeats: int = 3,
         starts: int = 100,
         gamma: float = 1.0,
-        **options: Unpack[Query],
+        **options: Unpack[QueryOptions],
     ) -> None:
         self.norm = known_norm(norm)
         super().__init__(eps, queries=queries, repeats=repeats, **options)

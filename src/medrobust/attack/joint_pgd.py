@@ -6,9 +6,9 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import RestartClimb
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.evading import Evading, per_image
+from medrobust.attack.core.options import RestartOptions
 from medrobust.attack.core.step import StepRule
 from medrobust.number import fraction
 from medrobust.threat.surrogate import Gradient
@@ -42,7 +42,7 @@ class JointPGD(Evading):
         *,
         steps: int,
         horizon: float | str = 0.5,
-        **options: Unpack[RestartClimb],
+        **options: Unpack[RestartOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         self.horizon = fraction(horizon, "attack.horizon", above=True)

@@ -2,8 +2,8 @@
 
 from typing import Unpack
 
-from medrobust.attack.core.arguments import LossClimb
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.options import LossClimbOptions
 from medrobust.attack.core.step import Momentum, StepRule
 from medrobust.number import fraction
 
@@ -29,7 +29,7 @@ class MIM(Iterated):
         *,
         steps: int,
         decay: float = 1.0,
-        **options: Unpack[LossClimb],
+        **options: Unpack[LossClimbOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         self.decay = fraction(decay, "attack.decay", high=10.0)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.core.arguments import Estimate
 from medrobust.attack.core.estimated import Estimated
+from medrobust.attack.core.options import EstimateOptions
 from medrobust.attack.core.step import Momentum, StepRule
 from medrobust.number import fraction
 
@@ -42,7 +42,7 @@ class NES(Estimated):
         sigma: float | str = 0.01,
         step_size: float | str = 0.01,
         decay: float = 0.9,
-        **options: Unpack[Estimate],
+        **options: Unpack[EstimateOptions],
     ) -> None:
         super().__init__(
             eps,

@@ -5,9 +5,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import Query
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.options import QueryOptions
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells
 from medrobust.number import fraction
@@ -56,7 +56,7 @@ class RayS(QueryAttack):
         queries: int,
         repeats: int = 3,
         tolerance: float = 1e-3,
-        **options: Unpack[Query],
+        **options: Unpack[QueryOptions],
     ) -> None:
         super().__init__(eps, queries=queries, repeats=repeats, **options)
         self.radius_tolerance = fraction(tolerance, "attack.tolerance", above=True)

@@ -4,8 +4,8 @@ from typing import Unpack
 
 import torch
 
-from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.iterated import Iterate
+from medrobust.attack.core.options import MomentumOptions
 from medrobust.attack.mim import MIM
 from medrobust.number import whole
 from medrobust.rng import fold_in
@@ -40,7 +40,7 @@ class SINIFGSM(MIM):
         *,
         steps: int,
         copies: int = 5,
-        **options: Unpack[MomentumClimb],
+        **options: Unpack[MomentumOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         self.copies = whole(copies, "attack.copies", low=1, high=64)

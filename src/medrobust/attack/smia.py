@@ -6,10 +6,10 @@ from typing import Any, Self, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import LossClimb
 from medrobust.attack.core.iterated import Iterate, Iterated
 from medrobust.attack.core.kernel import gaussian_kernel, smooth
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.options import LossClimbOptions
 from medrobust.attack.core.step import StepRule
 from medrobust.attack.loss.core.disagreement import disagreement
 from medrobust.number import fraction, whole
@@ -53,7 +53,7 @@ class SMIA(Iterated):
         kernel_size: int = 3,
         sigma: float = 1.0,
         through_smoothed: bool = False,
-        **options: Unpack[LossClimb],
+        **options: Unpack[LossClimbOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         self.alpha = fraction(alpha, "attack.alpha", high=1e4)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from medrobust import rng
-from medrobust.attack.core.arguments import Estimate
 from medrobust.attack.core.estimated import Estimated
+from medrobust.attack.core.options import EstimateOptions
 from medrobust.attack.core.step import StepRule
 from medrobust.number import fraction
 
@@ -38,7 +38,7 @@ class SPSA(Estimated):
         samples: int = 128,
         delta: float | str = 0.01,
         lr: float | str = 0.01,
-        **options: Unpack[Estimate],
+        **options: Unpack[EstimateOptions],
     ) -> None:
         super().__init__(
             eps,

@@ -6,8 +6,8 @@ from typing import Unpack
 from torch import Tensor
 
 from medrobust.attack.core import kernel as kernels
-from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.iterated import Iterate
+from medrobust.attack.core.options import MomentumOptions
 from medrobust.attack.dim import DIM
 from medrobust.number import whole
 from medrobust.threat.surrogate import Gradient, Surrogate
@@ -55,7 +55,7 @@ class TIM(DIM):
         kernel_size: int = 15,
         resize_rate: float = 0.9,
         diversity_prob: float = 0.0,
-        **options: Unpack[MomentumClimb],
+        **options: Unpack[MomentumOptions],
     ) -> None:
         super().__init__(
             eps, steps=steps, resize_rate=resize_rate, diversity_prob=diversity_prob, **options

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import LossAim
 from medrobust.attack.core.ball import LinfBall
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.options import LossOptions
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, sample_seeds, uniform
 from medrobust.threat.surrogate import Surrogate
@@ -62,7 +62,7 @@ class UAP(Attack):
         clip: float | None = 2.0,
         restarts: int = 4,
         seed: int = 0,
-        **options: Unpack[LossAim],
+        **options: Unpack[LossOptions],
     ) -> None:
         super().__init__(eps, **options)
         self.epochs = whole(epochs, "attack.epochs", low=1)

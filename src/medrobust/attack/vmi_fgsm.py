@@ -5,9 +5,9 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import MomentumClimb
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterate
+from medrobust.attack.core.options import MomentumOptions
 from medrobust.attack.core.step import Momentum, StepRule
 from medrobust.attack.mim import MIM
 from medrobust.number import fraction, whole
@@ -43,7 +43,7 @@ class VMIFGSM(MIM):
         steps: int,
         neighbours: int = 20,
         beta: float = 1.5,
-        **options: Unpack[MomentumClimb],
+        **options: Unpack[MomentumOptions],
     ) -> None:
         super().__init__(eps, steps=steps, **options)
         self.neighbours = whole(neighbours, "attack.neighbours", low=1)

@@ -6,10 +6,10 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import Query
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.options import QueryOptions
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.step import StepRule
 from medrobust.attack.loss.margin import Margin
@@ -55,7 +55,7 @@ class Estimated(QueryAttack):
         step_size: float,
         queries: int | None = None,
         loss: Loss | None = None,
-        **options: Unpack[Query],
+        **options: Unpack[QueryOptions],
     ) -> None:
         self.samples = whole(samples, "attack.samples", low=1)
         wanted, each = whole(steps, "attack.steps", low=1), 2 * self.samples + 1

@@ -5,9 +5,9 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from medrobust.attack.core.arguments import RestartClimb
 from medrobust.attack.core.ball import Ball
 from medrobust.attack.core.iterated import Iterate
+from medrobust.attack.core.options import RestartOptions
 from medrobust.attack.core.step import StepRule, sign
 from medrobust.attack.loss.joint import Joint
 from medrobust.attack.pgd import PGD
@@ -38,7 +38,7 @@ class Evading(PGD):
         eps: float | str,
         *,
         steps: int,
-        **options: Unpack[RestartClimb],
+        **options: Unpack[RestartOptions],
     ) -> None:
         super().__init__(eps, steps=steps, loss=Joint(), **options)
 

@@ -8,11 +8,11 @@ from typing import ClassVar, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import LossAim
 from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.options import LossOptions
 from medrobust.attack.core.step import StepRule
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in
@@ -81,7 +81,7 @@ class Iterated(Attack):
         step_size: float | str | None = None,
         restarts: int = 1,
         early_stop: bool = False,
-        **options: Unpack[LossAim],
+        **options: Unpack[LossOptions],
     ) -> None:
         super().__init__(eps, **options)
         self.steps = whole(steps, "attack.steps", low=1)

@@ -6,11 +6,11 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.arguments import Aim
 from medrobust.attack.core.base import Attack, AttackError, Crafted
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.options import Options
 from medrobust.number import whole
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import Surrogate
@@ -162,7 +162,7 @@ class QueryAttack(Attack):
         chunk: int = 512,
         loss: Loss | None = None,
         repeats: int = 1,
-        **options: Unpack[Aim],
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(eps, loss=loss, **options)
         self.queries = whole(queries, "attack.queries", low=1)
