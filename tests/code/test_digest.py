@@ -140,7 +140,7 @@ def test_what_has_no_source_has_no_digest(write: Write, monkeypatch: pytest.Monk
 def test_classes_of_this_package_are_their_modules_and_those_of_their_bases(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def edited(name: str, old: str = "class ", new: str = "EDIT = 1\nclass ") -> None:
+    def edited(name: str, old: str = "\nclass ", new: str = "\nEDIT = 1\nclass ") -> None:
         modules.note(name)
         spec, source = modules._noted[name]
         assert source is not None
