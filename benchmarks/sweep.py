@@ -107,7 +107,7 @@ class Timed(TensorCache):
 
 
 BEGINNINGS: list[tuple[np.ndarray, np.ndarray]] = []
-"""When each cell began, and the seconds of crafting and answering until then."""
+"""Start of each cell, and the seconds of crafting and answering until then."""
 
 
 def noted(run_cell: Callable[..., Any]) -> Callable[..., Any]:

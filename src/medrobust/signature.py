@@ -65,7 +65,8 @@ def parameters_of(call: Callable[..., Any]) -> Parameters:
         if keys is not None:
             wanted = keys if wanted is None else wanted & keys
             handed |= wanted
-        foreign |= not (isinstance(owner, type) and owner.__module__.startswith("medrobust."))
+        else:
+            foreign |= not (isinstance(owner, type) and owner.__module__.startswith("medrobust."))
     return Parameters(names, kinds, foreign, handed)
 
 

@@ -104,7 +104,7 @@ ATTACKS: dict[str, tuple[float, Callable[..., QueryAttack]]] = {
     "rays": (2.0, lambda q, **more: RayS(EPS, queries=q, **more)),
     "hopskipjump": (2.0, lambda q, **more: HopSkipJump(EPS, queries=q, norm="linf", **more)),
 }
-"""How many times stronger each is, at least, than when it takes one answer for success."""
+"""Minimum gain in strength of each attack over judging success from a single response."""
 
 
 def shaken(half: Victim, attack: QueryAttack) -> Surrogate:

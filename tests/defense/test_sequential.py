@@ -19,7 +19,7 @@ from medrobust.rng import sample_seeds
 SEEDS = sample_seeds(0, [str(i) for i in range(9)])
 TORN = linear_victim(classes=3)
 IMAGES = (0.5 + torch.linspace(0, 2, 9).view(-1, 1, 1, 1) * class_directions(TORN)[0]).clamp(0, 1)
-"""From grey, whose copies are of each class alike, to one whose copies are all of class 0."""
+"""Images from grey, whose copies spread over all classes, to one whose copies are of class 0."""
 
 
 def medrdf(n: int = 600, **settings: object) -> MedRDF:

@@ -19,6 +19,7 @@ from medrobust.defense.none import NoDefense
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
+from medrobust.threat.surrogate import VictimSurrogate
 from medrobust.threat.transfer import Transfer
 
 N = 6
@@ -182,3 +183,25 @@ def test_a_surrogate_without_gradient_is_refused():
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match=r"threat\.eot_samples=0"):
         Adaptive(0)
+
+
+def test_a_surrogate_whose_gradients_would_escape_the_nan_check_is_refused() -> None:
+    for name in ("value_and_grad", "values_and_grads"):
+        with pytest.raises(TypeError, match=f"Own.{name} is final; override _{name}"):
+            type("Own", (VictimSurrogate,), {name: None})
+
+
+def test_nan_in_a_gradient_is_recorded_step_by_step() -> None:
+    class Sometimes(VictimSurrogate):
+        def _value_and_grad(self, x, goal, *, seeds):  # type: ignore[no-untyped-def]
+            seen = super()._value_and_grad(x, goal, seeds=seeds)
+            return seen._replace(grad=seen.grad * (torch.nan if seeds[0] == 1 else 1.0))
+
+    surrogate, x = Sometimes(small_cnn()), torch.rand(2, 3, 8, 8)
+    goal = Goal(CrossEntropy(), Misclassified(), torch.tensor([0, 1]))
+    with surrogate.nan_gradients() as found:
+        for seed in (0, 1, 0):
+            surrogate.value_and_grad(x, goal, seeds=torch.full((2,), seed))
+    assert [bool(one) for one in found] == [False, True, False]
+    surrogate.value_and_grad(x, goal, seeds=torch.ones(2, dtype=torch.int64))
+    assert len(found) == 3  # nothing is recorded outside

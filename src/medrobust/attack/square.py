@@ -19,7 +19,7 @@ from medrobust.number import fraction
 from medrobust.rng import fold_in
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""After which of 10 000 proposals the area of the square is halved."""
+"""Proposals, out of 10 000, at which the area of the square is halved."""
 
 
 class Square(QueryAttack):

@@ -16,7 +16,7 @@ BY_TASK: Final[Mapping[Task, type[Criterion]]] = {
     "segmentation": JaccardBelow,
     "detection": BoxesLost,
 }
-"""What counts as a success where nothing else is said."""
+"""Default criterion of each task."""
 
 
 def by_task(y: Tensor, own: Criterion | None = None) -> Criterion:

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 Work = Callable[[Batch], dict[str, Tensor]]
-"""What is done with a batch: tensors by name, each with the batch's length."""
+"""Function of a batch that returns tensors by name, each with the batch's length."""
 
 
 def out_of_memory(error: BaseException) -> bool:

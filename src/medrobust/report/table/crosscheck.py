@@ -18,7 +18,7 @@ VERSION = ("version", "targets")
 """Settings of AutoAttack that go with the threat: `rand` is for random defenses that it sees."""
 
 NOISE = 2.0
-"""How many standard errors a difference must exceed."""
+"""Number of standard errors that a difference must exceed."""
 
 Flags = dict[str, list[Flag]]
 

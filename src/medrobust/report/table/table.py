@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from medrobust.metric.definition import Unit, unit_of
 from medrobust.report.table.label import Level
 from medrobust.report.table.reference import PaperValue
 from medrobust.result.flag import Flag
 from medrobust.result.row import Row
-
-if TYPE_CHECKING:
-    pass
 
 METRIC = "metric"
 """Column axis of a table of several metrics."""
