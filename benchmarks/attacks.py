@@ -127,6 +127,7 @@ def subject(options: argparse.Namespace) -> tuple[Victim, Tensor, Tensor]:
     """The frozen victim, images (N, C, H, W) and labels (N,)."""
     if (options.checkpoint is None) != (options.npz is None):
         raise SystemExit("--checkpoint and --npz go together")
+    victim: Victim
     if options.checkpoint:
         victim = load_victim(options.checkpoint, train_command="python train.py").to(options.device)
         with np.load(options.npz) as arrays:

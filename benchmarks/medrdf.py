@@ -126,10 +126,10 @@ def estimators(
     return table
 
 
-def medrdf(variant: tuple[str, str], chunk: int, *, n: int, stopping: str = "fixed") -> MedRDF:
+def medrdf(variant: tuple[str, str], chunk: int, *, copies: int, stopping: str = "fixed") -> MedRDF:
     """The defense of one noise and denoiser."""
     noise, denoiser = variant
-    return MedRDF(NOISES[noise](), DENOISERS[denoiser](), n, stopping=stopping, chunk=chunk)
+    return MedRDF(NOISES[noise](), DENOISERS[denoiser](), copies, stopping=stopping, chunk=chunk)
 
 
 @torch.no_grad()
@@ -155,7 +155,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--variants",
         default=",".join(f"{noise}+{denoiser}" for noise in NOISES for denoiser in DENOISERS),
-        help="noise+denoiser, comma separated; estimators are compared on the first",
+        help="noise+denoiser, comma separated; stopping rules are compared on the first",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")

@@ -19,34 +19,20 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from medrobust.attack.bim import BIM
-from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.core.loss import per_image
 from medrobust.attack.pgd import PGD
 from medrobust.attack.smia import SMIA
 from medrobust.evaluation import build
-from medrobust.metric.perturbation import positive_cosines, variance
+from medrobust.metric.perturbation import Course, variance
 from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
 from medrobust.resolvers import register
 from medrobust.rng import sample_seeds
-from medrobust.threat.surrogate import Gradient, VictimSurrogate
+from medrobust.threat.surrogate import VictimSurrogate
 
 STEPS = 10
 BATCH = 100
-
-
-class Traced(VictimSurrogate):
-    """Keeps the points that an attack on `count` images stands at."""
-
-    def __init__(self, victim: Victim, count: int) -> None:
-        super().__init__(victim)
-        self.count, self.points = count, list[Tensor]()
-
-    def _value_and_grad(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> Gradient:
-        """As the surrogate's; SMIA's smoothed images come after the points and are left out."""
-        self.points.append(x[: self.count].clone())
-        return super()._value_and_grad(x, goal, seeds=seeds)
 
 
 def main() -> None:
@@ -79,10 +65,11 @@ def measure(
     rows = []
     for at in range(0, len(images), BATCH):
         x, y = images[at : at + BATCH], labels[at : at + BATCH]
-        surrogate = Traced(victim, len(x))
         seeds = sample_seeds(0, [str(at + i) for i in range(len(x))], x.device)
-        found = attack(surrogate, x, y, seeds=seeds)
-        cosine = positive_cosines(surrogate.points)
+        course = Course(len(x))
+        with attack.watched(course):
+            found = attack(VictimSurrogate(victim), x, y, seeds=seeds)
+        cosine = (course.alike / course.pairs).double().to(x.device)
         rows.append(torch.stack([right(victim, found, y), variance(x, found, eps), cosine]))
     accuracy, rough, cosine = torch.cat(rows, dim=1).nanmean(dim=1).tolist()
     return f"{accuracy:.1%}", f"{rough:.3f}", f"{cosine:.1%}"

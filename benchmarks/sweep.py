@@ -137,7 +137,7 @@ def show(root: Path, spent: np.ndarray) -> None:
     answers = sum(Timed.seconds[key] for key in Timed.seconds if key not in sets)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(f"{len(rows)} cells, {rows[0].n} images, {device}, {torch.get_num_threads()} threads")
-    lines = {
+    lines: dict[str, Any] = {
         f"adversarial sets: {len(sets)}": crafts,
         f"sets answered: {len(Timed.seconds) - len(sets)}": answers,
         "the sweep, start to table": spent,
