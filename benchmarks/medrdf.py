@@ -81,10 +81,10 @@ def main() -> None:
         costs.add_row(noise, denoiser, f"{each:.0f}", *(f"{value:.3f}" for value in numbers))
     Console(width=120).print(costs)
     if options.n:
-        Console(width=120).print(estimators(victim, x, seeds, chosen[0], options, setting))
+        Console(width=120).print(stopping_rules(victim, x, seeds, chosen[0], options, setting))
 
 
-def estimators(
+def stopping_rules(
     victim: Victim,
     x: Tensor,
     seeds: Tensor,
@@ -92,7 +92,7 @@ def estimators(
     options: argparse.Namespace,
     setting: str,
 ) -> Table:
-    """Speed, copies and agreement of both estimators on all images."""
+    """Speed, copies and agreement of both stopping rules on all images."""
     clock = CLOCKS[options.clock]
     table = Table(title=f"{'+'.join(variant)}, {len(x)} images, n = {options.n}, {setting}")
     table.add_column("stopping")
