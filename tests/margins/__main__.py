@@ -36,7 +36,9 @@ def run(environment: Mapping[str, str], measured: Path, options: Sequence[str]) 
 def main() -> int:
     """Run, merge, print; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m margins", description=__doc__)
-    parser.add_argument("--numprocesses", default="2", help="processes of pytest-xdist")
+    parser.add_argument(
+        "--numprocesses", type=int, default=2, help="processes of pytest-xdist, of one thread each"
+    )
     parser.add_argument("--table", type=Path, help="write the whole table here, as Markdown")
     parser.add_argument("paths", nargs="*", help="tests to run instead of all")
     options = parser.parse_args()
@@ -52,7 +54,8 @@ def main() -> int:
                 only.write_text("".join(f"{test}\n" for test in thresholds(files)))
                 environment = {**environment, "MARGINS_ONLY": str(only)}
             print(f"== {name}: {environment}", flush=True)
-            workers = ["--numprocesses", options.numprocesses]
+            threads = int(environment.get("OMP_NUM_THREADS", "1"))
+            workers = ["--numprocesses", str(max(1, options.numprocesses // threads))]
             status[name] = run(environment, files[name], [*workers, *options.paths])
         found, failed = read(files)
     return tell(found, failed, status, options.table)
