@@ -37,7 +37,7 @@ test-slow: setup  ## the long tests: every experiment to its page, kills, Slurm
 test-all: test test-slow  ## both
 
 test-isa: setup  ## the default tests under every instruction set, two threads, three seeds; lists margins
-	PYTHONPATH=src:tests $(BIN)/python -m margins --table outputs/margins.md
+	PYTHONPATH=src:. $(BIN)/python -m tests.margins --table outputs/margins.md
 
 lint: setup
 	$(BIN)/ruff check .

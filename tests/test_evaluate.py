@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import run_here
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -25,6 +24,8 @@ from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 from tests.experiment.paper_cells import planned
+from tests.support.here import run_here
+from tests.support.wandb_file import finished
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -297,8 +298,9 @@ def test_wandb_runs_of_a_sweep_share_a_group(
     assert run("-m", "attack=none,fgsm", "logger=wandb") == 0
     files = list(latest(root).rglob("*.wandb"))
     assert len(files) == 3  # two cells and the matrix
-    group = latest(root).name.encode()
-    assert all(group in path.read_bytes() for path in files)
+    runs = [record.run for path in files for record in finished(path) if record.HasField("run")]
+    assert {run.run_group for run in runs} == {latest(root).name}
+    assert len({run.run_id for run in runs}) == 3
     assert run("-m", "attack=none,fgsm", "logger=wandb") == 0  # all were there before
     assert len(list(latest(root).rglob("*.wandb"))) == 3
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from here import run_here
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from medrobust.defense.core.checkpoint import read_meta as read_defense_meta
 from medrobust.model.core.checkpoint import load_victim
 from medrobust.resolvers import register
+from tests.support.here import run_here
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from apgd_peer import Logged, fragile, standing
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from medrobust.attack.loss.rescaled import Rescaled
 from medrobust.attack.pgd import PGD
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import Gradient, VictimSurrogate
+from tests.support.apgd_peer import Logged, fragile, standing
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 4 / 255

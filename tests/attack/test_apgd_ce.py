@@ -2,13 +2,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from apgd_peer import fragile, loss_at, reference, standing
 from torch import Tensor
 
 from medrobust.attack.apgd import NORMS
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.apgd_peer import fragile, loss_at, reference, standing
 
 
 @pytest.fixture

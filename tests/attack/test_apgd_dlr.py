@@ -2,7 +2,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from apgd_peer import fragile, loss_at, reference, standing
 
 from medrobust.attack.apgd import APGD, NORMS
 from medrobust.attack.apgd_dlr import APGDDLR
@@ -11,6 +10,7 @@ from medrobust.attack.loss.margin import Margin
 from medrobust.attack.target.next_class import NextClass
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.apgd_peer import fragile, loss_at, reference, standing
 
 EPS = 4 / 255
 

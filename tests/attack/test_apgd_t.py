@@ -1,6 +1,5 @@
 import pytest
 import torch
-from apgd_peer import Logged, fragile, standing
 
 from medrobust.attack.apgd_t import APGDT, LeadOf, likeliest_wrong
 from medrobust.attack.core.base import AttackError
@@ -9,6 +8,7 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.target.next_class import NextClass
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.apgd_peer import Logged, fragile, standing
 
 EPS = 4 / 255
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from apgd_peer import Logged, fragile, standing
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
@@ -25,6 +24,7 @@ from medrobust.rng import fold_in, normal
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.apgd_peer import Logged, fragile, standing
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 4 / 255

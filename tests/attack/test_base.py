@@ -3,7 +3,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import Noise, ToyData
 
 from medrobust.attack.core.base import Attack, AttackError, distance
 from medrobust.attack.core.goal import Goal
@@ -22,6 +21,7 @@ from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.toys import Noise, ToyData
 
 
 class Shift(Attack):

@@ -9,17 +9,6 @@ import copy
 
 import pytest
 import torch
-from nearest import (
-    Changed,
-    bordered,
-    configured,
-    foolbox,
-    fooled,
-    median,
-    plane,
-    same_alone_and_in_a_batch,
-)
-from peers import adv_lib
 from torch import Tensor
 
 from medrobust.attack.core.base import distance
@@ -29,6 +18,17 @@ from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.nearest import (
+    Changed,
+    bordered,
+    configured,
+    foolbox,
+    fooled,
+    median,
+    plane,
+    same_alone_and_in_a_batch,
+)
+from tests.support.peers import adv_lib
 
 COUNT = 30
 FIXED = {"steps": 100, "binary_search_steps": 1, "initial_const": 1.0, "abort_early": False}

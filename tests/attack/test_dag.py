@@ -5,7 +5,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from peers import adv_lib
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import Attack, AttackError, distance
@@ -28,6 +27,7 @@ from medrobust.rng import normal
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import adv_lib
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255

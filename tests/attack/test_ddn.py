@@ -9,7 +9,16 @@ import copy
 
 import pytest
 import torch
-from nearest import (
+from torch import Tensor, nn
+
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.ddn import DDN
+from medrobust.attack.loss.margin import Margin
+from medrobust.attack.target.next_class import NextClass
+from medrobust.model.core.victim import Victim
+from medrobust.threat.reduced import ReducedPrecision
+from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.nearest import (
     Changed,
     bordered,
     configured,
@@ -20,16 +29,7 @@ from nearest import (
     raw,
     same_alone_and_in_a_batch,
 )
-from peers import adv_lib
-from torch import Tensor, nn
-
-from medrobust.attack.core.base import AttackError, distance
-from medrobust.attack.ddn import DDN
-from medrobust.attack.loss.margin import Margin
-from medrobust.attack.target.next_class import NextClass
-from medrobust.model.core.victim import Victim
-from medrobust.threat.reduced import ReducedPrecision
-from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import adv_lib
 
 COUNT = 40
 

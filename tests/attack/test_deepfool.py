@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from nearest import (
+from torch import Tensor, nn
+
+from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.deepfool import DeepFool
+from medrobust.attack.target.next_class import NextClass
+from medrobust.model.core.victim import Victim
+from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.nearest import (
     Changed,
     bordered,
     configured,
@@ -23,14 +30,7 @@ from nearest import (
     raw,
     same_alone_and_in_a_batch,
 )
-from peers import adv_lib
-from torch import Tensor, nn
-
-from medrobust.attack.core.base import AttackError, distance
-from medrobust.attack.deepfool import DeepFool
-from medrobust.attack.target.next_class import NextClass
-from medrobust.model.core.victim import Victim
-from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import adv_lib
 
 NORMS = pytest.mark.parametrize("norm", ["l2", "linf"])
 COUNT = 60

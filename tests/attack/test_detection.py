@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from boxes import CLASSES, answered, detector, pictures, random_boxes, seeds, surrogate
 from torch.nn import functional as F
 
 from medrobust.attack.apgd_ce import APGDCE
@@ -41,6 +40,15 @@ from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.none import NoDefense
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
+from tests.support.boxes import (
+    CLASSES,
+    answered,
+    detector,
+    pictures,
+    random_boxes,
+    seeds,
+    surrogate,
+)
 
 EPS = 8 / 255
 ATTACKS: dict[str, Callable[[], Attack]] = {

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from peers import check_same
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +26,7 @@ from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.mim import MIM
 from medrobust.rng import fold_in
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import check_same
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255

@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from clinic import TAPS, clinic
-from guarded import Sum
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
@@ -29,6 +27,8 @@ from medrobust.rng import sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.clinic import TAPS, clinic
+from tests.support.guarded import Sum
 
 EPS = 6 / 255
 KINDS: dict[str, Callable[..., Evading]] = {

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from here import run_here
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import AttackError, distance
@@ -16,6 +15,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import uniform
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.here import run_here
 
 
 def sign_step(model: nn.Module, images: Tensor, labels: Tensor, *, size: float) -> Tensor:
@@ -125,7 +125,9 @@ def test_paths() -> None:
 
 
 def test_local_code_that_an_argument_names_is_part_of_it() -> None:
-    made = External(noise, arguments={"attack": "here.run_here", "kind": "torchattacks.PGD"})
+    made = External(
+        noise, arguments={"attack": "tests.support.here.run_here", "kind": "torchattacks.PGD"}
+    )
     assert made.computed_by == (External, noise, run_here)
 
 

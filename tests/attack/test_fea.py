@@ -8,7 +8,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
-from toys import ToyData
 
 from medrobust.attack.core.target import Target
 from medrobust.attack.loss.feature_match import FeatureMatch
@@ -19,6 +18,7 @@ from medrobust.defense.median import Median
 from medrobust.model.core.victim import Victim
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.toys import ToyData
 
 CONF = str(Path(__file__).parents[2] / "conf")
 

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from nearest import (
+from torch import Tensor
+
+from medrobust.attack.core.base import distance
+from medrobust.attack.fmn import FMN
+from medrobust.attack.target.next_class import NextClass
+from medrobust.model.core.victim import Victim
+from medrobust.threat.reduced import ReducedPrecision
+from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.nearest import (
     Changed,
     bordered,
     configured,
@@ -21,15 +29,7 @@ from nearest import (
     plane,
     same_alone_and_in_a_batch,
 )
-from peers import adv_lib
-from torch import Tensor
-
-from medrobust.attack.core.base import distance
-from medrobust.attack.fmn import FMN
-from medrobust.attack.target.next_class import NextClass
-from medrobust.model.core.victim import Victim
-from medrobust.threat.reduced import ReducedPrecision
-from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import adv_lib
 
 NORMS = pytest.mark.parametrize("norm", ["l2", "linf"])
 COUNT = 40

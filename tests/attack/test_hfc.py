@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from sklearn.covariance import EmpiricalCovariance
 from torch import Tensor
-from toys import Noise, ToyData
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.iterated import Iterated
@@ -26,6 +25,7 @@ from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.toys import Noise, ToyData
 
 CONF = str(Path(__file__).parents[2] / "conf")
 CARRIERS = {"pgd": PGD, "bim": BIM, "mim": MIM, "cw_linf": PGD}

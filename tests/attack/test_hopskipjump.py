@@ -3,7 +3,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from attack.test_config import build
 from torch import Tensor, nn
 
 from medrobust.attack.core.base import distance
@@ -14,6 +13,7 @@ from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.attack.test_config import build
 
 Wrap = Callable[..., VictimSurrogate]
 RADIUS = {"l2": 1.0, "linf": 12 / 255}  # of like effect on the toy

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from attack.test_config import build
 from torch import Tensor
 
 from medrobust.attack.loss.cross_entropy import CrossEntropy
@@ -9,6 +8,7 @@ from medrobust.attack.nes import NES
 from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.attack.test_config import build
 
 EPS = 8 / 255
 

@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from peers import adv_lib
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +34,7 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import adv_lib
 
 COUNT = 200
 EPS, ALPHA, STEPS = 4 / 255, 1 / 255, 10

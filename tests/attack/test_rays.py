@@ -3,7 +3,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from attack.test_config import build
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.attack.test_config import build
 
 Wrap = Callable[..., VictimSurrogate]
 EPS = 4 / 255

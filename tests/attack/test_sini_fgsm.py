@@ -12,13 +12,13 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from peers import check_same
 from torch import Tensor
 from torch.nn import functional as F
 
 from medrobust.attack.mim import MIM
 from medrobust.attack.sini_fgsm import SINIFGSM
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import check_same
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255

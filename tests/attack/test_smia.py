@@ -8,7 +8,6 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor
 from torch.nn import functional as F
-from toys import Noise
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.ball import LinfBall
@@ -26,6 +25,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate, VictimSurrogate
+from tests.support.toys import Noise
 
 CONF = str(Path(__file__).parents[2] / "conf")
 EPS = 2 / 255

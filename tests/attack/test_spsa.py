@@ -1,12 +1,12 @@
 import pytest
 import torch
-from attack.test_config import build
 from torch import Tensor
 
 from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.loss.margin import Margin, lead
 from medrobust.attack.spsa import SPSA, Adam, rademacher
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.attack.test_config import build
 
 EPS = 8 / 255
 

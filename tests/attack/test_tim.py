@@ -15,7 +15,6 @@ import scipy.ndimage
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from peers import check_same
 from torch import Tensor, nn
 
 from medrobust.attack.core.ball import LinfBall
@@ -28,6 +27,7 @@ from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.mim import MIM
 from medrobust.attack.tim import TIM
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import check_same
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255

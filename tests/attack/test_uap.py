@@ -8,7 +8,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
-from toys import ToyData
 
 from medrobust.attack.core.base import AttackError, distance
 from medrobust.attack.target.fixed_class import FixedClass
@@ -17,6 +16,7 @@ from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.toys import ToyData
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255

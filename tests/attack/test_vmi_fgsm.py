@@ -14,13 +14,13 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from peers import check_same
 from torch import Tensor
 
 from medrobust.attack.mim import MIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.rng import fold_in, uniform
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import check_same
 
 CONF = Path(__file__).parents[2] / "conf"
 EPS, STEPS, NEIGHBOURS = 12 / 255, 5, 3

@@ -1,7 +1,7 @@
 import torch
-from boxes import detector, pictures
 
 from medrobust.box.anchored import Anchored
+from tests.support.boxes import detector, pictures
 
 
 def test_boxes_by_hand():

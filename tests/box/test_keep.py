@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import torch
-from boxes import detector, pictures
 from torchvision.ops import nms
 
 from medrobust.box.keep import MOST, OVERLAP, SCORE, kept
+from tests.support.boxes import detector, pictures
 
 
 def test_the_rest_is_filled_up():

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from boxes import CLASSES, SIZE, detector, pictures, random_boxes, whole_network
 from torch import nn
 from torchvision.models.detection import RetinaNet as Reference
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -11,6 +10,7 @@ from medrobust.box.keep import kept
 from medrobust.box.loss import retinanet_loss
 from medrobust.model.core.anchors import Anchors
 from medrobust.prediction import Prediction
+from tests.support.boxes import CLASSES, SIZE, detector, pictures, random_boxes, whole_network
 
 Y = random_boxes(7, 4, seed=3)
 

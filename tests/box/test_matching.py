@@ -1,7 +1,6 @@
 """Matching is torchvision's, image by image; what is found is counted by hand."""
 
 import torch
-from boxes import CLASSES, SIZE, random_boxes
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
@@ -9,6 +8,7 @@ from medrobust.box.anchored import Anchored
 from medrobust.box.matching import anchor_classes, iou, match, share_found
 from medrobust.model.core.anchors import Anchors
 from medrobust.prediction import Prediction
+from tests.support.boxes import CLASSES, SIZE, random_boxes
 
 Y = random_boxes(12, 5, seed=0)
 ANCHORS = Anchors((8, 16, 32, 64, 128), 16.0).on((SIZE, SIZE))

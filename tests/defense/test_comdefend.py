@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import small_cnn
 from scipy.signal import correlate2d
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +20,7 @@ from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 from medrobust.training.defense.comdefend import ComDefendModule
 from medrobust.training.defense.train import TrainingSetup
+from tests.support.helpers import small_cnn
 
 SEEDS = torch.arange(6)
 

@@ -6,7 +6,6 @@ import pickle
 
 import pytest
 import torch
-from clinic import TAPS, SplitData, clinic, pictures
 
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.criterion.misclassified import Misclassified
@@ -20,6 +19,7 @@ from medrobust.number import NumberError
 from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds
 from medrobust.threat.adaptive import Adaptive
+from tests.support.clinic import TAPS, SplitData, clinic, pictures
 
 
 class Loudness(Detector):

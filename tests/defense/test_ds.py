@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import linear_victim, small_cnn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +22,7 @@ from medrobust.number import NumberError
 from medrobust.rng import fold_in
 from medrobust.training.defense.denoising import DenoisingModule
 from medrobust.training.defense.train import DefenseModule, TrainingSetup
+from tests.support.helpers import linear_victim, small_cnn
 
 SMALL: dict[str, Any] = {"depth": 3, "features": 6, "warm_epochs": 1}
 AE: dict[str, Any] = {"levels": 2, "code_maps": 2, "encoder_features": 4}

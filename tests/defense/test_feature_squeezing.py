@@ -3,8 +3,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from clinic import TAPS, clinic
-from helpers import linear_victim
 from sklearn.metrics import roc_auc_score
 
 from medrobust.defense.bit_depth import BitDepth
@@ -12,6 +10,8 @@ from medrobust.defense.feature_squeezing import FeatureSqueezing
 from medrobust.defense.median import Median
 from medrobust.defense.random_resize_pad import RandomResizePad
 from medrobust.threat.adaptive import Adaptive
+from tests.support.clinic import TAPS, clinic
+from tests.support.helpers import linear_victim
 
 
 def fitted(*squeezers, **settings) -> FeatureSqueezing:

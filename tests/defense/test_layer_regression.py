@@ -2,7 +2,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from clinic import TAPS, check_bits, check_gradient, clinic
 from sklearn.metrics import roc_auc_score
 
 from medrobust.data.core.dataset import Sample
@@ -12,6 +11,7 @@ from medrobust.defense.layer_regression import LayerRegression
 from medrobust.defense.network.mlp import MLP
 from medrobust.number import NumberError
 from medrobust.training.defense.train import TrainingSetup
+from tests.support.clinic import TAPS, check_bits, check_gradient, clinic
 
 
 def regression(**settings) -> LayerRegression:

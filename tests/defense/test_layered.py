@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from clinic import CLASSES, TAPS, SplitData, clinic, pictures
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity as SklearnKernelDensity
@@ -19,6 +18,7 @@ from medrobust.defense.kd import KernelDensity
 from medrobust.defense.lid import LID, dimensionality
 from medrobust.defense.mahalanobis import Mahalanobis
 from medrobust.number import NumberError
+from tests.support.clinic import CLASSES, TAPS, SplitData, clinic, pictures
 
 KINDS = {
     "kd": lambda **settings: KernelDensity(TAPS, **settings),

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import linear_victim
-from learners import Guard, Mixer
 from torch import Tensor
 
 from medrobust.defense.core.checkpoint import (
@@ -32,6 +30,8 @@ from medrobust.model import mobilenet
 from medrobust.model.core.checkpoint import load_victim
 from medrobust.model.core.victim import Victim
 from medrobust.training.command import defense_command, train_command
+from tests.support.helpers import linear_victim
+from tests.support.learners import Guard, Mixer
 
 SEEDS = torch.arange(5)
 DATA = SimpleNamespace(

@@ -13,7 +13,7 @@ from medrobust.number import NumberError
 from medrobust.rng import fold_in, normal, sample_seeds
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
-from tests.helpers import small_cnn
+from tests.support.helpers import small_cnn
 
 SEEDS = torch.arange(3) + 40
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import LinearNetwork, linear_victim, small_cnn
 from scipy.stats import binomtest, norm
 from torch import nn
 
@@ -17,6 +16,7 @@ from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
+from tests.support.helpers import LinearNetwork, linear_victim, small_cnn
 
 IMAGES = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 SEEDS = sample_seeds(0, [str(i) for i in range(7)])

@@ -3,7 +3,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from clinic import TAPS, check_bits, check_gradient, clinic
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
@@ -17,6 +16,7 @@ from medrobust.defense.metzen import Metzen
 from medrobust.defense.network.map_classifier import MapClassifier, as_maps
 from medrobust.number import NumberError
 from medrobust.training.defense.train import TrainingSetup
+from tests.support.clinic import TAPS, check_bits, check_gradient, clinic
 
 
 def metzen(**settings) -> Metzen:

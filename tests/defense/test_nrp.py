@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import small_cnn
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,6 +19,7 @@ from medrobust.model.core.pretrained import PretrainedError
 from medrobust.number import NumberError
 from medrobust.training.defense.nrp import NRPModule, relativistic
 from medrobust.training.defense.train import TrainingSetup
+from tests.support.helpers import small_cnn
 
 SEEDS = torch.arange(6)
 DATA = SimpleNamespace(

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import linear_victim, small_cnn
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,6 +9,7 @@ from medrobust.defense.random_resize_pad import RandomResizePad
 from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
+from tests.support.helpers import linear_victim, small_cnn
 
 IMAGES = 0.1 + 0.9 * torch.rand(40, 3, 28, 35, generator=torch.Generator().manual_seed(0))
 SEEDS = sample_seeds(0, [str(i) for i in range(40)])

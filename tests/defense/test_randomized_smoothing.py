@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import torch
 from art.estimators.certification.randomized_smoothing import randomized_smoothing as art
-from clinic import clinic
-from helpers import LinearNetwork, small_cnn
 from scipy.stats import binomtest, norm
 from torch import nn
 
@@ -18,6 +16,8 @@ from medrobust.number import NumberError
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
+from tests.support.clinic import clinic
+from tests.support.helpers import LinearNetwork, small_cnn
 
 COUNT = 24
 IMAGES = torch.rand(COUNT, 3, 6, 6, generator=torch.Generator().manual_seed(3))

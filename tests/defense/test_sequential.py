@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from helpers import class_directions, linear_victim, small_cnn
 from torch import Tensor
 
 from medrobust.defense.core.betting import log_capital
@@ -15,6 +14,7 @@ from medrobust.defense.noise.additive import GaussianNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
+from tests.support.helpers import class_directions, linear_victim, small_cnn
 
 SEEDS = sample_seeds(0, [str(i) for i in range(9)])
 TORN = linear_victim(classes=3)

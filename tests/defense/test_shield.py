@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clinic import TAPS, Clinic, SplitData, check_bits, check_gradient, clinic, pictures
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -27,6 +26,15 @@ from medrobust.objective.core.inner import Highest
 from medrobust.training.checkpoint_path import AlreadyTrainedError
 from medrobust.training.defense.shield import Clean, ShieldModule, Sight
 from medrobust.training.defense.train import TrainingSetup, train_defense
+from tests.support.clinic import (
+    TAPS,
+    Clinic,
+    SplitData,
+    check_bits,
+    check_gradient,
+    clinic,
+    pictures,
+)
 
 
 class Loaded(SplitData):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import small_cnn
 from torch.nn import functional as F
 
 from medrobust.data.core.base import Sample
@@ -18,6 +17,7 @@ from medrobust.defense.wavelet import Wavelet
 from medrobust.number import NumberError
 from medrobust.training.defense.sr import SRModule
 from medrobust.training.defense.train import TrainingSetup
+from tests.support.helpers import small_cnn
 
 SEEDS = torch.arange(4)
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clinic import SplitData
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -41,6 +40,7 @@ from medrobust.resolvers import register
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
+from tests.support.clinic import SplitData
 
 CONF = Path(__file__).parents[2] / "conf"
 PARTS = ("noise", "denoiser", "cushion", "estimator")

@@ -8,7 +8,7 @@ from skimage.restoration import denoise_tv_chambolle
 
 from medrobust.defense.tv_minimization import TVMinimization, inpaint
 from medrobust.number import NumberError
-from tests.helpers import small_cnn
+from tests.support.helpers import small_cnn
 
 SEEDS = torch.arange(4) + 9
 

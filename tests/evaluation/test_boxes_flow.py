@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from boxes import CLASSES, answered, detector, pictures
 
 from medrobust.attack.core.base import Attack
 from medrobust.attack.dag import DAG
@@ -24,6 +23,7 @@ from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.evaluation.record.pictures import strips
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
+from tests.support.boxes import CLASSES, answered, detector, pictures
 
 SET = ImageSet(pictures(), answered(), tuple(f"set/{i}" for i in range(len(pictures()))))
 

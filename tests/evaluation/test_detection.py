@@ -1,8 +1,6 @@
 """A detector's cell: metrics and scores of what it answered, and what it costs."""
 
 import torch
-from clinic import clinic
-from guarded import Sum
 
 from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.none import NoAttack
@@ -14,6 +12,8 @@ from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.report.table.measure import measure
 from medrobust.result.row import Row
 from medrobust.threat.adaptive import Adaptive
+from tests.support.clinic import clinic
+from tests.support.guarded import Sum
 
 
 def run(tmp_path, attack) -> tuple[Result, Sum]:

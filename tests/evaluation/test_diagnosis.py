@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import small_cnn
 from torch import Tensor, nn
 
 from medrobust.attack.bim import BIM
@@ -19,6 +18,7 @@ from medrobust.evaluation.predict import answers
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.oblivious import Oblivious
+from tests.support.helpers import small_cnn
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from clinic import TAPS, clinic
 
 from medrobust.attack.core.base import Attack
 from medrobust.attack.joint_pgd import JointPGD
@@ -21,6 +20,7 @@ from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.threat.adaptive import Adaptive
+from tests.support.clinic import TAPS, clinic
 
 
 def measured(detector: Detector, attack: Attack, folder: Path) -> dict[str, float]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from clinic import clinic
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.loss.stress import LossOnly, Stress
@@ -19,6 +18,7 @@ from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.record.feature_mean import feature_means
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.clinic import clinic
 
 
 def means(loss: Stress, defense: Defense, attacked: torch.Tensor, folder: Path) -> dict[str, float]:

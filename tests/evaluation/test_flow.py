@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import linear_victim, small_cnn
 from omegaconf import DictConfig
 from torch import nn
 
@@ -40,6 +39,7 @@ from medrobust.task import LabelError
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 from tests.evaluation.counted import Counted
+from tests.support.helpers import linear_victim, small_cnn
 
 N, CPU = 37, torch.device("cpu")
 

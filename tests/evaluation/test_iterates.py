@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import small_cnn
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import Attack
@@ -20,6 +19,7 @@ from medrobust.result.arrays import ArraysError
 from medrobust.result.iterates import Iterates
 from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.surrogate import Surrogate
+from tests.support.helpers import small_cnn
 
 N, EPS = 9, 4 / 255
 

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import small_cnn
 from torch import Tensor
-from toys import ToyData
 
 from medrobust.attack.core.base import AttackError
 from medrobust.attack.pgd import PGD
@@ -18,6 +16,8 @@ from medrobust.data.medmnist import MedMNIST
 from medrobust.evaluation.adversarial import adversarial_set, set_key
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.helpers import small_cnn
+from tests.support.toys import ToyData
 
 
 def toys(count: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import small_cnn
 
 from medrobust.attack.none import NoAttack
 from medrobust.attack.pgd import PGD
@@ -27,6 +26,7 @@ from medrobust.result.arrays import ArraysError
 from medrobust.result.maps import Maps
 from medrobust.rng import fold_in
 from medrobust.threat.oblivious import Oblivious
+from tests.support.helpers import small_cnn
 
 CPU = torch.device("cpu")
 TAPS = ("1", "3")  # the two ReLU layers

@@ -4,7 +4,6 @@ import logging
 
 import pytest
 import torch
-from helpers import small_cnn
 
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
@@ -20,6 +19,7 @@ from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate
 from medrobust.threat.oblivious import Oblivious
 from tests.evaluation.counted import Counted
+from tests.support.helpers import small_cnn
 
 CPU = torch.device("cpu")
 N = 37

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import small_cnn
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import Attack
@@ -20,6 +19,7 @@ from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.evaluation.stream import attacker_seeds
 from medrobust.metric.perturbation import variance
 from medrobust.threat.oblivious import Oblivious
+from tests.support.helpers import small_cnn
 
 N, EPS = 21, 4 / 255
 

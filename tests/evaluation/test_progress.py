@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import small_cnn
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -17,6 +16,7 @@ from medrobust.defense.none import NoDefense
 from medrobust.evaluation.progress.countdown import CountdownCallback, State, state
 from medrobust.evaluation.progress.progress import bar
 from medrobust.threat.oblivious import Oblivious
+from tests.support.helpers import small_cnn
 
 
 class Terminal(io.StringIO):

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from black_corner import BlackCorner
-from helpers import small_cnn
 
 from medrobust.attack.pgd import PGD
 from medrobust.attack.square import Square
@@ -27,6 +25,8 @@ from medrobust.model.resnet import build
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.oblivious import Oblivious
+from tests.support.black_corner import BlackCorner
+from tests.support.helpers import small_cnn
 
 CPU = torch.device("cpu")
 N = 21

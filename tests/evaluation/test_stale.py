@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from here import run_here
 
 from medrobust.cache.__main__ import main as cache
 from medrobust.code import package
 from medrobust.report.__main__ import main as report
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
+from tests.support.here import run_here
 
 DATA = ["data=dermamnist", "data.phantom=true", "data.phantom_n=140", "data.size=28"]
 VICTIM = ["model=resnet18", "trainer=cpu", "logger=none"]

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import class_directions, linear_victim
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
@@ -19,6 +18,7 @@ from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result, evaluate
 from medrobust.resolvers import register
 from medrobust.threat.oblivious import Oblivious
+from tests.support.helpers import class_directions, linear_victim
 
 CONF = Path(__file__).parents[2] / "conf"
 N = 23

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from here import run_here
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, open_dict
 
@@ -15,6 +14,7 @@ from medrobust.evaluation import run as evaluation
 from medrobust.model.core.taps import layers
 from medrobust.training import job
 from tests.experiment.paper_cells import CONF
+from tests.support.here import run_here
 
 MOST = {
     **{"steps": 2, "binary_search_steps": 1, "restarts": 1, "targets": 1, "queries": 12},

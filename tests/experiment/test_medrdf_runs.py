@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from here import run_here
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -14,6 +13,7 @@ from medrobust.model.core.checkpoint import VictimMeta, save_victim
 from medrobust.result.maps import Maps
 from medrobust.result.store import RowStore
 from tests.experiment.paper_cells import composed
+from tests.support.here import run_here
 
 COMMON = (
     *("trainer=cpu", "logger=none", "data=dermamnist", "data.phantom=true", "data.phantom_n=140"),

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from faults.sweeps import MATRIX, Left, Zygote, events, left
+
+from tests.faults.sweeps import MATRIX, Left, Zygote, events, left
 
 
 class Whole(NamedTuple):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults.sweeps import MATRIX, Zygote, left
+
+from tests.faults.sweeps import MATRIX, Zygote, left
 
 
 def brightness(zygote: Zygote) -> tuple[float, list[float]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.conftest import Whole
-from faults.sweeps import MATRIX, Zygote, left
 
 from medrobust.cache.__main__ import main
 from medrobust.cache.tensors import TensorCache
+from tests.faults.conftest import Whole
+from tests.faults.sweeps import MATRIX, Zygote, left
 
 
 def spoil(path: Path, place: float) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.conftest import Whole
-from faults.sweeps import MATRIX, Zygote, left
+
+from tests.faults.conftest import Whole
+from tests.faults.sweeps import MATRIX, Zygote, left
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.conftest import Whole
-from faults.injection import PHASES
-from faults.sweeps import MATRIX, Left, Zygote, left
+
+from tests.faults.conftest import Whole
+from tests.faults.injection import PHASES
+from tests.faults.sweeps import MATRIX, Left, Zygote, left
 
 DEFAULT, ALL = 1, 12  # points per phase
 

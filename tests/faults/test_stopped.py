@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.conftest import Whole
-from faults.sweeps import MATRIX, Zygote, left, until
 
 from medrobust.cache.tensors import TensorCache
 from medrobust.result.lock import locked, locked_now
+from tests.faults.conftest import Whole
+from tests.faults.sweeps import MATRIX, Zygote, left, until
 
 EVALUATE = Path(__file__).resolve().parents[2] / "evaluate.py"
 

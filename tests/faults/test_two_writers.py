@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from faults.conftest import Whole
-from faults.sweeps import MATRIX, Zygote, events, left, until
+
+from tests.faults.conftest import Whole
+from tests.faults.sweeps import MATRIX, Zygote, events, left, until
 
 
 def made(outputs: Path) -> Counter[str]:

@@ -1,8 +1,6 @@
 import json
 import os
-import struct
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from wandb.proto.wandb_internal_pb2 import Record
 
 from medrobust.evaluation.record.pictures import sheet
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.logger.wandb import WandbLogger, logged_in, resolve_mode, tags_of
 from medrobust.result.flag import flag
 from medrobust.result.row import Row
+from tests.support.wandb_file import finished
 
 ROW = Row(
     id="abc",
@@ -28,34 +26,6 @@ ROW = Row(
     seconds={"craft": 1.5},
     config={"attack": {"eps": "8/255"}},
 )
-
-
-def records(path: Path) -> Iterator[Record]:
-    """Records of an offline run: a LevelDB log (32 KiB blocks, headers of crc, length, type)."""
-    data, offset, parts = path.read_bytes(), 7, b""
-    while offset + 7 <= len(data):
-        if 32768 - offset % 32768 < 7:  # too short for a header: padding
-            offset += 32768 - offset % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, offset)
-        if offset + 7 + length > len(data):
-            return  # still being written
-        parts += data[offset + 7 : offset + 7 + length]
-        offset += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield Record.FromString(parts)
-            parts = b""
-
-
-def finished(path: Path) -> list[Record]:
-    """All records; wandb's writer is a process of its own, and may end after `finish` has."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = list(records(path))
-        if found and found[-1].WhichOneof("record_type") == "exit":
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{path} has no end")
 
 
 def to_upload(path: Path) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """Runs the tests under every processor setting of this machine and prints the margins.
 
     make test-isa
-    python -m margins [--numprocesses 2] [--table margins.md] [paths of tests …]
+    python -m tests.margins [--numprocesses 2] [--table margins.md] [paths of tests …]
 
 First the default suite under each instruction set; then, of its tests, those that hold a numeric
 threshold, with two threads and with shifted seeds. The exit status is 1 when a test failed or a
@@ -16,17 +16,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from margins.exempt import SEEDS
-from margins.settings import further, instruction_sets
-from margins.table import Margin, read, render
+from tests.margins.exempt import SEEDS
+from tests.margins.settings import further, instruction_sets
+from tests.margins.table import Margin, read, render
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(environment: Mapping[str, str], measured: Path, options: Sequence[str]) -> int:
     """Run pytest with the plugin; return its exit status."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "margins.plugin"]
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "tests.margins.plugin"]
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     fixed = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "MARGINS": str(measured)}
     everything = {**os.environ, **environment, **fixed}
     done = subprocess.run([*command, *options], cwd=ROOT, env=everything, check=False)
@@ -35,7 +35,7 @@ def run(environment: Mapping[str, str], measured: Path, options: Sequence[str]) 
 
 def main() -> int:
     """Run, merge, print; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m margins", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.margins", description=__doc__)
     parser.add_argument(
         "--numprocesses", type=int, default=2, help="processes of pytest-xdist, of one thread each"
     )

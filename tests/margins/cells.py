@@ -1,6 +1,6 @@
 """Compares the same cells across this machine's instruction sets and with two threads.
 
-    PYTHONPATH=src:tests python -m margins.cells CHECKPOINT DATA [--images 200]
+    PYTHONPATH=src:. python -m tests.margins.cells CHECKPOINT DATA [--images 200]
 
 CHECKPOINT is a victim of `train.py data=dermamnist data.phantom=true`, DATA the folder of its data.
 Every setting gets the same weights and the same images, and runs in a process of its own. The table
@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from margins.settings import further, instruction_sets
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.autoattack import AutoAttack
 from medrobust.attack.core.base import Attack
@@ -39,6 +38,7 @@ from medrobust.model.core.checkpoint import load_victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
+from tests.margins.settings import further, instruction_sets
 
 EPS, BARE = "2/255", "0.5/255"  # a defended victim takes more
 HEAD = (
@@ -99,7 +99,7 @@ def compare(name: str, reference: dict[str, Tensor], other: dict[str, Tensor]) -
 
 def main() -> None:
     """Draw the images, run the settings, print a table of each."""
-    parser = argparse.ArgumentParser(prog="python -m margins.cells", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.margins.cells", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=200)
@@ -115,7 +115,7 @@ def main() -> None:
         for name, environment in settings.items():
             results[name] = Path(folder) / f"{name}.pt"
             call = f"measure(Path({str(options.checkpoint)!r}), Path({str(images)!r}), "
-            code = f"from margins.cells import *; {call}Path({str(results[name])!r}))"
+            code = f"from tests.margins.cells import *; {call}Path({str(results[name])!r}))"
             subprocess.run(
                 [sys.executable, "-c", code], env={**os.environ, **environment}, check=True
             )

@@ -1,4 +1,4 @@
-"""A pytest plugin that measures margins: `MARGINS=FILE pytest -p margins.plugin`."""
+"""A pytest plugin that measures margins: `MARGINS=FILE pytest -p tests.margins.plugin`."""
 
 import ast
 import json
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from _pytest.assertion import rewrite as pytest_rewrite
 
-from margins.exempt import keeps_seed
-from margins.record import write
-from margins.rewrite import rewrite
+from tests.margins.exempt import keeps_seed
+from tests.margins.record import write
+from tests.margins.rewrite import rewrite
 
 TESTS = Path(__file__).parents[1]
-HELPERS = [path.stem for path in TESTS.glob("*.py")]
+HELPERS = [f"tests.support.{path.stem}" for path in (TESTS / "support").glob("*.py")]
 pytest.register_assert_rewrite(*HELPERS)
 
 # pytest has no hook for the value of a comparison inside an assertion (`pytest_assertion_pass`

@@ -2,7 +2,7 @@
 
 import ast
 
-from margins.record import Site
+from tests.margins.record import Site
 
 ORDER = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 SEEDED = {"manual_seed", "default_rng", "RandomState", "seed_everything"}
@@ -123,7 +123,7 @@ def rewrite(tree: ast.Module, path: str) -> None:
     rewriter = Rewriter(path)
     rewriter.visit(tree)
     prologue = ast.parse(
-        "from margins import record as __margins__\n"
+        "from tests.margins import record as __margins__\n"
         f"__sites__ = __margins__.sites({[tuple(site) for site in rewriter.sites]!r})"
     ).body
     starts = (i for i, one in enumerate(tree.body) if not _leads(one))

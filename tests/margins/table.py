@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from margins.exempt import excuse
-from margins.record import share
+from tests.margins.exempt import excuse
+from tests.margins.record import share
 
 AMPLE = 0.5  # of the threshold: so large a margin is safe however far processors are apart
 ONE = "NOTHING: one image flips it"

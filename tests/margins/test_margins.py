@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from margins import record
-from margins.rewrite import rewrite
-from margins.settings import further, instruction_sets
-from margins.table import read, render
+from tests.margins import record
+from tests.margins.rewrite import rewrite
+from tests.margins.settings import further, instruction_sets
+from tests.margins.table import read, render
 
 
 @pytest.fixture

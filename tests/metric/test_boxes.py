@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from boxes import CLASSES, random_boxes
 
 from medrobust.metric.boxes import (
     THRESHOLDS,
@@ -16,6 +15,7 @@ from medrobust.metric.boxes import (
     torchmetrics_map,
 )
 from medrobust.prediction import Answers
+from tests.support.boxes import CLASSES, random_boxes
 
 COUNT = 12
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers import small_cnn
 
 from medrobust.model.core.fast import accelerated
 from medrobust.model.resnet import build as resnet
 from medrobust.model.unet import build as unet
+from tests.support.helpers import small_cnn
 
 BLOCKS = ["layer1.0", "layer2", "layer4.1"]
 X = torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from boxes import CLASSES, SIZE, pictures, whole_network
 
 from medrobust.model.core.checkpoint import VictimMeta, load_victim, save_victim
 from medrobust.model.retinanet import build
+from tests.support.boxes import CLASSES, SIZE, pictures, whole_network
 
 
 def test_shapes_and_gradients():

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm import cluster
+
+from tests.slurm import cluster
 
 REPOSITORY = Path(__file__).parents[2]
 CELL = [

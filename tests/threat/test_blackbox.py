@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import linear_victim, small_cnn
 
 from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.goal import Goal
@@ -21,6 +20,7 @@ from medrobust.defense.none import NoDefense
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.oblivious import Oblivious
+from tests.support.helpers import linear_victim, small_cnn
 
 N = 6
 X = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(5))

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from helpers import small_cnn
 
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.criterion.misclassified import Misclassified
@@ -14,6 +13,7 @@ from medrobust.defense.median import Median
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive
+from tests.support.helpers import small_cnn
 
 N, DRAWS = 6, 5
 X = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(5))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import small_cnn
 from torch import Tensor
 
 from medrobust.attack.core.base import AttackError, distance
@@ -18,6 +17,7 @@ from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.helpers import small_cnn
 
 N = 64
 X = torch.rand(N, 3, 12, 12, generator=torch.Generator().manual_seed(0))

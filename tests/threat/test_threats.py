@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from helpers import linear_victim, small_cnn
 from torch.nn import functional as F
 
 from medrobust.attack.core.goal import Goal
@@ -21,6 +20,7 @@ from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.surrogate import VictimSurrogate
 from medrobust.threat.transfer import Transfer
+from tests.support.helpers import linear_victim, small_cnn
 
 N = 6
 X = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(5))

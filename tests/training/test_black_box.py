@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import small_cnn
 from torch import nn
 
 from medrobust.training.defense.black_box import BlackBoxVictim
+from tests.support.helpers import small_cnn
 
 X = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from boxes import Maps
 
 from medrobust.model.core.anchors import Anchors
 from medrobust.model.core.checkpoint import read_meta
@@ -16,6 +15,7 @@ from medrobust.objective.retinanet import RetinaNetObjective
 from medrobust.objective.standard import Standard
 from medrobust.objective.trades import TRADES
 from medrobust.training.victim.module import UndefinedScoreError
+from tests.support.boxes import Maps
 from tests.training.conftest import Data
 
 Train = Callable[..., Any]

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from learners import Guard, Mixer, MixerModule
 from torch import Tensor
 
 from medrobust.defense.core.checkpoint import DefenseMeta, read_meta
@@ -16,6 +15,7 @@ from medrobust.training.checkpoint_path import AlreadyTrainedError
 from medrobust.training.defense.train import NothingToTrainError, train_defense
 from medrobust.training.run import EmptyTrainingError
 from medrobust.training.seeded import RecipeError
+from tests.support.learners import Guard, Mixer, MixerModule
 
 Train = Callable[..., DefenseMeta]
 

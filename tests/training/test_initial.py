@@ -12,7 +12,7 @@ from medrobust.model.core.checkpoint import VictimMeta, load_victim, save_victim
 from medrobust.model.resnet import build
 from medrobust.training.checkpoint_path import AlreadyTrainedError
 from medrobust.training.victim.initial import InitialCheckpointError, load_initial
-from tests.here import run_here
+from tests.support.here import run_here
 
 Train = Callable[..., Any]
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from peers import adv_lib
 from torch import Tensor, nn
 
 from medrobust.attack.adapter.library import MissingLibraryError, library
@@ -17,6 +16,7 @@ from medrobust.attack.core.base import AttackError
 from medrobust.attack.external import External
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.peers import adv_lib
 
 CONF = Path(__file__).parents[3] / "conf"
 EPS, STEP = 6 / 255, 1 / 255

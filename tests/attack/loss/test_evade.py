@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from guarded import Sum
 from torch import Tensor
 
 from medrobust.attack.core.ball import norm
@@ -21,6 +20,7 @@ from medrobust.prediction import Prediction
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from tests.support.guarded import Sum
 
 
 @pytest.fixture

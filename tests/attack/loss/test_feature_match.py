@@ -3,13 +3,13 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import ToyData
 
 from medrobust.attack.loss.feature_match import FeatureMatch
 from medrobust.attack.target.most_likely import MostLikely
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.toys import ToyData
 
 DEEPEST = "6"  # the flattened pooling of the toy
 

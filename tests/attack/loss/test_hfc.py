@@ -7,7 +7,6 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.nn import functional as F
-from toys import ToyData
 
 from medrobust.attack.loss.core.clean import Clean
 from medrobust.attack.loss.feature_match import FeatureMatch
@@ -16,6 +15,7 @@ from medrobust.attack.loss.margin import Margin
 from medrobust.attack.target.most_likely import MostLikely
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.toys import ToyData
 
 
 @pytest.fixture(scope="module")

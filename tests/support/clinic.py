@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toys import ToyDataset
 
 from medrobust.attack.pgd import PGD
 from medrobust.defense.core.detector import Detector
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.toys import ToyDataset
 
 TAPS = ("2", "5")
 CLASSES = 3

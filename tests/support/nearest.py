@@ -98,7 +98,7 @@ def foolbox(attack: Any, victim: Victim, x: Tensor, y: Tensor) -> Tensor:
 
 def configured(*overrides: str) -> Attack:
     """The attack that these overrides of the config folder build."""
-    conf = str(Path(__file__).parents[1] / "conf")
+    conf = str(Path(__file__).parents[2] / "conf")
     with initialize_config_dir(conf, version_base="1.3"):
         attack = instantiate(compose(overrides=list(overrides)).attack)
     assert isinstance(attack, Attack)
