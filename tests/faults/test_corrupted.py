@@ -86,7 +86,7 @@ class Evil:
 def test_a_bad_checkpoint_is_refused_and_runs_nothing(
     how: str, zygote: Zygote, outputs: Path, tmp_path: Path
 ) -> None:
-    """Through evaluate.py; the format's own tests are in tests/model/test_checkpoint.py."""
+    """Through evaluate.py; the format's own tests are in tests/model/core/test_checkpoint.py."""
     good = next((zygote.root / "checkpoints").rglob("*.ckpt"))
     bad = tmp_path / "bad.ckpt"
     bad.write_bytes(good.read_bytes())

@@ -11,8 +11,8 @@ CLAIMS = {
 SEEDS = {
     "tests/attack/test_dag.py::test_equals_adv_lib_on_two_classes": "the weights are such that the "
     "peer, which has no walls, finishes inside [0, 1]",
-    "tests/attack/test_minimum_norm.py::test_minimum_norm_returns": "some image must change its "
-    "class halfway to grey, which is so for these",
+    "tests/attack/core/test_minimum_norm.py::test_minimum_norm_returns": "some image must change "
+    "its class halfway to grey, which is so for these",
     "tests/attack/test_transfer_strength.py": "what a trick gains in transfer differs from one toy "
     "victim to the next; trained with these seeds they are a comparison that can tell",
     "tests/defense/test_metzen.py::test_measures_are_the_same": "the detector is trained for as "

@@ -18,7 +18,7 @@ from medrobust.model.core import builder
 from medrobust.model.core.builder import WEIGHTS, check_architecture, find, identity
 from medrobust.model.core.error import VictimError
 
-CONF = Path(__file__).parents[2] / "conf/model"
+CONF = Path(__file__).parents[3] / "conf/model"
 CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in CONF.glob("*.yaml")}
 FAMILIES = sorted({config["_target_"].split(".")[-2] for config in CONFIGS.values()})
 MOBILE = {"builder": "mobilenet", "num_classes": 3, "name": "m", "network": "mobilenetv2_050"}
