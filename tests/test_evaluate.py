@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 
 from medrobust.model.core.checkpoint import load_victim, save_victim
 from medrobust.resolvers import register
-from medrobust.result.beside import State, all_paths, state
 from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
+from medrobust.result.sidecar import State, all_paths, state
 from medrobust.result.store import RowStore
 from tests.experiment.paper_cells import planned
 from tests.support.here import run_here

@@ -129,7 +129,7 @@ def read(
         CheckpointError: as `error`; the file is not such a checkpoint, damaged, or edited.
         FileNotFoundError: the file does not exist.
     """
-    mend = "delete it and train again, or set overwrite=true"
+    remedy = "delete it and train again, or set overwrite=true"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
@@ -137,12 +137,12 @@ def read(
     except Exception as caught:  # a damaged archive or pickle can raise almost anything
         raise error(
             f"{path} is not a {what}'s checkpoint, or is damaged, or holds code "
-            f"({unreadable(caught)}); {mend}"
+            f"({unreadable(caught)}); {remedy}"
         ) from None
     plain = ("format", "fingerprint", "meta", *parts)
     expected = (*plain, "state_dict", "digest")
     if not isinstance(content, dict) or set(content) != set(expected):
-        raise error(f"{path} is not a {what}'s checkpoint, expected the parts {expected}; {mend}")
+        raise error(f"{path} is not a {what}'s checkpoint, expected the parts {expected}; {remedy}")
     try:
         check_type(content["format"], int, "format")
         check_type(content["fingerprint"], str, "fingerprint")
@@ -151,11 +151,11 @@ def read(
         _check_meta(content["meta"], meta)
         _check_tensors(content["state_dict"])
     except (SchemaError, RecursionError) as caught:
-        raise error(f"{path} is not a {what}'s checkpoint ({caught}); {mend}") from None
+        raise error(f"{path} is not a {what}'s checkpoint ({caught}); {remedy}") from None
     if content["format"] != FORMAT:
-        raise error(f"{path} has format {content['format']}, expected {FORMAT}; {mend}")
+        raise error(f"{path} has format {content['format']}, expected {FORMAT}; {remedy}")
     if content["digest"] != digest({key: content[key] for key in plain}):
-        raise error(f"{path} was changed after it was written; {mend}")
+        raise error(f"{path} was changed after it was written; {remedy}")
     return content
 
 
@@ -173,7 +173,7 @@ def check_dtypes(
     state: Mapping[str, Tensor],
     *,
     error: type[CheckpointError],
-    mend: str,
+    remedy: str,
 ) -> None:
     """Check that weights have the dtypes of their network.
 
@@ -182,7 +182,7 @@ def check_dtypes(
         expected: weights of the network.
         state: weights of the file.
         error: class of the error to raise.
-        mend: fix, for the message.
+        remedy: fix, for the message.
 
     Raises:
         CheckpointError: as `error`; a weight has another dtype.
@@ -194,7 +194,7 @@ def check_dtypes(
         first = other[0]
         raise error(
             f"{path} holds {len(other)} tensors of another type than its network, such as {first} "
-            f"in {state[first].dtype}, expected {expected[first].dtype}; {mend}"
+            f"in {state[first].dtype}, expected {expected[first].dtype}; {remedy}"
         )
 
 

@@ -44,7 +44,7 @@ def test_distances_of_sure_answers_keep_their_digits():
     victim, squeezer, seeds = linear_victim(), BitDepth(5), torch.arange(40)
     victim.network.weight.data *= 6
     detector = FeatureSqueezing([squeezer])
-    found = detector.anomaly(detector.look(x, victim, seeds=seeds)).detach()
+    found = detector.anomaly(detector.observe(x, victim, seeds=seeds)).detach()
     wide = [
         victim(y).detach().numpy().astype(np.longdouble)
         for y in (x, squeezer.purify(x, seeds=seeds))

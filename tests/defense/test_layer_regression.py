@@ -105,7 +105,7 @@ def test_error_is_the_mean_square():
     maps = [torch.nn.functional.adaptive_avg_pool2d(features[tap], 2).flatten(1) for tap in TAPS]
     with torch.no_grad():
         expected = (detector.network(torch.cat(maps, 1)) - features["7"]).square().mean(1)
-        seen = detector.look(clean, victim, seeds=torch.arange(len(clean)))
+        seen = detector.observe(clean, victim, seeds=torch.arange(len(clean)))
         torch.testing.assert_close(detector.anomaly(seen), expected)
 
 

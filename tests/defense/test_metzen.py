@@ -69,7 +69,7 @@ def test_attacked_images_score_higher(trained):
 def test_the_sum_of_what_each_layer_says(trained):
     victim, _, clean, _, _, seeds = clinic()
     with torch.no_grad():
-        logits = trained.logits(trained.look(clean, victim, seeds=seeds))
+        logits = trained.logits(trained.observe(clean, victim, seeds=seeds))
         assert logits.shape == (len(clean), len(TAPS))
         _, features = victim.features(clean, TAPS)
         for layer, (tap, network) in enumerate(zip(TAPS, trained.networks, strict=True)):

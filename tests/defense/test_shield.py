@@ -24,7 +24,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.objective.core.inner import Highest
 from medrobust.training.checkpoint_path import AlreadyTrainedError
-from medrobust.training.defense.shield import Clean, ShieldModule, Sight
+from medrobust.training.defense.shield import Clean, ShieldModule, ShieldSurrogate
 from medrobust.training.defense.train import TrainingSetup, train_defense
 from tests.support.clinic import (
     TAPS,
@@ -202,7 +202,7 @@ def test_the_budget_grows_in_equal_parts() -> None:
 def test_the_trainings_attack_raises_the_logit_it_aims_at(trained: Shield) -> None:
     victim, _, clean, labels, _, seeds = clinic()
     aims = (labels + 1) % 3
-    sight = Sight(victim, trained)
+    sight = ShieldSurrogate(victim, trained)
     attack = PGD(8 / 256, steps=6, loss=Clean(), criterion=Highest())
     attacked = attack(sight, clean, aims, seeds=seeds)
     assert (attacked - clean).abs().max() <= 8 / 256 + 1e-6
@@ -279,7 +279,7 @@ def test_it_stands_behind_its_cushion() -> None:
     grads = []
     for shown in (clean, cushioned):  # BPDA: the derivative at the cushioned image
         x = shown[:6].clone().requires_grad_()
-        sight = Sight(victim, detector if shown is clean else copy.deepcopy(detector))
+        sight = ShieldSurrogate(victim, detector if shown is clean else copy.deepcopy(detector))
         if shown is cushioned:
             sight.shield.cushion = None
         grads.append(torch.autograd.grad(sight(x, seeds[:6]).logits.sum(), x)[0])

@@ -14,7 +14,7 @@ from medrobust.result.scores import Scores
 from medrobust.result.sealed import write_note
 from tests.report.conftest import MakeRow
 from tests.report.page_reader import read
-from tests.result.test_beside import bomb, png
+from tests.result.test_sidecar import bomb, png
 
 Folder = Callable[..., Path]
 TABLE = {"title": "A table", "rows": ["defense"], "columns": ["attack"]}

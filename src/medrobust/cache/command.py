@@ -11,9 +11,9 @@ from medrobust.cache.inventory import Item, References, items, references
 from medrobust.cache.prune import damage, leftovers, prunable, remove
 from medrobust.cache.tensors import TensorCache
 from medrobust.code.package import package_digest
-from medrobust.result.beside import all_paths, state
 from medrobust.result.lock import LockedError, locked_now
 from medrobust.result.row import CELL, Row, RowError
+from medrobust.result.sidecar import all_paths, state
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 

@@ -10,7 +10,7 @@ from medrobust.cache.tensors import DamagedError, TensorCache
 _ABANDONED = 3600.0  # seconds after which a partial file is assumed to have no writer
 
 
-class Doomed(NamedTuple):
+class Removal(NamedTuple):
     """File to remove, with the reason."""
 
     item: Item
@@ -30,7 +30,7 @@ def damage(cache: TensorCache, found: list[Item]) -> dict[str, str]:
 
 def prunable(
     cache: TensorCache, known: References, *, older_than: float, referenced: bool
-) -> list[Doomed]:
+) -> list[Removal]:
     """Return the files to remove: damaged ones, and those that no row refers to.
 
     All files of answers are kept as long as some row does not name its answers.
@@ -46,17 +46,17 @@ def prunable(
     gone = []
     for item in found:
         if item.key in wrong:
-            gone.append(Doomed(item, "damaged"))
+            gone.append(Removal(item, "damaged"))
         elif item.seconds < older_than:
             continue
         elif referenced:
-            gone.append(Doomed(item, "all" if item.rows else "no row refers to it"))
+            gone.append(Removal(item, "all" if item.rows else "no row refers to it"))
         elif not item.rows and not (known.silent and item.kind == "answers"):
-            gone.append(Doomed(item, "no row refers to it"))
+            gone.append(Removal(item, "no row refers to it"))
     return gone
 
 
-def remove(cache: TensorCache, gone: list[Doomed]) -> None:
+def remove(cache: TensorCache, gone: list[Removal]) -> None:
     """Remove files and their locks; no process may use the cache meanwhile."""
     for item, _ in gone:
         cache.path(item.key).unlink(missing_ok=True)

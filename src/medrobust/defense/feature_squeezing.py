@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.defense.core.base import Purifier
-from medrobust.defense.core.detector import Detector, Seen
+from medrobust.defense.core.detector import Detector, Observation
 from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in
 
@@ -49,7 +49,7 @@ class FeatureSqueezing(Detector):
             squeezer.fit(victim, datamodule)  # type: ignore[operator]
         super().fit(victim, datamodule)
 
-    def _observe(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
+    def _observe(self, x: Tensor, victim: Victim, seeds: Tensor) -> Observation:
         """Run the squeezed copies first, so that an attacker's taps hold the image itself."""
         squeezed = {
             f"squeezed {place}": victim(
@@ -59,7 +59,7 @@ class FeatureSqueezing(Detector):
         }
         return super()._observe(x, victim, seeds)._replace(features=squeezed)
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         """Compute the largest distance over the squeezers, in [0, 2]."""
         apart = [_distance(seen.logits, squeezed) for squeezed in seen.features.values()]
         return torch.stack(apart, 1).amax(1)

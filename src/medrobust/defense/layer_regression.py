@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medrobust.defense.core.base import Purifier
-from medrobust.defense.core.detector import Seen
+from medrobust.defense.core.detector import Observation
 from medrobust.defense.core.layered import pooled
 from medrobust.defense.core.learned import LearnedDetector
 from medrobust.defense.network.mlp import MLP
@@ -87,7 +87,7 @@ class LayerRegression(LearnedDetector):
         length = sum(shape[0] * (self.grid**2 if len(shape) > 1 else 1) for shape in shapes)
         self.network = MLP(length, self.shapes[self.taps[-1]][0], self.hidden)
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         """Compute the mean squared error of the regression (N,)."""
         parts = [self._cells(seen.features[tap]) for tap in self.inputs]
         found = self.network(torch.cat(parts, 1))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.defense.core.base import Purifier
-from medrobust.defense.core.detector import Seen
+from medrobust.defense.core.detector import Observation
 from medrobust.defense.core.learned import LearnedDetector
 from medrobust.defense.network.map_classifier import MapClassifier, as_maps
 from medrobust.defense.network.steady import steady
@@ -58,7 +58,7 @@ class Metzen(LearnedDetector):
         widths = [max(1, round(self.width * count)) for count in (96, 192, 192)]
         self.networks = nn.ModuleList(MapClassifier(self.shapes[tap], widths) for tap in self.taps)
 
-    def logits(self, seen: Seen) -> Tensor:
+    def logits(self, seen: Observation) -> Tensor:
         """Compute the logit of each layer, higher = more adversarial: (N, layers)."""
         ask = nn.Module.__call__ if self.training else steady  # batch norm must not see padding
         parts = [
@@ -67,6 +67,6 @@ class Metzen(LearnedDetector):
         ]
         return torch.stack(parts, 1)
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         """Compute the sum of the layers' logits."""
         return self.logits(seen).sum(1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.defense.core.base import Purifier
-from medrobust.defense.core.detector import Seen
+from medrobust.defense.core.detector import Observation
 from medrobust.defense.core.learned import LearnedDetector
 from medrobust.defense.network.shield import ShieldNetwork
 from medrobust.model.core.victim import Victim
@@ -89,7 +89,7 @@ class Shield(LearnedDetector):
         found: Tensor = self.detectors(features)
         return found
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         """Compute -S of the predicted class (N,)."""
         predicted = seen.logits.argmax(1, keepdim=True)
         return -self.clean_logits(seen.features).gather(1, predicted)[:, 0]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from medrobust.code.package import package_digest
 from medrobust.evaluation.record.requests import Requests
-from medrobust.result.beside import ALWAYS, paths, state
 from medrobust.result.row import Row, RowError
+from medrobust.result.sidecar import ALWAYS, paths, state
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 

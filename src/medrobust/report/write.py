@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
-from medrobust.result.beside import READERS, state
+from medrobust.result.sidecar import READERS, state
 from medrobust.result.store import write_atomically
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from medrobust.attack.core.goal import Goal
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.core.detector import Detector, Seen, UnfittedDetectorError
-from medrobust.defense.core.fitting import FitError, pass_mark
+from medrobust.defense.core.detector import Detector, Observation, UnfittedDetectorError
+from medrobust.defense.core.fitting import FitError, rejection_threshold
 from medrobust.defense.tv_minimization import TVMinimization
 from medrobust.model.core.frozen import UnfrozenError
 from medrobust.number import NumberError
@@ -29,7 +29,7 @@ class Loudness(Detector):
         x = datamodule.dataset("train").images
         self.statistics["usual"] = victim.features(x, self.taps)[1][self.taps[0]].mean()
 
-    def anomaly(self, seen: Seen) -> torch.Tensor:
+    def anomaly(self, seen: Observation) -> torch.Tensor:
         assert seen.logits.shape[0] == len(seen.x) == len(seen.seeds)
         return seen.features[self.taps[0]].flatten(1).mean(1) - self.statistics["usual"]
 
@@ -68,7 +68,7 @@ def test_it_learns_from_no_victim_in_training_mode():
 @pytest.mark.parametrize("tnr", [0.01, 0.7, 0.9, 1.0])
 def test_pass_mark_is_the_least_one(count, tnr):
     scores = torch.randn(count, generator=torch.Generator().manual_seed(count))
-    mark = pass_mark(scores, tnr)
+    mark = rejection_threshold(scores, tnr)
     assert (scores <= mark).double().mean() >= tnr
     assert (scores < mark).double().mean() < tnr
 

@@ -45,7 +45,9 @@ def scores(detector, x) -> np.ndarray:
     seeds = torch.arange(len(x))
     with torch.no_grad():
         return (
-            detector.layer_scores(detector.look(x, clinic().victim, seeds=seeds)).double().numpy()
+            detector.layer_scores(detector.observe(x, clinic().victim, seeds=seeds))
+            .double()
+            .numpy()
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medrobust.defense.core.betting import log_capital
-from medrobust.defense.core.sequential import looks
+from medrobust.defense.core.sequential import interim_looks
 from medrobust.defense.medrdf import MedRDF, p_value
 from medrobust.defense.noise.additive import GaussianNoise, SaltPepperNoise
 from medrobust.defense.none import NoDefense
@@ -35,7 +35,7 @@ def torn() -> Victim:
 def streams(shares: list[float], runs: int, n: int, seed: int = 0) -> np.ndarray:
     """Votes (looks, runs, K) at the looks of a vote of n copies."""
     generator = np.random.default_rng(seed)
-    steps = np.diff(looks(n), prepend=0)
+    steps = np.diff(interim_looks(n), prepend=0)
     return np.stack([generator.multinomial(step, shares, size=runs) for step in steps]).cumsum(0)
 
 
@@ -49,14 +49,14 @@ def run(defense: MedRDF, votes: np.ndarray) -> Tensor:
 
 
 def test_looks_grow_to_n():
-    found = looks(10_000)
+    found = interim_looks(10_000)
     assert found[0] == 32
     assert found[-1] == 10_000
     assert found == sorted(set(found))
     assert all(later <= earlier * 1.25 for earlier, later in pairwise(found))
-    assert looks(20) == [20]
-    assert looks(32) == [32]
-    assert looks(33) == [32, 33]
+    assert interim_looks(20) == [20]
+    assert interim_looks(32) == [32]
+    assert interim_looks(33) == [32, 33]
 
 
 def test_counts_are_a_prefix_of_the_fixed_vote(torn):
@@ -65,7 +65,7 @@ def test_counts_are_a_prefix_of_the_fixed_vote(torn):
     drawn = found.sum(1)
     assert drawn.min() < 100
     assert drawn.max() == 600
-    assert set(drawn.tolist()) <= set(looks(600))
+    assert set(drawn.tolist()) <= set(interim_looks(600))
     for place, copies in enumerate(drawn.tolist()):
         one = slice(place, place + 1)
         prefix = medrdf(copies).count(IMAGES[one], torn, seeds=SEEDS[one])
@@ -81,7 +81,7 @@ def test_stops_at_the_first_look_that_decides(torn):
         one = slice(place, place + 1)
         history = {
             look: bool(defense.decided(medrdf(look).count(IMAGES[one], torn, seeds=SEEDS[one])))
-            for look in looks(600)[:-1]
+            for look in interim_looks(600)[:-1]
         }
         assert next((look for look, stop in history.items() if stop), 600) == copies
 

@@ -10,7 +10,13 @@ from torch import Tensor
 from medrobust.code.digest import reach_digest
 from medrobust.configured import all_code, unsourced
 from medrobust.defense.core.base import Defense, Purifier
-from medrobust.defense.core.fitting import Statistics, batches, names_of, pass_mark, remembered
+from medrobust.defense.core.fitting import (
+    Statistics,
+    batches,
+    cached_fit,
+    data_identity,
+    rejection_threshold,
+)
 from medrobust.model.core.frozen import check_frozen
 from medrobust.model.core.victim import Victim
 from medrobust.number import fraction
@@ -21,7 +27,7 @@ class UnfittedDetectorError(RuntimeError):
     """Raised when a detector is used before its threshold is chosen."""
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """The inputs of a detector's score for a batch.
 
     Attributes:
@@ -76,7 +82,7 @@ class Detector(Defense):
         self._ready = False
 
     @abstractmethod
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         """Compute the score (N,), higher = more adversarial; differentiable if the method is."""
 
     def learn(self, victim: Victim, datamodule: Any) -> None:
@@ -96,10 +102,10 @@ class Detector(Defense):
         self.to(victim.mean.device)
         code = all_code(self, victim)
         learned_by = reach_digest(code, __name__)
-        parts = [self.fingerprint, victim.identity, learned_by, *names_of(datamodule)]
+        parts = [self.fingerprint, victim.identity, learned_by, *data_identity(datamodule)]
         folder = None if unsourced(code) else self.fits
         with torch.no_grad():
-            found = remembered(folder, parts, lambda: self._fitted(victim, datamodule))
+            found = cached_fit(folder, parts, lambda: self._fitted(victim, datamodule))
         for name, value in found.items():
             if name != "threshold":
                 self.statistics[name] = value.to(victim.mean.device)
@@ -124,18 +130,18 @@ class Detector(Defense):
             batches: clean validation images, labels and seeds.
             victim: frozen victim.
         """
-        scores = [self.anomaly(self.look(x, victim, seeds=seeds)) for x, _, seeds in batches]
-        self.threshold = pass_mark(torch.cat(scores), self.tnr)
+        scores = [self.anomaly(self.observe(x, victim, seeds=seeds)) for x, _, seeds in batches]
+        self.threshold = rejection_threshold(torch.cat(scores), self.tnr)
 
-    def look(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Seen:
+    def observe(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Observation:
         """Compute the inputs of the score, as deployed."""
         return self._observe(self.view(x, seeds=seeds), victim, seeds)
 
-    def _observe(self, x: Tensor, victim: Victim, seeds: Tensor) -> Seen:
+    def _observe(self, x: Tensor, victim: Victim, seeds: Tensor) -> Observation:
         logits, features = victim.features(x, self.taps) if self.taps else (victim(x), {})
-        return Seen(x, logits, features, victim, seeds)
+        return Observation(x, logits, features, victim, seeds)
 
-    def _judge(self, seen: Seen) -> Prediction:
+    def _judge(self, seen: Observation) -> Prediction:
         if not self._ready:
             self._check_fitted()
         score = self.anomaly(seen)
@@ -156,7 +162,7 @@ class Detector(Defense):
         Raises:
             UnfittedDetectorError: the threshold is not chosen yet.
         """
-        return self._judge(self.look(x, victim, seeds=seeds))
+        return self._judge(self.observe(x, victim, seeds=seeds))
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Compute the deployed prediction with the attacker's derivative of the Cushion."""

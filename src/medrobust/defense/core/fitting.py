@@ -79,7 +79,7 @@ def enough_of_each(labels: Tensor, classes: int, least: int) -> None:
             )
 
 
-def pass_mark(scores: Tensor, tnr: float) -> Tensor:
+def rejection_threshold(scores: Tensor, tnr: float) -> Tensor:
     """Return the lowest threshold that at least a share `tnr` of the clean images does not exceed.
 
     Args:
@@ -96,7 +96,7 @@ def pass_mark(scores: Tensor, tnr: float) -> Tensor:
     return scores.sort().values[max(place, 1) - 1].clone()
 
 
-def remembered(
+def cached_fit(
     folder: str | None, parts: list[Any], make: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     """Return the result of `make`, cached in a folder.
@@ -116,7 +116,7 @@ def remembered(
     return slot.entry.tensors
 
 
-def names_of(datamodule: Any) -> list[Any]:
+def data_identity(datamodule: Any) -> list[Any]:
     """Return the identity of a fit's clean images: digest of the data, ids of the splits."""
     ids = [[entry.id for entry in datamodule.dataset(split).entries] for split in ("train", "val")]
     return [datamodule.manifest.digest, ids]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medrobust.defense.core.detector import Detector, Seen
-from medrobust.defense.core.fitting import batches, enough_of_each, pass_mark
+from medrobust.defense.core.detector import Detector, Observation
+from medrobust.defense.core.fitting import batches, enough_of_each, rejection_threshold
 from medrobust.model.core.conv import steady_linear
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
@@ -56,7 +56,7 @@ class LayerDetector(Detector):
         seen, found = [], []
         classes = 0
         for x, labels, seeds in batches(datamodule, "train", victim.mean.device):
-            look = self.look(x, victim, seeds=seeds)
+            look = self.observe(x, victim, seeds=seeds)
             classes = look.logits.shape[1]
             seen.append([pooled(look.features[tap]) for tap in self.taps])
             found.append(labels)
@@ -71,13 +71,13 @@ class LayerDetector(Detector):
 
     def calibrate(self, batches: Iterator[tuple[Tensor, Tensor, Tensor]], victim: Victim) -> None:
         """Standardise the layers, then choose the threshold, both on the same images."""
-        looks = (self.look(x, victim, seeds=seeds) for x, _, seeds in batches)
+        looks = (self.observe(x, victim, seeds=seeds) for x, _, seeds in batches)
         raw = torch.cat([self.layer_scores(seen) for seen in looks])
         self.statistics["centre"] = raw.mean(0)
         self.statistics["spread"] = raw.std(0).clamp(min=torch.finfo(raw.dtype).tiny)
-        self.threshold = pass_mark(self.combine(raw), self.tnr)
+        self.threshold = rejection_threshold(self.combine(raw), self.tnr)
 
-    def layer_scores(self, seen: Seen) -> Tensor:
+    def layer_scores(self, seen: Observation) -> Tensor:
         """Compute the unstandardised score of every layer, (N, layers)."""
         predicted = seen.logits.argmax(1)
         parts = [
@@ -90,7 +90,7 @@ class LayerDetector(Detector):
         """Standardise scores and average them over layers, (N,)."""
         return ((raw - self.statistics["centre"]) / self.statistics["spread"]).mean(1)
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         """Compute the mean over layers of the standardised scores."""
         return self.combine(self.layer_scores(seen))
 

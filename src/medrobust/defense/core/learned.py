@@ -91,42 +91,43 @@ class Learned(Defense):
             raise MissingDefenseError(self.checkpoint, command)
         content = read_defense(self.checkpoint)
         meta = DefenseMeta(**content["meta"])
-        mend = f"train it again with\n  {command} overwrite=true"
+        remedy = f"train it again with\n  {command} overwrite=true"
         changed = differences(content["settings"], self.training_settings)
         if changed:
             raise DefenseError(
                 f"{self.checkpoint} was trained with other settings:\n  "
                 + "\n  ".join(changed)
-                + f"\n{mend}"
+                + f"\n{remedy}"
             )
         if meta.seed != self.seed:
             raise DefenseError(
-                f"{self.checkpoint} was trained with seed={meta.seed}, expected {self.seed}; {mend}"
+                f"{self.checkpoint} was trained with seed={meta.seed}, "
+                f"expected {self.seed}; {remedy}"
             )
         expected = Expected.on(datamodule)
-        check_data(expected, self.checkpoint, meta, mend=mend, error=DefenseError)
+        check_data(expected, self.checkpoint, meta, remedy=remedy, error=DefenseError)
         if self.needs_victim and meta.victim != victim.fingerprint:
             raise DefenseError(
                 f"{self.checkpoint} was trained for the victim {meta.victim[:12]}, "
-                f"the victim at hand is {victim.fingerprint[:12]}; {mend}"
+                f"the victim at hand is {victim.fingerprint[:12]}; {remedy}"
             )
         with torch.random.fork_rng(devices=[]):  # loading must not consume random numbers
             if self.needs_victim:
                 self.inspect_victim(victim, datamodule)
             self.build(datamodule.channels)
         state = content["state_dict"]
-        check_dtypes(self.checkpoint, self.state_dict(), state, error=DefenseError, mend=mend)
+        check_dtypes(self.checkpoint, self.state_dict(), state, error=DefenseError, remedy=remedy)
         try:
             self.load_state_dict(state)
         except RuntimeError as error:
             raise DefenseError(
-                f"{self.checkpoint}: weights and settings do not agree ({error}); {mend}"
+                f"{self.checkpoint}: weights and settings do not agree ({error}); {remedy}"
             ) from None
         found = digest_tensors(self.state_dict())
         if found != content["fingerprint"]:
             raise DefenseError(
                 f"{self.checkpoint}: its weights give fingerprint {found[:12]}, "
-                f"the file says {content['fingerprint'][:12]}; {mend}"
+                f"the file says {content['fingerprint'][:12]}; {remedy}"
             )
         self.meta = meta
         self.to(victim.mean.device)

@@ -13,7 +13,7 @@ _FULL_ON_CPU = 64
 """Batch size beyond which a CPU is no faster per copy; other devices take whole chunks."""
 
 
-def looks(n: int) -> list[int]:
+def interim_looks(n: int) -> list[int]:
     """Return the numbers of copies after which votes are tested: 32, a quarter more, …, n."""
     found, at = [], _FIRST
     while at < n:
@@ -50,7 +50,7 @@ def count_until_decided(
     full = min(smoother.chunk, _FULL_ON_CPU) if x.device.type == "cpu" else smoother.chunk
     counts = torch.empty(0)
     left = torch.arange(len(x), device=x.device)
-    drawn, coming = 0, looks(smoother.copies)
+    drawn, coming = 0, interim_looks(smoother.copies)
     while coming and len(left):
         ahead = 1
         while ahead < len(coming) and len(left) * (coming[ahead - 1] - drawn) < full:

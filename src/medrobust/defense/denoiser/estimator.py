@@ -12,7 +12,7 @@ from medrobust.configured import Configured
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, normal, uniform
 
-Ask = Callable[[Tensor, Tensor], Tensor]
+Query = Callable[[Tensor, Tensor], Tensor]
 """A zeroth-order oracle: points (M, ...) and their samples, int64 (M,) -> values (M,)."""
 
 
@@ -57,11 +57,11 @@ class Estimator(Configured, ABC):
     def offsets(self, seeds: Tensor, dimension: int) -> "Offsets":
         """Draw the offsets of the samples' queries."""
 
-    def __call__(self, ask: Ask, z: Tensor, *, seeds: Tensor) -> Estimate:
+    def __call__(self, query: Query, z: Tensor, *, seeds: Tensor) -> Estimate:
         """Estimate value and gradient at `z`.
 
         Args:
-            ask: zeroth-order oracle.
+            query: zeroth-order oracle.
             z: points (N, ...).
             seeds: seeds of the samples, int64 (N,).
 
@@ -74,21 +74,21 @@ class Estimator(Configured, ABC):
             wanted, dimension = self.count(flat.shape[1]), flat.shape[1]
             offsets = self.offsets(seeds, dimension)
             row = torch.arange(len(z), device=z.device)
-            value = self._query(ask, z, row)
+            value = self._query(query, z, row)
             grad = torch.zeros_like(flat)
             group = max(1, self.chunk // max(1, len(z)))
             for first in range(0, wanted, group):
                 numbers = torch.arange(first, min(first + group, wanted), device=z.device)
                 steps = offsets.steps(numbers).to(flat.dtype)
                 points = torch.add(flat, steps, alpha=self.mu).view(-1, *z.shape[1:])
-                found = self._query(ask, points, row.repeat(len(numbers)))
+                found = self._query(query, points, row.repeat(len(numbers)))
                 for step, answer in zip(steps, found.view(-1, len(z)), strict=True):
                     grad += offsets.weight(answer, value)[:, None] * step
             return Estimate(value, (grad * (offsets.factor / self.mu)).view_as(z))
 
-    def _query(self, ask: Ask, points: Tensor, row: Tensor) -> Tensor:
+    def _query(self, query: Query, points: Tensor, row: Tensor) -> Tensor:
         parts = zip(points.split(self.chunk), row.split(self.chunk), strict=True)
-        return torch.cat([ask(*part) for part in parts])
+        return torch.cat([query(*part) for part in parts])
 
 
 class Offsets(ABC):

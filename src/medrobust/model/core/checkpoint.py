@@ -120,28 +120,28 @@ def load_victim(
     meta, architecture = VictimMeta(**content["meta"]), content["architecture"]
     if expected is not None:
         expected.check(path, meta, architecture, train_command)
-    mend = f"train it again with\n  {train_command} overwrite=true"
+    remedy = f"train it again with\n  {train_command} overwrite=true"
     check_architecture(architecture, str(path))
     if architecture["num_classes"] != len(meta.classes):
         raise VictimError(
             f"{path} names {len(meta.classes)} classes for a network of "
-            f"{architecture['num_classes']}; {mend}"
+            f"{architecture['num_classes']}; {remedy}"
         )
     try:
         built = rebuild(architecture, str(path))
         state = content["state_dict"]
-        check_dtypes(path, built.state_dict(), state, error=VictimError, mend=mend)
+        check_dtypes(path, built.state_dict(), state, error=VictimError, remedy=remedy)
         built.load_state_dict(state)
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         if isinstance(error, VictimError):
             raise
         raise VictimError(
-            f"{path}: weights and architecture do not agree ({error}); {mend}"
+            f"{path}: weights and architecture do not agree ({error}); {remedy}"
         ) from None
     if built.fingerprint != content["fingerprint"]:
         raise VictimError(
             f"{path}: its weights give fingerprint {built.fingerprint[:12]}, "
-            f"the file says {content['fingerprint'][:12]}; {mend}"
+            f"the file says {content['fingerprint'][:12]}; {remedy}"
         )
     return TrainedVictim(built, meta)
 

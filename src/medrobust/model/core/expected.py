@@ -73,8 +73,8 @@ class Expected:
         Raises:
             VictimError: the checkpoint differs; names the difference and the fix.
         """
-        mend = f"train it again with\n  {train_command} overwrite=true"
-        check_data(self, path, meta, mend=mend, error=VictimError)
+        remedy = f"train it again with\n  {train_command} overwrite=true"
+        check_data(self, path, meta, remedy=remedy, error=VictimError)
         found = [*self._choices(meta, architecture, str(path))]
         if not found:
             return
@@ -82,7 +82,7 @@ class Expected:
         asked = ", ".join(f"{key}={ours}" for key, _, ours in found)
         words = self._words(found)
         use = f"set {words} to use this file, or " if words else ""
-        raise VictimError(f"{path} was trained with {says}, expected {asked}; {use}{mend}")
+        raise VictimError(f"{path} was trained with {says}, expected {asked}; {use}{remedy}")
 
     def _choices(
         self, meta: TrainingMeta, architecture: Mapping[str, Any], source: str
@@ -119,7 +119,7 @@ class Expected:
 
 
 def check_data(
-    expected: Expected, path: str | Path, meta: TrainingMeta, *, mend: str, error: type[Exception]
+    expected: Expected, path: str | Path, meta: TrainingMeta, *, remedy: str, error: type[Exception]
 ) -> None:
     """Check that a checkpoint was trained on the data at hand.
 
@@ -127,7 +127,7 @@ def check_data(
         expected: requirements, of which `task`, `classes`, `phantom` and `data_digest` are checked.
         path: path of the checkpoint, for the error.
         meta: provenance of its weights.
-        mend: fix of a difference, for the error.
+        remedy: fix of a difference, for the error.
         error: exception type to raise.
 
     Raises:
@@ -136,23 +136,24 @@ def check_data(
     kinds = {True: "procedural phantoms", False: "real images"}
     if expected.task is not None and meta.task != expected.task:
         raise error(
-            f"{path} was trained for {meta.task}, the data at hand are for {expected.task}; {mend}"
+            f"{path} was trained for {meta.task}, the data at hand are for {expected.task}; "
+            f"{remedy}"
         )
     if expected.phantom is not None and meta.phantom != expected.phantom:
         raise error(
             f"{path} was trained on {kinds[meta.phantom]}, the data at hand are "
-            f"{kinds[expected.phantom]}; {mend}"
+            f"{kinds[expected.phantom]}; {remedy}"
         )
     if expected.classes is not None and list(meta.classes) != list(expected.classes):
         raise error(
             f"{path} has the {len(meta.classes)} classes {_listed(meta.classes)} "
             f"({meta.data_key}), the data at hand have {len(expected.classes)}: "
-            f"{_listed(expected.classes)}; {mend}"
+            f"{_listed(expected.classes)}; {remedy}"
         )
     if expected.data_digest is not None and meta.data_digest != expected.data_digest:
         raise error(
             f"{path} was trained on {meta.data_key} with manifest {meta.data_digest[:12]}, "
-            f"the data at hand have {expected.data_digest[:12]}; {mend}"
+            f"the data at hand have {expected.data_digest[:12]}; {remedy}"
         )
 
 

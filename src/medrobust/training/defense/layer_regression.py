@@ -17,6 +17,6 @@ class LayerRegressionModule(DefenseModule):
         """Compute the mean score of those images; zero if there are none."""
         assert self.victim is not None
         with torch.no_grad():
-            seen = self.defense.look(batch.image, self.victim, seeds=self.seeds(batch))
+            seen = self.defense.observe(batch.image, self.victim, seeds=self.seeds(batch))
         right = (seen.logits.argmax(1) == batch.label).to(batch.image.dtype)
         return (self.defense.anomaly(seen) * right).sum() / right.sum().clamp(min=1)

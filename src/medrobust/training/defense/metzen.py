@@ -40,7 +40,7 @@ class MetzenModule(DefenseModule):
         attacked = how.attack(surrogate, images, batch.label, seeds=fold_in(seeds, 1))
         with torch.no_grad():
             both = torch.cat([images, attacked])
-            seen = how.look(both, self.victim, seeds=seeds.repeat(2))
+            seen = how.observe(both, self.victim, seeds=seeds.repeat(2))
         clean, dirty = how.logits(seen).chunk(2)
         return clean, dirty
 

@@ -69,7 +69,7 @@ class ShieldModule(DefenseModule):
             return
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             parts = [
-                network.describe(self.defense.look(x, self._victim, seeds=seeds).features)
+                network.describe(self.defense.observe(x, self._victim, seeds=seeds).features)
                 for x, _, seeds in batches(self._data, "train", self.device)
             ]
             network.standardise(torch.cat(parts))
@@ -112,14 +112,14 @@ class ShieldModule(DefenseModule):
             eps, steps=how.steps, step_size=how.step_size, loss=Clean(), criterion=Highest()
         )
         attacked = attack(
-            Sight(victim, how),
+            ShieldSurrogate(victim, how),
             batch.image,
             self._aims(batch.label, seeds),
             seeds=fold_in(seeds, _ATTACK),
         )
         with torch.no_grad():
             both = torch.cat([batch.image, attacked])
-            seen = how.look(both, victim, seeds=seeds.repeat(2))
+            seen = how.observe(both, victim, seeds=seeds.repeat(2))
             numbers = how.detectors.describe(seen.features)
         clean, dirty = how.detectors.detect(numbers).chunk(2)
         return clean, dirty
@@ -130,7 +130,7 @@ class ShieldModule(DefenseModule):
         return real.mean() + fake.mean()
 
 
-class Sight(Surrogate):
+class ShieldSurrogate(Surrogate):
     """The surrogate of the training attack, with S of every class as its logits.
 
     Args:

@@ -18,13 +18,13 @@ from medrobust.evaluation.known import is_complete
 from medrobust.evaluation.record.requests import Requests
 from medrobust.logger.cell import kept_pictures
 from medrobust.result.arrays import ArraysError
-from medrobust.result.beside import READERS, all_paths, state
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.per_image import PerImage
 from medrobust.result.picture import PictureError, read_picture, write_picture
 from medrobust.result.scores import Scores
 from medrobust.result.sealed import SealError, read_note, read_sealed, write_note
+from medrobust.result.sidecar import READERS, all_paths, state
 from medrobust.result.store import RowStore
 
 IDS = ("set/0", "set/1")
