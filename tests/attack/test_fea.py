@@ -108,7 +108,7 @@ def test_a_nearer_guide_is_matched_more_closely(
 
 
 def test_through_a_defense(victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor) -> None:
-    surrogate = DefendedSurrogate(victim, Median(), eot_samples=1, chunk=512)
+    surrogate = DefendedSurrogate(victim, Median())
     x, y, s = images[:30], labels[:30], seeds[:30]
     attack = fitted(surrogate, images, labels)
     found = attack(surrogate, x, y, seeds=s)

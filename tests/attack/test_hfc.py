@@ -23,7 +23,7 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.target.most_likely import MostLikely
 from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
-from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.support.toys import Noise, ToyData
 
@@ -189,7 +189,7 @@ def test_bfloat16(
 def test_through_a_random_defense(
     victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    surrogate = DefendedSurrogate(victim, Noise(), eot_samples=4, chunk=50)
+    surrogate = MeanLossSurrogate(victim, Noise(), eot_samples=4, chunk=50)
     attack = PGD("24/255", steps=8, loss=HFC(components=1))
     fitted(surrogate, attack, images, labels)
     found = attack(surrogate, images[:20], labels[:20], seeds=seeds[:20])

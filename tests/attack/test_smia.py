@@ -23,7 +23,7 @@ from medrobust.attack.target.least_likely import LeastLikely
 from medrobust.metric.perturbation import variance
 from medrobust.model.core.victim import Victim
 from medrobust.rng import fold_in, normal
-from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate, VictimSurrogate
 from tests.support.toys import Noise
 
@@ -131,7 +131,7 @@ def test_gradient_on_masks(pixel_surrogate: VictimSurrogate) -> None:
 def test_a_random_defense_is_averaged_over_draws_that_both_images_share(
     chunk: int, victim: Victim, images: Tensor, labels: Tensor
 ) -> None:
-    surrogate = DefendedSurrogate(victim, Noise(), eot_samples=3, chunk=chunk)
+    surrogate = MeanLossSurrogate(victim, Noise(), eot_samples=3, chunk=chunk)
     x, y, seeds = images[:6], labels[:6], torch.arange(6)
     point = near(x)
     attack = SMIA(0.1, steps=2, kernel_size=5, sigma=1.5, through_smoothed=True)

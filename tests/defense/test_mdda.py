@@ -11,7 +11,7 @@ from medrobust.defense.mdda import MDDA, StraightThroughMDDA, resample
 from medrobust.model.core.victim import Victim
 from medrobust.number import NumberError
 from medrobust.rng import fold_in, normal, sample_seeds
-from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.support.helpers import small_cnn
 
@@ -158,9 +158,9 @@ def test_attackers_who_know_are_not_weaker(blobs):
     with torch.no_grad():
         clean = (mdda(x, victim, seeds=seeds).logits.argmax(1) == y).double().mean()
     oblivious = accuracy_and_margin(VictimSurrogate(victim))
-    exact = accuracy_and_margin(DefendedSurrogate(victim, mdda, 2, 64))
+    exact = accuracy_and_margin(MeanLossSurrogate(victim, mdda, 2, 64))
     straight = StraightThroughMDDA(2, 0.02, gamma=10, iterations=15)
-    through = accuracy_and_margin(DefendedSurrogate(victim, straight, 2, 64))
+    through = accuracy_and_margin(MeanLossSurrogate(victim, straight, 2, 64))
     assert clean > 0.9
     assert exact[0] < oblivious[0]
     assert exact[1] < min(oblivious[1], through[1])

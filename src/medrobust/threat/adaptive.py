@@ -7,10 +7,11 @@ from medrobust.number import whole
 from medrobust.threat.base import Threat
 from medrobust.threat.defended import DefendedSurrogate
 from medrobust.threat.mean_answer import MeanAnswerSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
-EXPECTATIONS: dict[str, type[DefendedSurrogate]] = {
-    "loss": DefendedSurrogate,
+EXPECTATIONS: dict[str, type[MeanLossSurrogate]] = {
+    "loss": MeanLossSurrogate,
     "probability": MeanAnswerSurrogate,
 }
 
@@ -39,10 +40,11 @@ class Adaptive(Threat):
     def __call__(self, victim: Victim, defense: Defense) -> Surrogate:
         """The defended victim, differentiable; the bare one where nothing defends it.
 
-        So a set that is crafted before no defense is the oblivious attacker's, too. Where the
-        defense is deterministic there is nothing to average, and `eot` makes no difference.
+        So a set that is crafted before no defense is the oblivious attacker's, too. Of one draw,
+        as of a deterministic defense, there is nothing to average, and `eot` makes no difference.
         """
         if type(defense) is NoDefense:
             return VictimSurrogate(victim)
-        kind = self.surrogate if defense.random else DefendedSurrogate
-        return kind(victim, defense, self.eot_samples, self.chunk)
+        if not defense.random or self.eot_samples == 1:
+            return DefendedSurrogate(victim, defense)
+        return self.surrogate(victim, defense, self.eot_samples, self.chunk)

@@ -9,11 +9,11 @@ from torch.utils.checkpoint import checkpoint
 from medrobust.fingerprint import digest
 from medrobust.prediction import Prediction
 from medrobust.threat.aim import Aim
-from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
-class MeanAnswerSurrogate(DefendedSurrogate):
+class MeanAnswerSurrogate(MeanLossSurrogate):
     """Loss of the mean class probabilities over the draws, instead of the mean loss.
 
     This is the attack on smoothed classifiers of Salman et al. 2019 ("Provably Robust Deep Learning
@@ -25,9 +25,8 @@ class MeanAnswerSurrogate(DefendedSurrogate):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the mean-loss surrogate and the rule; the former where nothing is random."""
-        plain = super().fingerprint
-        return plain if self.eot_samples == 1 else digest(["mean answer", plain])
+        """SHA-256 of the mean-loss surrogate and the rule."""
+        return digest(["mean answer", super().fingerprint])
 
     def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and success of the mean answer."""
@@ -43,12 +42,12 @@ class MeanAnswerSurrogate(DefendedSurrogate):
         """Use one forward pass over all draws for all goals."""
         return Surrogate._values_and_grads(self, x, goals, seeds=seeds)
 
-    def _look(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Prediction:
+    def _draw(self, x: Tensor, noise: Tensor, taps: Sequence[str]) -> Prediction:
         """One chunk of draws; it is computed again for its gradient, so that memory is bounded."""
-        draw = super()._look
-        if self.eot_samples == 1 or not torch.is_grad_enabled():
-            return draw(x, seeds, taps)
+        draw = super()._draw
+        if not torch.is_grad_enabled():
+            return draw(x, noise, taps)
         found: Prediction = checkpoint(
-            draw, x, seeds, taps, use_reentrant=False, preserve_rng_state=False
+            draw, x, noise, taps, use_reentrant=False, preserve_rng_state=False
         )
         return found

@@ -20,6 +20,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.support.toys import Noise, ToyData
 
@@ -144,7 +145,7 @@ def test_a_surrogate_in_training_mode_is_refused_and_left_alone(
     x, y, seeds = batch
     surrogate: Surrogate
     if part == "norm":
-        surrogate = DefendedSurrogate(unfrozen("").freeze(), Normed(), eot_samples=1, chunk=8)
+        surrogate = DefendedSurrogate(unfrozen("").freeze(), Normed())
     else:
         surrogate = VictimSurrogate(unfrozen(part))
     before = {name: value.clone() for name, value in surrogate.state_dict().items()}
@@ -163,7 +164,7 @@ def test_the_mode_of_what_does_not_depend_on_it_is_of_no_account(
 ) -> None:
     """Surrogates, defenses and containers are born in training mode."""
     x, y, seeds = batch
-    surrogate = DefendedSurrogate(row_surrogate.victim, Median(), eot_samples=1, chunk=8)
+    surrogate = DefendedSurrogate(row_surrogate.victim, Median())
     assert surrogate.training
     assert surrogate.defense.training
     PGD(0.1, steps=1)(surrogate, x, y, seeds=seeds)
@@ -200,7 +201,7 @@ def test_no_way_leads_around_the_check_of_labels(
     y[1] = wrong
     surrogate: Surrogate = row_surrogate
     if defended:
-        surrogate = DefendedSurrogate(row_surrogate.victim, Noise(), eot_samples=3, chunk=8)
+        surrogate = MeanLossSurrogate(row_surrogate.victim, Noise(), eot_samples=3, chunk=8)
     with pytest.raises(
         AttackError, match=rf"labels \[{wrong}\] of images \[1\].*4 classes, expected 0 to 3"
     ):

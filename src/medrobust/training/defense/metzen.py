@@ -34,9 +34,7 @@ class MetzenModule(DefenseModule):
         images, how = batch.image, self.defense
         surrogate: Surrogate = VictimSurrogate(self.victim)
         if how.cushion is not None:
-            surrogate = DefendedSurrogate(
-                self.victim, how.cushion, eot_samples=1, chunk=len(images)
-            )
+            surrogate = DefendedSurrogate(self.victim, how.cushion)
         attacked = how.attack(surrogate, images, batch.label, seeds=fold_in(seeds, 1))
         with torch.no_grad():
             both = torch.cat([images, attacked])
