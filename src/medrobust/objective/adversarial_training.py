@@ -1,12 +1,14 @@
 """Adversarial training with PGD."""
 
+from typing import Unpack
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from medrobust.attack.core.base import Attack
 from medrobust.attack.pgd import PGD
 from medrobust.objective.core.inner import Highest
-from medrobust.objective.core.robust import Network, RobustObjective
+from medrobust.objective.core.robust import Network, RobustObjective, RobustOptions
 
 
 class AdversarialTraining(RobustObjective):
@@ -17,34 +19,15 @@ class AdversarialTraining(RobustObjective):
 
     Args:
         name: name in paths and tables.
-        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        step_size: step size of the inner attack, in pixel units.
-        steps: gradient steps of the inner attack, >= 1.
-        val_steps: gradient steps of the PGD that selects the best epoch, >= 1.
-        val_metric: metric under that PGD; None for accuracy, or Dice.
-        class_balanced: see `RobustObjective`.
+        **options: budget of the inner attack, validation; see `RobustObjective`.
     """
 
     def __init__(
         self,
         name: str = "adversarial_training",
-        *,
-        eps: float | str = "8/255",
-        step_size: float | str = "2/255",
-        steps: int = 10,
-        val_steps: int = 10,
-        val_metric: str | None = None,
-        class_balanced: bool = False,
+        **options: Unpack[RobustOptions],
     ) -> None:
-        super().__init__(
-            name,
-            eps=eps,
-            step_size=step_size,
-            steps=steps,
-            val_steps=val_steps,
-            val_metric=val_metric,
-            class_balanced=class_balanced,
-        )
+        super().__init__(name, **options)
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:
         """Return PGD on the cross-entropy, from a uniform start."""

@@ -1,5 +1,7 @@
 """MART: misclassification-aware adversarial training."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -7,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from medrobust.attack.core.base import Attack
 from medrobust.number import fraction
 from medrobust.objective.core.inner import Highest, NearPGD, divergence
-from medrobust.objective.core.robust import Network, RobustObjective
+from medrobust.objective.core.robust import Network, RobustObjective, RobustOptions
 
 
 class MART(RobustObjective):
@@ -21,12 +23,7 @@ class MART(RobustObjective):
     Args:
         name: name in paths and tables.
         beta: λ, weight of the divergence, >= 0.
-        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        step_size: step size of the inner attack, in pixel units.
-        steps: gradient steps of the inner attack, >= 1.
-        val_steps: gradient steps of the PGD that selects the best epoch, >= 1.
-        val_metric: metric under that PGD; None for accuracy, or Dice.
-        class_balanced: see `RobustObjective`.
+        **options: budget of the inner attack, validation; see `RobustObjective`.
     """
 
     def __init__(
@@ -34,22 +31,9 @@ class MART(RobustObjective):
         name: str = "mart",
         *,
         beta: float = 5.0,
-        eps: float | str = "8/255",
-        step_size: float | str = "2/255",
-        steps: int = 10,
-        val_steps: int = 10,
-        val_metric: str | None = None,
-        class_balanced: bool = False,
+        **options: Unpack[RobustOptions],
     ) -> None:
-        super().__init__(
-            name,
-            eps=eps,
-            step_size=step_size,
-            steps=steps,
-            val_steps=val_steps,
-            val_metric=val_metric,
-            class_balanced=class_balanced,
-        )
+        super().__init__(name, **options)
         self.beta = fraction(beta, "objective.beta", high=1000.0)
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:

@@ -1,12 +1,14 @@
 """TRADES: a trade-off between clean accuracy and the stability of the answers."""
 
+from typing import Unpack
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from medrobust.attack.core.base import Attack
 from medrobust.number import fraction
 from medrobust.objective.core.inner import Divergence, Highest, NearPGD, divergence
-from medrobust.objective.core.robust import Network, RobustObjective
+from medrobust.objective.core.robust import Network, RobustObjective, RobustOptions
 
 
 class TRADES(RobustObjective):
@@ -19,12 +21,7 @@ class TRADES(RobustObjective):
     Args:
         name: name in paths and tables.
         beta: weight of the divergence, >= 0; 0 is standard training.
-        eps: L∞ radius in pixel units of [0, 1] images; a number or `8/255`.
-        step_size: step size of the inner attack, in pixel units.
-        steps: gradient steps of the inner attack, >= 1.
-        val_steps: gradient steps of the PGD that selects the best epoch, >= 1.
-        val_metric: metric under that PGD; None for accuracy, or Dice.
-        class_balanced: see `RobustObjective`.
+        **options: budget of the inner attack, validation; see `RobustObjective`.
     """
 
     def __init__(
@@ -32,22 +29,9 @@ class TRADES(RobustObjective):
         name: str = "trades",
         *,
         beta: float = 6.0,
-        eps: float | str = "8/255",
-        step_size: float | str = "2/255",
-        steps: int = 10,
-        val_steps: int = 10,
-        val_metric: str | None = None,
-        class_balanced: bool = False,
+        **options: Unpack[RobustOptions],
     ) -> None:
-        super().__init__(
-            name,
-            eps=eps,
-            step_size=step_size,
-            steps=steps,
-            val_steps=val_steps,
-            val_metric=val_metric,
-            class_balanced=class_balanced,
-        )
+        super().__init__(name, **options)
         self.beta = fraction(beta, "objective.beta", high=1000.0)
 
     def inner_attack(self, eps: float, step_size: float, steps: int) -> Attack:

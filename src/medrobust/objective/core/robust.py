@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import Tensor
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from medrobust.data.core.base import MedicalDataModule
 
 Network = Callable[[Tensor], Tensor]
+
+
+class RobustOptions(TypedDict, total=False):
+    """Options of every robust objective; see `RobustObjective`."""
+
+    eps: float | str
+    step_size: float | str
+    steps: int
+    val_steps: int
+    val_metric: str | None
+    class_balanced: bool
 
 
 class RobustObjective(Objective):
@@ -44,12 +55,12 @@ class RobustObjective(Objective):
         self,
         name: str,
         *,
-        eps: float | str,
-        step_size: float | str,
-        steps: int,
-        val_steps: int,
-        val_metric: str | None,
-        class_balanced: bool,
+        eps: float | str = "8/255",
+        step_size: float | str = "2/255",
+        steps: int = 10,
+        val_steps: int = 10,
+        val_metric: str | None = None,
+        class_balanced: bool = False,
     ) -> None:
         super().__init__(name)
         self.class_balanced = class_balanced
