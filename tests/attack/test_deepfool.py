@@ -167,11 +167,11 @@ def test_few_candidates_cost_less_and_lose_distance(
     gradients: list[int] = []
 
     class Counted(VictimSurrogate):
-        def logits_and_grads(
+        def _logits_and_grads(
             self, x: Tensor, weights: Tensor, *, seeds: Tensor
         ) -> tuple[Tensor, Tensor]:
             gradients.append(weights.shape[0] * weights.shape[1])
-            return super().logits_and_grads(x, weights, seeds=seeds)
+            return super()._logits_and_grads(x, weights, seeds=seeds)
 
     found, cost = {}, {}
     for count in (None, 3, 2):

@@ -18,11 +18,11 @@ class Counted(VictimSurrogate):
 
     backward = 0
 
-    def logits_and_grads(
+    def _logits_and_grads(
         self, x: Tensor, weights: Tensor, *, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
         self.backward += weights.shape[0] * len(x)
-        return super().logits_and_grads(x, weights, seeds=seeds)
+        return super()._logits_and_grads(x, weights, seeds=seeds)
 
 
 def toy(classes: int) -> tuple[Counted, Tensor, Tensor]:

@@ -53,7 +53,7 @@ class ReducedPrecision(Surrogate):
         with self.surrogate.victim.reduced_precision():  # type: ignore[operator,union-attr]
             return self.surrogate.values_and_grads(x, goals, seeds=seeds)
 
-    def logits_and_grads(
+    def _logits_and_grads(
         self, x: Tensor, weights: Tensor, *, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Exact: minimum-norm attacks walk on the boundary, where rounding decides."""

@@ -51,7 +51,7 @@ class Surrogate(nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass whose gradients would not be checked for NaN."""
         super().__init_subclass__(**kwargs)
-        for name in ("value_and_grad", "values_and_grads"):
+        for name in ("value_and_grad", "values_and_grads", "logits_and_grads"):
             if name in vars(cls):
                 raise TypeError(f"{cls.__name__}.{name} is final; override _{name} instead")
 
@@ -121,6 +121,30 @@ class Surrogate(nn.Module, ABC):
             self._nan.append(torch.stack([seen.grad.isnan().any() for seen in several]).any())
         return several
 
+    @final
+    def logits_and_grads(
+        self, x: Tensor, weights: Tensor, *, seeds: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits, and input gradients of several weighted sums of them, on one graph.
+
+        One forward pass and M backward passes: the cheapest Jacobian there is.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            weights: (M, N, K[, H, W]), of the logits, for each of M gradients.
+            seeds: int64 (N,).
+
+        Returns:
+            logits (N, K[, H, W]), gradients (M, N, C, H, W) of each sum over K (and pixels).
+
+        Raises:
+            RuntimeError: as in `value_and_grad`.
+        """
+        logits, grads = self._logits_and_grads(x, weights, seeds=seeds)
+        if self._nan is not None:
+            self._nan.append(grads.isnan().any())
+        return logits, grads
+
     @contextmanager
     def nan_gradients(self) -> Iterator[list[Tensor]]:
         """Record, for every gradient taken inside the block, whether it holds NaN.
@@ -161,24 +185,9 @@ class Surrogate(nn.Module, ABC):
                 found.append(Gradient(loss.detach(), grad, goal.reached(prediction)))
         return found
 
-    def logits_and_grads(
+    def _logits_and_grads(
         self, x: Tensor, weights: Tensor, *, seeds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits, and input gradients of several weighted sums of them, on one graph.
-
-        One forward pass and M backward passes: the cheapest Jacobian there is.
-
-        Args:
-            x: images (N, C, H, W) in [0, 1].
-            weights: (M, N, K[, H, W]), of the logits, for each of M gradients.
-            seeds: int64 (N,).
-
-        Returns:
-            logits (N, K[, H, W]), gradients (M, N, C, H, W) of each sum over K (and pixels).
-
-        Raises:
-            RuntimeError: as in `value_and_grad`.
-        """
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             logits = self(x, seeds).logits

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import AttackError
+from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.none import NoAttack
 from medrobust.cache.tensors import TensorCache
@@ -69,8 +70,16 @@ def test_nan_of_the_surrogate_is_found_whatever_the_attack(cache, clean, in_valu
     assert cache.keys() == []
 
 
-def test_nan_gradients_on_the_way_are_found_though_the_end_is_sound(cache, clean):
-    """BIM leaves the clean point, meets NaN at its second look, and would stand still there."""
+@pytest.mark.parametrize(
+    ("attack", "place"),
+    [
+        (BIM(0.1, steps=3), r"\[1\] of batch 0, which holds s/0"),
+        (DeepFool(), r"\[0\] of batch 1, which holds s/4"),  # one step suffices per batch
+    ],
+    ids=["bim", "deepfool"],
+)
+def test_nan_gradients_on_the_way_are_found_though_the_end_is_sound(cache, clean, attack, place):
+    """An attack leaves the clean point, meets NaN at its second look, and would stand still."""
 
     class Brief(Odd):
         looks = 0
@@ -87,16 +96,10 @@ def test_nan_gradients_on_the_way_are_found_though_the_end_is_sound(cache, clean
     half = [0.5] * 3
     victim = Victim(Brief(False), mean=half, std=half, architecture=kind).freeze()
     surrogate = Oblivious()(victim, NoDefense())
-    with pytest.raises(
-        FloatingPointError, match=r"NaN at gradient steps \[1\] of batch 0, which holds s/0"
-    ):
-        adversarial_set(
-            surrogate, BIM(0.1, steps=3), clean, Runner(CPU, 4, cache), seed=0, quantize=False
-        )
+    with pytest.raises(FloatingPointError, match=f"NaN at gradient steps {place}"):
+        adversarial_set(surrogate, attack, clean, Runner(CPU, 4, cache), seed=0, quantize=False)
     assert cache.keys() == []
-    adversarial_set(
-        surrogate, BIM(0.1, steps=3), clean, Runner(CPU, 4, cache), seed=0, quantize=False
-    )
+    adversarial_set(surrogate, attack, clean, Runner(CPU, 4, cache), seed=0, quantize=False)
 
 
 def test_nan_of_the_victim_names_batch_and_images(cache, clean):
