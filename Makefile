@@ -25,8 +25,8 @@ $(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 demo: setup  ## train a small victim on generated lesions, attack it, print and draw the table
-	$(BIN)/python train.py data=dermamnist data.phantom=true model=resnet18 trainer.max_epochs=5
-	$(BIN)/python evaluate.py -m experiment=demo
+	$(BIN)/medrobust train data=dermamnist data.phantom=true model=resnet18 trainer.max_epochs=5
+	$(BIN)/medrobust evaluate -m experiment=demo
 
 test: setup lint types  ## lint, types and the default tests
 	$(TESTS) -m 'not slow'

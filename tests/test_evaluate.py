@@ -166,7 +166,7 @@ def test_a_missing_victim_prints_its_train_command(run: Run, root: Path) -> None
     assert run("-m", "attack=none", "victim_seed=7") == 1
     (failed,) = rows(root)
     assert (
-        "python train.py data=dermamnist model=resnet18 objective=standard data.phantom=True "
+        "medrobust train data=dermamnist model=resnet18 objective=standard data.phantom=True "
         "data.phantom_n=140 seed=7" in (failed.error or "")
     )
 
@@ -176,7 +176,7 @@ def test_a_missing_surrogate_prints_its_train_command(run: Run, root: Path) -> N
     assert run("-m", "attack=fgsm", "model.drop_rate=0.0", *threat) == 1
     (failed,) = rows(root)
     assert (
-        "python train.py data=dermamnist model=vgg16 objective=standard data.phantom=True "
+        "medrobust train data=dermamnist model=vgg16 objective=standard data.phantom=True "
         "data.phantom_n=140 seed=3" in (failed.error or "")
     )
 
@@ -187,7 +187,7 @@ def test_a_missing_defense_prints_its_train_command(run: Run, root: Path) -> Non
     (failed,) = [row for row in rows(root) if row.status == "failed"]
     assert failed.cell["defense"] == "comdefend"
     assert (
-        "python train.py defense=comdefend data=dermamnist data.phantom=True data.phantom_n=140 "
+        "medrobust train defense=comdefend data=dermamnist data.phantom=True data.phantom_n=140 "
         f"seed=3 paths.root={root}" in (failed.error or "")
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src"
 ORDER = (
-    *("report", "evaluation", "training", "objective", "attack", "threat", "defense"),
+    *("cli", "report", "evaluation", "training", "objective", "attack", "threat", "defense"),
     *("model", "data", "metric", "cache", "logger", "launcher", "result", "box", "code"),
 )
 """Packages, each above those whose code it may import."""
@@ -20,6 +20,7 @@ BELOW_NONE = {
     "configured": {"code"},  # digests of classes
     "checkpoint": {"result"},  # writing whole or not at all
     "keys": set(),
+    "__main__": {"cli"},
 }
 """Modules beside the packages, and the packages that they import; all others import none."""
 

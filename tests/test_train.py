@@ -40,7 +40,7 @@ def test_help_and_config_come_without_heavy_imports(flags: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "optimizer:" in done.stdout
     if flags == ["--help"]:
-        assert "python train.py data=dermamnist" in done.stdout
+        assert "medrobust train data=dermamnist" in done.stdout
         assert "mobilenet_v2" in done.stdout
 
 

@@ -58,7 +58,7 @@ def rows() -> list[Row]:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made, config = rows(), TableConfig(title="A sweep", rows=("defense",), columns=("attack",))
     sweep = Sweep(
-        Path("sweep"), tuple(made), config, ("job 7 failed",), "python evaluate.py -m", 28, 0, {}
+        Path("sweep"), tuple(made), config, ("job 7 failed",), "medrobust evaluate -m", 28, 0, {}
     )
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(render(sweep, build(made, config)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`python -m medrobust.cache`: what is shown, what is found damaged, what may go."""
+"""`medrobust cache`: what is shown, what is found damaged, what may go."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from medrobust.cache.__main__ import main
 from medrobust.cache.tensors import TensorCache
+from medrobust.cli.cache import main
 from medrobust.result.row import Row
 from medrobust.result.scores import Scores
 from medrobust.result.sealed import read_sealed
@@ -160,7 +160,7 @@ def test_an_odd_age_is_refused(age: str, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_help_comes_without_heavy_imports() -> None:
     code = (
-        "import sys\nfrom medrobust.cache.__main__ import parser\nparser().format_help()\n"
+        "import sys\nfrom medrobust.cli.cache import parser\nparser().format_help()\n"
         "assert not {'torch', 'rich'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

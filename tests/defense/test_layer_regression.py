@@ -128,7 +128,7 @@ def test_mlp_is_three_linear_layers():
 
 def test_bad_input():
     victim, data, *_ = clinic()
-    with pytest.raises(MissingDefenseError, match=r"python train\.py defense=lr data=toy"):
+    with pytest.raises(MissingDefenseError, match=r"medrobust train defense=lr data=toy"):
         regression().fit(victim, data)
     with pytest.raises(ValueError, match=r"defense\.taps is empty"):
         regression(taps=()).inspect_victim(victim, data)

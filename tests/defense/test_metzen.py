@@ -154,7 +154,7 @@ def test_vectors_are_maps_of_one_pixel():
 
 def test_untrained_unfitted_and_without_taps(tmp_path):
     victim, data, clean, _, _, seeds = clinic()
-    with pytest.raises(MissingDefenseError, match=r"python train\.py defense=dnn data=toy"):
+    with pytest.raises(MissingDefenseError, match=r"medrobust train defense=dnn data=toy"):
         metzen().fit(victim, data)
     with pytest.raises(UnfittedDetectorError):
         taught(epochs=0)(clean, victim, seeds=seeds)

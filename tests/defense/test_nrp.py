@@ -191,9 +191,9 @@ def test_dynamic_noise_belongs_to_the_seed_and_stays_within_eps():
 
 
 def test_untrained_and_bad_input_are_refused():
-    with pytest.raises(UntrainedDefenseError, match=r"train\.py defense=nrp"):
+    with pytest.raises(UntrainedDefenseError, match=r"medrobust train defense=nrp"):
         nrp().purify(pictures(), seeds=SEEDS)
-    with pytest.raises(MissingDefenseError, match=r"train\.py defense=nrp data=toy"):
+    with pytest.raises(MissingDefenseError, match=r"medrobust train defense=nrp data=toy"):
         nrp().fit(small_cnn(), DATA)
     for settings in (
         {"eps": 0}, {"step": 2}, {"steps": 0}, {"maps": 0}, {"noise": 0}, {"critic_blocks": 0},
@@ -206,7 +206,7 @@ def test_untrained_and_bad_input_are_refused():
 
 
 def test_features_that_are_not_there_are_refused(tmp_path, monkeypatch):
-    with pytest.raises(MissingVictimError, match=r"train\.py data=toy model=resnet18 seed=0"):
+    with pytest.raises(MissingVictimError, match=r"medrobust train data=toy model=resnet18 seed=0"):
         OfVictim(str(tmp_path / "none.ckpt"), "resnet18", "layer1").extractor(DATA)
     with pytest.raises(KeyError, match=r"features\.tap='elsewhere'"):
         Toy("elsewhere").extractor(DATA)

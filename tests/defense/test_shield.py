@@ -357,7 +357,7 @@ def test_a_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(
 
 def test_untrained_unfitted_and_without_taps() -> None:
     victim, data, clean, _, _, seeds = clinic()
-    with pytest.raises(MissingDefenseError, match=r"python train\.py defense=shield data=toy"):
+    with pytest.raises(MissingDefenseError, match=r"medrobust train defense=shield data=toy"):
         shield().fit(victim, data)
     untrained = shield()
     module_of(untrained)

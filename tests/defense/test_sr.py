@@ -130,10 +130,10 @@ def test_weights_decide_the_fingerprint_and_deployment_needs_no_other_training()
 
 
 def test_untrained_and_bad_input_are_refused(tmp_path):
-    with pytest.raises(UntrainedDefenseError, match=r"train\.py defense=sr"):
+    with pytest.raises(UntrainedDefenseError, match=r"medrobust train defense=sr"):
         sr().purify(pictures(), seeds=SEEDS)
     data = SimpleNamespace(phantom=True, name="toy")
-    with pytest.raises(MissingDefenseError, match=r"train\.py defense=sr data=toy"):
+    with pytest.raises(MissingDefenseError, match=r"medrobust train defense=sr data=toy"):
         sr().fit(small_cnn(), data)
     for settings in ({"sigma": 0}, {"features": 0}, {"blocks": 0}, {"scale": 5}, {"patch_px": 2}):
         with pytest.raises(NumberError, match=r"defense\."):

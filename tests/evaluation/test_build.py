@@ -38,7 +38,7 @@ class Place:
         config = OmegaConf.merge(self.config, {})
         for key, value in changes.items():
             OmegaConf.update(config, key.replace("__", "."), value, merge=False)
-        return build.victim_of(config, self.data, "python train.py", CPU)
+        return build.victim_of(config, self.data, "medrobust train", CPU)
 
     def write(self, path: Path, **meta: Any) -> Path:
         save_victim(path, self.victim, replace(self.victim.meta, **meta))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from medrobust.cache.__main__ import main as cache
+from medrobust.cli.cache import main as cache
+from medrobust.cli.report import main as report
 from medrobust.code import package
-from medrobust.report.__main__ import main as report
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 from tests.support.here import run_here

@@ -107,7 +107,7 @@ def sweep(name: str, found: Sequence[Row], folder: Path) -> Sweep:
         rows=tuple(found),
         config=table_config(config),
         problems=tuple(f"{one.id[:6]} failed" for one in found if one.status != "done"),
-        command=f"python evaluate.py -m experiment={name}",
+        command=f"medrobust evaluate -m experiment={name}",
         jobs=len(found),
         skipped=0,
         pictures={one.id: files / f"{one.id}.png" for one in found},

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from medrobust.cli.unpack import main
 from medrobust.data.core import archive as archive_module
-from medrobust.data.core.archive import main, unpack
+from medrobust.data.core.archive import unpack
 from medrobust.data.core.error import DataError
 
 Make = Callable[[Path, str], None]

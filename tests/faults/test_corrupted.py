@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from medrobust.cache.__main__ import main
 from medrobust.cache.tensors import TensorCache
+from medrobust.cli.cache import main
 from tests.faults.conftest import Whole
 from tests.faults.sweeps import MATRIX, Zygote, left
 

@@ -45,7 +45,7 @@ HEAD = (
     "| cell | clean logits (of the largest) | images apart | largest | mean | accuracy {best} "
     "| {name} | images that flip |\n|---|---|---|---|---|---|---|---|"
 )
-TRAIN = "python train.py data=dermamnist data.phantom=true model=resnet18"
+TRAIN = "medrobust train data=dermamnist data.phantom=true model=resnet18"
 
 
 def cells() -> Iterator[tuple[str, Attack, Defense, Any]]:

@@ -89,7 +89,7 @@ def sweep_folder(tmp_path: Path) -> Callable[..., Path]:
                 store.put(item)
                 mark = {"row": item.id, "status": item.status, "rows": str(store.folder)}
                 (job / "cell.json").write_text(json.dumps(mark))
-        plan = {"table": table, "jobs": jobs, "command": "python evaluate.py -m"}
+        plan = {"table": table, "jobs": jobs, "command": "medrobust evaluate -m"}
         (folder / "sweep.json").write_text(json.dumps(plan))
         return folder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medrobust.report.__main__ import main
+from medrobust.cli.report import main
 
 APP = """
 import json, os, signal

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrobust.report.__main__ import main
+from medrobust.cli.report import main
 from medrobust.report.sweep import collect
 from medrobust.result.row import Row
 from medrobust.result.scores import Scores

@@ -16,13 +16,13 @@ def trace(error: Exception) -> str:
     ("error", "expected"),
     [
         (ValueError("boom"), "ValueError: boom"),
-        (RuntimeError("no victim; train it:\n  python train.py"), None),
+        (RuntimeError("no victim; train it:\n  medrobust train"), None),
         (KeyError("x"), "KeyError: 'x'"),
         (AssertionError(), "AssertionError"),
     ],
 )
 def test_reason_is_the_exception(error: Exception, expected: str | None) -> None:
-    expected = expected or "RuntimeError: no victim; train it: python train.py"
+    expected = expected or "RuntimeError: no victim; train it: medrobust train"
     assert reason(trace(error)) == expected
 
 

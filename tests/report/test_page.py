@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from medrobust.cli.report import main
 from medrobust.metric.definition import unit_of
-from medrobust.report.__main__ import main
 from medrobust.report.page.render import render
 from medrobust.report.render import latex, markdown
 from medrobust.report.sweep import Sweep
@@ -45,7 +45,7 @@ def page_of(
         rows=tuple(rows),
         config=config,
         problems=("job 3 <b>failed</b>",),
-        command="python evaluate.py -m 'attack=none,bim'",
+        command="medrobust evaluate -m 'attack=none,bim'",
         jobs=len(rows),
         skipped=0,
         pictures=pictures or {},
@@ -236,9 +236,9 @@ def test_the_card_says_what_was_run() -> None:
     for text in ("abababababab", "cdcdcdcdcdcd", "2.15.0", "real images", "2005", "0123abc"):
         assert text in card
     again = next(item for item in page.find("section") if item.attributes["id"] == "again").text
-    assert "python evaluate.py -m 'attack=none,bim'" in again
-    assert "python -m medrobust.report sweep" in again
-    assert "python evaluate.py attack=bim 'defense=a b'" in page.find("details")[0].text
+    assert "medrobust evaluate -m 'attack=none,bim'" in again
+    assert "medrobust report sweep" in again
+    assert "medrobust evaluate attack=bim 'defense=a b'" in page.find("details")[0].text
 
 
 def test_queries_and_other_metrics_are_columns() -> None:

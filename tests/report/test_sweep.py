@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medrobust.report.__main__ import main
+from medrobust.cli.report import main
 from medrobust.report.sweep import SweepError, collect
 from tests.report.conftest import MakeRow
 
@@ -67,7 +67,7 @@ def test_killed_sweep(
     assert "3 jobs: 1 rows done (0 were there before), 2 failed or missing" in printed.out
     assert "✗ job 1 (attack=bim) failed: RuntimeError: CUDA out of memory" in printed.err
     assert "✗ job 2 (attack=fgsm) was killed before its end" in printed.err
-    assert "only what is failed or missing: python evaluate.py -m" in printed.err
+    assert "only what is failed or missing: medrobust evaluate -m" in printed.err
     shutil.rmtree(folder / "2")
     assert "did not start" in collect(folder).problems[-1]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from medrobust.defense.core.detector import Detector, Seen
+from medrobust.defense.core.detector import Detector, Observation
 from medrobust.rng import fold_in, normal
 
 
@@ -26,7 +26,7 @@ class Sum(Detector):
     def settings(self) -> dict[str, object]:
         return {"class": "Sum", "noise": self.noise}
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         score = (seen.x * self.statistics["weight"]).flatten(1).sum(1)
         if not self.noise:
             return score

@@ -182,7 +182,7 @@ def test_the_best_epoch_is_kept(teach: Train, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained_says_so(teach: Train, tmp_path: Path) -> None:
-    with pytest.raises(NothingToTrainError, match=r"JPEG has nothing to train.*evaluate\.py"):
+    with pytest.raises(NothingToTrainError, match=r"JPEG has nothing to train.*medrobust evaluate"):
         teach(defense=lambda: JPEG(75))
     with pytest.raises(EmptyTrainingError, match="max_epochs=0"):
         teach(max_epochs=0)

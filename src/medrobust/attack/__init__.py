@@ -1,1 +1,5 @@
-"""Attack."""
+"""Attacks, one file each; every class can be imported from here."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import medrobust
 from medrobust.code.digest import linked_digest
 from medrobust.code.module import PACKAGE, Source, find
 
 APART = frozenset(
-    {"launcher", "logger", "report"}
-    | {f"cache.{name}" for name in ("__main__", "command", "inventory", "prune")}
+    {"__main__", "cli", "launcher", "logger", "report"}
+    | {f"cache.{name}" for name in ("command", "inventory", "prune")}
 )
 """Packages and modules that run before a cell or on finished rows, and compute no number."""
 
@@ -22,7 +21,7 @@ def package_digest() -> str:
     It is independent of comments and of file locations. A loaded module counts with the source
     that it runs, even if its file was edited since.
     """
-    return _digest(tuple(_stamps(Path(medrobust.__file__).parent)))
+    return _digest(tuple(_stamps(Path(__file__).parents[1])))
 
 
 def is_apart(parts: Sequence[str]) -> bool:

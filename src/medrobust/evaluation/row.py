@@ -43,8 +43,9 @@ def done_row(
         seconds: the whole cell took.
     """
     victim, data = cell.victim, cell.data
-    assert isinstance(victim, TrainedVictim)
-    took = {"training": victim.meta.seconds + training_seconds(cell.defense), "total": seconds}
+    meta = victim.meta if isinstance(victim, TrainedVictim) else None
+    training = training_seconds(cell.defense) + (0.0 if meta is None else meta.seconds)
+    took = {"training": training, "total": seconds}
     return Row(
         id=identity.id,
         status="done",
@@ -67,7 +68,7 @@ def done_row(
         revision=revision(),
         code=identity.provenance,
         created=_now(),
-        config=science.config | {"victim": victim.meta.recipe},
+        config=science.config | ({} if meta is None else {"victim": meta.recipe}),
         overrides=list(overrides),
     )
 

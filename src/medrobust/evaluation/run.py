@@ -23,6 +23,7 @@ from medrobust.evaluation.identity.scientific import Science
 from medrobust.evaluation.known import is_complete, known_row
 from medrobust.evaluation.record.requests import Requests
 from medrobust.evaluation.row import done_row, failed_row, failure_id
+from medrobust.invocation import config_flags
 from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.result.row import CELL, Row
@@ -86,6 +87,7 @@ class _Job:
         folder: of the job.
         overrides: of the command line.
         choices: name of what was chosen in each config group.
+        words: what `medrobust evaluate` needs to run the job again: flags and overrides.
         science: the part of the config that decides the numbers.
         names: that tables pivot on.
         sweep: the job is one of several.
@@ -95,6 +97,7 @@ class _Job:
     folder: Path
     overrides: list[str]
     choices: dict[str, str]
+    words: list[str]
     science: Science
     names: dict[str, str]
     sweep: bool
@@ -113,6 +116,7 @@ class _Job:
             Path(hydra.runtime.output_dir),
             list(hydra.overrides.task),
             choices,
+            _again(hydra),
             science,
             names,
             sweep=hydra.mode == RunMode.MULTIRUN,
@@ -158,7 +162,7 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
             *(cell, result, identity),
             names=job.names,
             science=job.science,
-            overrides=job.overrides,
+            overrides=job.words,
             seconds=time.perf_counter() - start,
         )
         job.store.put(row)
@@ -168,7 +172,7 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
 
 def _fail(error: BaseException, config: DictConfig, job: _Job) -> Row:
     """Store, note and log the row of a failure."""
-    row = failed_row(error, config, names=job.names, science=job.science, overrides=job.overrides)
+    row = failed_row(error, config, names=job.names, science=job.science, overrides=job.words)
     job.store.put(row)
     job.note(row, "failed")
     try:
@@ -176,6 +180,13 @@ def _fail(error: BaseException, config: DictConfig, job: _Job) -> Row:
     except Exception as unlogged:  # what failed first matters more
         _log.error("not logged: %s: %s", type(unlogged).__name__, unlogged)
     return row
+
+
+def _again(hydra: HydraConf) -> list[str]:
+    """Return flags and overrides that run the job again."""
+    name = hydra.job.config_name
+    other = [f"--config-name={name}"] if name not in (None, "evaluate") else []
+    return [*config_flags(), *other, *hydra.overrides.task]
 
 
 def _names(config: DictConfig, choices: dict[str, str]) -> dict[str, str]:

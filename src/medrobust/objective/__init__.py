@@ -1,1 +1,5 @@
 """Training objectives: the losses that a victim is trained to minimise."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

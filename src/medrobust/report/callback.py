@@ -1,6 +1,5 @@
 """Hydra callback that ends a sweep with its table and an exit status."""
 
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -42,6 +41,7 @@ class TableCallback(Callback):
     def _start(self, config: DictConfig) -> int:
         from hydra.utils import get_object
 
+        from medrobust.invocation import this_command
         from medrobust.report.figure.core.kinds import parse
         from medrobust.report.sweep import Plan, forget
         from medrobust.report.table.config import TableConfig
@@ -61,8 +61,7 @@ class TableCallback(Callback):
         parse(figure)
         folder = Path(config.hydra.sweep.dir)
         forget(folder)
-        command = shlex.join(["python", *sys.argv])
-        Plan(plain, planned_jobs(config), command, figure).write(folder)
+        Plan(plain, planned_jobs(config), this_command(config.hydra.job.name), figure).write(folder)
         return 0
 
     def _end(self, config: DictConfig) -> int:

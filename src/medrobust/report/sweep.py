@@ -87,7 +87,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
 
     folder = Path(folder)
     if not folder.is_dir():
-        raise SweepError(f"{folder} is no folder; name the one that evaluate.py -m wrote")
+        raise SweepError(f"{folder} is no folder; name the one that `evaluate -m` wrote")
     plan, damage = _plan(folder)
     marks = {_number(folder, path.parent): path for path in folder.rglob(MARK)}
     started = {_number(folder, path.parent): path for path in folder.rglob(".hydra")}

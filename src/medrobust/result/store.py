@@ -54,7 +54,7 @@ def _full(path: Path, size: int) -> str:
         room = f"{usage.free / 2**20:.1f} of {usage.total / 2**20:.0f} MiB are free"
     return (
         f"the disk of {place} is full ({room}) for {size / 2**20:.1f} MiB more; what was there is "
-        "unchanged: free some space (python -m medrobust.cache prune) and run the command again"
+        "unchanged: free some space (medrobust cache prune) and run the command again"
     )
 
 

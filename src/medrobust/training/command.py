@@ -1,11 +1,11 @@
 """The command that trains a cell's victim or defense, and the requirements on its checkpoint."""
 
-import shlex
 from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
 from medrobust.data.core.base import MedicalDataModule
+from medrobust.invocation import command, paths, repeated
 from medrobust.model.core.expected import Expected
 
 
@@ -52,15 +52,6 @@ def defense_command(
 def _command(
     groups: Sequence[str], choices: dict[str, str], overrides: list[str], seeds: list[str]
 ) -> str:
-    """Return train.py with these groups' choices and overrides, and the checkpoint paths."""
-    inside = tuple(f"{group}{mark}" for group in groups for mark in "./")
-    words = [f"{group}={choices[group]}" for group in groups]
-    words += [
-        word
-        for word in overrides
-        if word.lstrip("+~").startswith(inside)
-        and not word.startswith(("data.limit_test", "data.workers", "data.batch_size"))
-    ]
-    words += seeds
-    words += [word for word in overrides if word.startswith(("paths.root=", "paths.checkpoints="))]
-    return shlex.join(["python", "train.py", *words])
+    """Return `medrobust train` with the choices and overrides of these groups, and paths."""
+    chosen = [f"{group}={choices[group]}" for group in groups]
+    return command("train", [*chosen, *repeated(overrides, groups), *seeds, *paths(overrides)])

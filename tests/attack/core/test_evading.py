@@ -20,7 +20,7 @@ from medrobust.attack.orthogonal_pgd import OrthogonalPGD
 from medrobust.attack.pgd import PGD
 from medrobust.attack.selective_pgd import SelectivePGD
 from medrobust.attack.target.next_class import NextClass
-from medrobust.defense.core.detector import Detector, Seen
+from medrobust.defense.core.detector import Detector, Observation
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import sample_seeds
@@ -277,7 +277,7 @@ class Trained(Detector):
         maps = [torch.cat([found, found.square()], 1) for found in features.values()]
         return torch.cat([nn.functional.adaptive_avg_pool2d(m, 2).flatten(1) for m in maps], 1)
 
-    def anomaly(self, seen: Seen) -> Tensor:
+    def anomaly(self, seen: Observation) -> Tensor:
         centre, scale, weight = (self.statistics[n] for n in ("centre", "scale", "weight"))
         return ((self.pooled(dict(seen.features)) - centre) / scale) @ weight[1:] + weight[0]
 

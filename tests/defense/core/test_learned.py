@@ -135,21 +135,21 @@ def test_a_part_of_another_defense_is_loaded_too(path: Path, victim: Victim) -> 
 def test_untrained_is_refused(path: Path, victim: Victim) -> None:
     defense = Mixer("mixer", str(path))
     for ask in (defense, defense.proxy):
-        with pytest.raises(UntrainedDefenseError, match=r"python train\.py defense=mixer"):
+        with pytest.raises(UntrainedDefenseError, match=r"medrobust train defense=mixer"):
             ask(pictures(), victim, seeds=SEEDS)
     with pytest.raises(MissingDefenseError) as caught:
         defense.fit(victim, DATA)
     assert str(path) in str(caught.value)
-    command = "python train.py defense=mixer data=toy data.phantom=true seed=0"
+    command = "medrobust train defense=mixer data=toy data.phantom=true seed=0"
     assert caught.value.train_command == command
-    defense.train_command = "python train.py of the cell"
-    with pytest.raises(MissingDefenseError, match=r"\n  python train\.py of the cell$"):
+    defense.train_command = "medrobust train of the cell"
+    with pytest.raises(MissingDefenseError, match=r"\n  medrobust train of the cell$"):
         defense.fit(victim, DATA)
 
 
 def test_what_was_trained_otherwise_is_refused(path: Path, victim: Victim) -> None:
     write(path)
-    again = r"train it again with\n  python train\.py defense=mixer.* overwrite=true"
+    again = r"train it again with\n  medrobust train defense=mixer.* overwrite=true"
     for settings, message in (
         ({"gain": 2.0}, r"gain: 1\.0 -> 2\.0"),
         ({"seed": 1}, r"seed: 0 -> 1"),
@@ -287,7 +287,7 @@ def test_the_command_repeats_what_decides_the_weights() -> None:
         "paths.rows=/rows", "defense_seed=3",
     ]  # fmt: skip
     assert defense_command(choices, overrides, 3, None) == (
-        "python train.py defense=nrp/x data=dermamnist defense.width=0.5 "
+        "medrobust train defense=nrp/x data=dermamnist defense.width=0.5 "
         "'~defense.features.path' '+data.note=a b' seed=3 paths.root=/elsewhere"
     )
     found = defense_command(choices, overrides, 3, 1)

@@ -213,7 +213,7 @@ def test_deployed_it_is_the_chain(make: Callable[..., DS]) -> None:
     if isinstance(defense, ZOAEDS):
         expected = defense.decoder(defense.encoder(expected))
     torch.testing.assert_close(found, expected.clamp(0, 1))
-    with pytest.raises(UntrainedDefenseError, match=r"train\.py defense="):
+    with pytest.raises(UntrainedDefenseError, match=r"medrobust train defense="):
         defense.purify(x, seeds=torch.arange(4))
 
 

@@ -20,7 +20,7 @@ from medrobust.model.core.checkpoint import (
 from medrobust.model.core.expected import Expected
 from medrobust.model.core.victim import Victim
 
-COMMAND = "python train.py data=dermamnist data.phantom=true model=mobilenet_v2 seed=0"
+COMMAND = "medrobust train data=dermamnist data.phantom=true model=mobilenet_v2 seed=0"
 META = VictimMeta(
     data="dermamnist",
     data_key="dermamnist_28px",

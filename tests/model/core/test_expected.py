@@ -24,7 +24,7 @@ KEYS = {"model": "model", "objective": "objective", "seed": "victim_seed"}
 
 
 def check(meta: VictimMeta = META, architecture: dict[str, Any] = SLIM, **claims: Any) -> None:
-    Expected(**claims, keys=KEYS).check(Path("v.ckpt"), meta, architecture, "python train.py X")
+    Expected(**claims, keys=KEYS).check(Path("v.ckpt"), meta, architecture, "medrobust train X")
 
 
 def test_a_checkpoint_that_is_what_is_claimed_passes() -> None:
@@ -75,7 +75,7 @@ def test_what_differs_is_named_with_what_fixes_it(claims: dict[str, Any], messag
     with pytest.raises(VictimError, match=message) as caught:
         check(**claims)
     assert "v.ckpt" in str(caught.value)
-    assert "python train.py X overwrite=true" in str(caught.value)
+    assert "medrobust train X overwrite=true" in str(caught.value)
 
 
 def test_all_choices_that_differ_are_named_together() -> None:

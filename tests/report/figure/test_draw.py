@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medrobust.report.__main__ import main
+from medrobust.cli.report import main
 from medrobust.report.figure.confusion import Confusion
 from medrobust.report.figure.core.base import FigureError, Source
 from medrobust.report.figure.core.kinds import kinds, parse

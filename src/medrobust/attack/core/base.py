@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Aimed, Goal
@@ -15,10 +15,11 @@ from medrobust.attack.criterion.by_task import BY_TASK
 from medrobust.attack.criterion.undetected import Undetected
 from medrobust.attack.loss.by_task import ByTask
 from medrobust.configured import Configured
-from medrobust.model.core.frozen import UnfrozenError, check_frozen
+from medrobust.model.core.frozen import UnfrozenError, check_frozen, frozen_eval
+from medrobust.model.core.wrap import as_victim
 from medrobust.number import fraction
 from medrobust.task import LabelError, Task, task_of
-from medrobust.threat.surrogate import Surrogate
+from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 
 class AttackError(RuntimeError):
@@ -39,7 +40,7 @@ class Crafted(NamedTuple):
 
 
 class Attack(Configured, ABC):
-    """`x_adv = attack(surrogate, x, y, seeds=seeds)`; a new attack writes `perturb` only.
+    """`x_adv = attack(model, x, y)`; a new attack writes `perturb` only.
 
     What it cannot do it says in class attributes, and is then refused before anything runs:
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
@@ -117,9 +118,34 @@ class Attack(Configured, ABC):
         """Adversarial images (N, C, H, W) for clean `x`, inside [0, 1] and the budget."""
 
     @final
-    def __call__(self, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Tensor:
-        """The images of `craft`."""
-        return self.craft(surrogate, x, y, seeds=seeds).images
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, seeds: Tensor | None = None
+    ) -> Tensor:
+        """Attack a batch, as `craft` does, and return the adversarial images.
+
+            >>> PGD(eps="8/255", steps=20)(model, images, labels)
+
+        Args:
+            model: any network that maps images in [0, 1] to logits, in whatever mode: it is
+                attacked in evaluation mode and left as it was. Or a surrogate of a threat.
+            x: clean images (N, C, H, W), floating point in [0, 1].
+            y: true labels; see `craft`.
+            seeds: int64 (N,), one per image; by default its index.
+
+        Raises:
+            AttackError: see `craft`.
+            VictimError: the model answers no logits.
+        """
+        if seeds is None:
+            seeds = torch.arange(len(x), device=x.device)
+        if isinstance(model, Surrogate):
+            return self.craft(model, x, y, seeds=seeds).images
+        if x.ndim != 4:
+            raise AttackError(f"{type(self).__name__}: images are {tuple(x.shape)}, expected NCHW")
+        self._check_task(y, len(x))
+        victim = as_victim(model, x, y)
+        with frozen_eval(victim):
+            return self.craft(VictimSurrogate(victim), x, y, seeds=seeds).images
 
     @final
     def craft(self, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Crafted:

@@ -1,1 +1,5 @@
 """Target rules: the class that a targeted attack aims at."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,12 +1,7 @@
-"""Unpack a downloaded zip or tar, atomically and only into the given folder.
+"""Unpack a downloaded zip or tar, atomically and only into the given folder."""
 
-`python -m medrobust.data.core.archive ARCHIVE FOLDER`
-"""
-
-import argparse
 import shutil
 import stat
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -156,26 +151,3 @@ def _bytes(name: str) -> bytes:
 
 def _refused(archive: Path, name: str, why: str) -> DataError:
     return DataError(f"{archive}: member {name!r} {why}; nothing was unpacked")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, or 2 when refused."""
-    parser = argparse.ArgumentParser(
-        prog="python -m medrobust.data.core.archive",
-        description="Unpack a downloaded zip or tar. Paths that lead out of the folder, links and "
-        "devices are refused before anything is written.",
-    )
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("folder", type=Path, help="usually data/<dataset>")
-    given = parser.parse_args(arguments)
-    try:
-        written = unpack(given.archive, given.folder)
-    except (DataError, OSError) as error:
-        print(f"archive: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(written)} files in {given.folder}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,9 @@
 """The images of one split, in memory and in a fixed order."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +14,14 @@ from medrobust.data.core.dataset import Sample
 from medrobust.data.core.foreground import check_foreground
 from medrobust.data.core.split import Split, stratified_subset
 from medrobust.fingerprint import digest, digest_tensors
+from medrobust.task import task_of
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Images, labels and ids, on the host.
+
+        >>> ImageSet.of((images, labels))
 
     Attributes:
         images: float32 (N, C, H, W) in [0, 1].
@@ -36,6 +41,47 @@ class ImageSet:
         """Return the SHA-256 of all pixels, labels and ids, on which every result depends."""
         tensors = {"images": self.images, "labels": self.labels}
         return digest([digest_tensors(tensors), list(self.ids)])
+
+    @classmethod
+    def of(cls, data: tuple[Tensor, Tensor] | Iterable[Sequence[Any]]) -> "ImageSet":
+        """Return the images and labels of two tensors, or of batches of them.
+
+        Ids are those of the batches if they have some (a third part), else the index: an image's
+        seed depends on its id.
+
+        Args:
+            data: `(images, labels)`, or an iterable of such batches, such as a DataLoader.
+
+        Raises:
+            ValueError: there is no image, or images and labels are not as in `ImageSet`.
+        """
+        if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
+            batches: list[Sequence[Any]] = [data]
+        else:
+            batches = [batch for batch in data if len(batch[0])]
+        if not batches or not all(
+            isinstance(part, Tensor) for batch in batches for part in batch[:2]
+        ):
+            raise ValueError(
+                "the data hold no image, expected (images, labels) tensors or batches of them"
+            )
+        images, labels = (torch.cat([batch[part] for batch in batches]).cpu() for part in (0, 1))
+        named = all(len(batch) > 2 for batch in batches)
+        ids = [name for batch in batches for name in batch[2]] if named else range(len(images))
+        if images.ndim != 4 or not images.is_floating_point():
+            raise ValueError(
+                f"images are {images.dtype} {tuple(images.shape)}, expected floating point "
+                "(N, C, H, W) in [0, 1]"
+            )
+        if not (images.amin() >= 0 and images.amax() <= 1):
+            raise ValueError(
+                f"images span [{images.amin():.4g}, {images.amax():.4g}], expected [0, 1]; put the "
+                "normalisation into the model, or divide by 255"
+            )
+        if len(labels) != len(images):
+            raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
+        task_of(labels)
+        return cls(images.float(), labels, tuple(str(name) for name in ids))
 
     def with_images(self, images: Tensor) -> "ImageSet":
         """Return the same samples with other pixels."""

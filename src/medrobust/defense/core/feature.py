@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from medrobust.configured import Configured
 from medrobust.data.core.base import MedicalDataModule
+from medrobust.invocation import command, data_words
 from medrobust.model.core.checkpoint import load_victim
 from medrobust.model.core.expected import Expected
 from medrobust.model.core.pretrained import timm_network
@@ -36,7 +37,7 @@ class OfVictim(Features):
 
     Args:
         path: path of its checkpoint.
-        model: its name, as in `train.py model=…`.
+        model: its name, as in `medrobust train model=…`.
         seed: seed of its training.
         tap: see `Features`.
     """
@@ -54,12 +55,12 @@ class OfVictim(Features):
             MissingVictimError: the victim is not trained yet; names the command.
             VictimError: the checkpoint is damaged, or of another victim.
         """
-        phantom = " data.phantom=true" if data.phantom else ""
-        command = f"python train.py data={data.name}{phantom} model={self.model} seed={self.seed}"
+        words, places = data_words(data.name, phantom=data.phantom)
+        train = command("train", [*words, f"model={self.model}", f"seed={self.seed}", *places])
         # The settings identify the victim without the path, so the file must match them.
         claims = {"model": {"name": self.model}, "objective": {"name": "standard"}}
         expected = Expected.on(data, seed=self.seed, **claims)
-        return load_victim(self.path, train_command=command, expected=expected)
+        return load_victim(self.path, train_command=train, expected=expected)
 
 
 class OfImageNet(Features):

@@ -18,6 +18,7 @@ from medrobust.defense.core.checkpoint import (
 )
 from medrobust.defense.core.detector import Detector
 from medrobust.fingerprint import digest_tensors
+from medrobust.invocation import command, data_words
 from medrobust.model.core.expected import Expected, check_data
 from medrobust.model.core.victim import Victim
 from medrobust.result.flag import Flag
@@ -28,7 +29,7 @@ class UntrainedDefenseError(RuntimeError):
 
 
 class Learned(Defense):
-    """A defense with weights of its own: `train.py` trains them, `fit` loads them.
+    """A defense with weights of its own: `medrobust train` trains them, `fit` loads them.
 
     Its networks are built by `build`, which gets the image channels, and not by the constructor,
     which takes only hyper-parameters.
@@ -142,7 +143,7 @@ class Learned(Defense):
         if self.meta is None:
             raise UntrainedDefenseError(
                 f"defense {self.name} has no weights yet; train it with\n  "
-                f"{self.train_command or f'python train.py defense={self.name}'}\n"
+                f"{self.train_command or command('train', [f'defense={self.name}'])}\n"
                 f"and load them with fit(victim, data)"
             )
 
@@ -231,8 +232,5 @@ class LearnedDetector(Learned, Detector):
 
 def _command(defense: Learned, datamodule: Any) -> str:
     """Return the training command of a defense without a config."""
-    phantom = " data.phantom=true" if datamodule.phantom else ""
-    return (
-        f"python train.py defense={defense.name} data={datamodule.name}{phantom} "
-        f"seed={defense.seed}"
-    )
+    words, places = data_words(datamodule.name, phantom=datamodule.phantom)
+    return command("train", [f"defense={defense.name}", *words, f"seed={defense.seed}", *places])

@@ -6,8 +6,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-import medrobust
-
 _LIBRARIES = ("torch", "torchvision", "timm", "torchmetrics", "pytorch-lightning", "numpy", "scipy")
 
 
@@ -45,7 +43,7 @@ def changed() -> tuple[str, ...]:
 
 
 def _folder() -> Path:
-    return Path(medrobust.__file__).parent
+    return Path(__file__).parents[2]
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -97,9 +97,11 @@ def read_meta(path: str | Path) -> VictimMeta:
 
 
 def load_victim(
-    path: str | Path, *, train_command: str, expected: Expected | None = None
+    path: str | Path, *, train_command: str = "medrobust train", expected: Expected | None = None
 ) -> TrainedVictim:
     """Load a frozen victim with its `meta`.
+
+        >>> victim = medrobust.load_victim("checkpoints/dermamnist_28px/resnet18/…/seed_0.ckpt")
 
     The file is not trusted: no code in it is run and no URL in it is opened. Its network is one of
     this package's, and its weights are in the file.

@@ -1,5 +1,8 @@
 """Check for models in training mode, whose answers depend on the batch and on chance."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -13,6 +16,26 @@ _BY_MODE = (_BatchNorm, _InstanceNorm, _DropoutNd, StochasticDepth)
 
 class UnfrozenError(RuntimeError):
     """Raised when a model that should be deployed is in training mode."""
+
+
+@contextmanager
+def frozen_eval(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode and frozen weights inside the context, as when attacked.
+
+    Batch norm uses its running statistics without an update and dropout is off, as in the reference
+    code of TRADES and MART. All flags are restored afterwards, also after an error.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(weight, weight.requires_grad) for weight in model.parameters()]
+    model.eval()
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for weight, wanted in gradients:
+            weight.requires_grad_(wanted)
 
 
 def check_frozen(module: nn.Module, caller: str) -> None:

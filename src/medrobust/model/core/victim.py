@@ -33,6 +33,8 @@ class _Caught(NamedTuple):
 class Victim(nn.Module):
     """A classifier, segmenter or detector that takes images in [0, 1].
 
+        >>> Victim(network, mean=[0.5] * 3, std=[0.25] * 3).freeze()
+
     Normalisation is inside, so that every attack and every ε is in pixel units. A grey image (one
     channel) is repeated to the channels of the network inside too, so that its adversarial image
     stays grey.
@@ -43,7 +45,8 @@ class Victim(nn.Module):
             K + 4, A): for each anchor the logits of the classes, then the four offsets.
         mean: per-channel mean in [0, 1] units.
         std: per-channel standard deviation.
-        architecture: construction of the network as plain data; enters the fingerprint.
+        architecture: construction of the network as plain data; enters the fingerprint. By default
+            the name and the printed structure of the network.
         anchors: anchors of a detector; None for other networks.
     """
 
@@ -56,7 +59,7 @@ class Victim(nn.Module):
         *,
         mean: Sequence[float],
         std: Sequence[float],
-        architecture: Mapping[str, Any],
+        architecture: Mapping[str, Any] | None = None,
         anchors: Anchors | None = None,
     ) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class Victim(nn.Module):
             raise ValueError(f"mean={mean} and std={std} need equal lengths and std > 0")
         self.network = network
         self.anchors = anchors
-        self.architecture = dict(architecture)
+        self.architecture = described(network) if architecture is None else dict(architecture)
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
         self._convolutional = convolutional(network)
@@ -132,6 +135,21 @@ class Victim(nn.Module):
             raise RuntimeError("accelerate() the victim before its features are tapped, not inside")
         self._fast = self._fast or [accelerated(self.network)]
         return self
+
+    @contextmanager
+    def accelerated(self) -> Iterator[None]:
+        """Answer through the faster copy inside the context, if a builder made the network.
+
+        Raises:
+            RuntimeError: called inside `tapped`.
+        """
+        before = self._fast
+        if built_by(self.architecture) is not None:
+            self.accelerate()
+        try:
+            yield
+        finally:
+            self._fast = before
 
     def _apply(self, *args: Any, **kwargs: Any) -> "Victim":
         self._fast = []
@@ -259,6 +277,12 @@ class Victim(nn.Module):
         if self._known is None or self._known[0] != version:
             self._known = (version, digest([identity(self.architecture), digest_tensors(state)]))
         return self._known[1]
+
+
+def described(network: nn.Module) -> dict[str, Any]:
+    """Return plain data for a network of which nothing else is known: its class and structure."""
+    kind = type(network)
+    return {"network": f"{kind.__module__}.{kind.__qualname__}", "structure": repr(network)}
 
 
 def convolutional(network: nn.Module) -> bool:

@@ -1,7 +1,5 @@
 """The inner maximisation of robust training: an attack on the network in training."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -13,28 +11,8 @@ from medrobust.attack.core.ball import Ball, LinfBall
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.loss import Loss, per_image
 from medrobust.attack.pgd import PGD
-from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.surrogate import Surrogate
-
-
-@contextmanager
-def frozen_eval(victim: Victim) -> Iterator[None]:
-    """Set evaluation mode and frozen weights inside the context, as when attacked.
-
-    Batch norm uses its running statistics without an update and dropout is off, as in the reference
-    code of TRADES and MART. All flags are restored afterwards, also after an error.
-    """
-    modes = [(module, module.training) for module in victim.modules()]
-    gradients = [(weight, weight.requires_grad) for weight in victim.parameters()]
-    victim.freeze()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for weight, wanted in gradients:
-            weight.requires_grad_(wanted)
 
 
 class NearBall(LinfBall):

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from medrobust.attack.core.base import Attack
 from medrobust.attack.pgd import PGD
+from medrobust.model.core.frozen import frozen_eval
 from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
 from medrobust.objective.core.balance import class_weights
 from medrobust.objective.core.base import Objective
-from medrobust.objective.core.inner import frozen_eval
 from medrobust.threat.surrogate import VictimSurrogate
 
 if TYPE_CHECKING:

@@ -149,7 +149,7 @@ def views(
                     confusions=_confusions(row) if row else (),
                     pictures=strips(pictures[row.id]) if row and row.id in pictures else None,
                     reason=reason(row.error) if row and row.error else "",
-                    again=shlex.join(["python", "evaluate.py", *row.overrides]) if row else "",
+                    again=shlex.join(["medrobust", "evaluate", *row.overrides]) if row else "",
                     defense=defense or (row.cell.get("defense", "") if row else ""),
                 )
             )

@@ -202,7 +202,7 @@ def _learner(defense: Defense) -> Learned:
     if not found:
         raise NothingToTrainError(
             f"{type(defense).__name__} has nothing to train; use it directly: "
-            f"python evaluate.py defense=…"
+            f"medrobust evaluate defense=…"
         )
     if len(found) > 1:
         names = ", ".join(part.name for part in found)

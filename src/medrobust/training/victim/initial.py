@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from medrobust.data.core.base import MedicalDataModule
+from medrobust.invocation import command
 from medrobust.model.core.checkpoint import TrainedVictim, VictimError, load_victim
 from medrobust.model.core.expected import Expected
 from medrobust.model.core.victim import Victim
@@ -22,7 +23,7 @@ def load_initial(path: str | Path, data: MedicalDataModule) -> TrainedVictim:
     its images may be others.
 
     Args:
-        path: checkpoint of `train.py`.
+        path: checkpoint of `medrobust train`.
         data: training data of the new victim.
 
     Raises:
@@ -31,12 +32,12 @@ def load_initial(path: str | Path, data: MedicalDataModule) -> TrainedVictim:
     """
     if not Path(path).exists():
         raise InitialCheckpointError(
-            f"initial_checkpoint={path}: no such file; expected a victim's checkpoint as train.py "
-            f"writes it, or null to start from random weights"
+            f"initial_checkpoint={path}: no such file; expected a victim's checkpoint as "
+            f"medrobust train writes it, or null to start from random weights"
         )
     expected = replace(Expected.on(data), data_digest=None)
     try:
-        return load_victim(path, train_command="python train.py", expected=expected)
+        return load_victim(path, train_command=command("train", ()), expected=expected)
     except VictimError as error:
         raise InitialCheckpointError(f"initial_checkpoint={path}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Maintain the cache: `python -m medrobust.cache list|verify|prune`."""
+"""Maintain the cache: `medrobust cache list|verify|prune`."""
 
 import argparse
 import re
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: outputs/rows)",
     )
     top = argparse.ArgumentParser(
-        prog="python -m medrobust.cache",
+        prog="medrobust cache",
         description="List, verify or prune the adversarial sets and predictions that sweeps keep. "
         "A removed file is recomputed when a cell needs it.",
         epilog="Exit status: 0 success, 1 verify found damage, 2 nothing done (see the message).",
@@ -89,7 +89,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotDoneError as error:
         print(f"cache: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Rebuild a sweep's table from its rows: `python -m medrobust.report SWEEP_FOLDER`."""
+"""Rebuild a sweep's table from its rows: `medrobust report SWEEP_FOLDER`."""
 
 import argparse
 import sys
@@ -6,6 +6,37 @@ from collections.abc import Sequence
 
 from medrobust.report.sweep import collect
 from medrobust.report.write import FORMATS, report
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="medrobust report",
+        description="Rebuild the table and the page of a sweep from its rows without computing "
+        "anything again. The same rows give the same files, byte for byte. A sweep that was "
+        "killed works too.",
+        epilog="Exit status: 0 all cells done, 1 a cell failed or is missing, 2 no table.",
+    )
+    made.add_argument("folder", metavar="SWEEP_FOLDER", help="folder written by `evaluate -m`")
+    made.add_argument(
+        "--metric",
+        help="show another metric of the rows, such as balanced_accuracy; the paper's numbers "
+        "stay only if it prints this metric",
+    )
+    made.add_argument(
+        "--rows", metavar="FOLDER", help="folder of the rows (default: where they were written)"
+    )
+    made.add_argument(
+        "--out", metavar="FOLDER", help="folder for the files (default: the sweep folder)"
+    )
+    made.add_argument(
+        "--format",
+        choices=["rich", *FORMATS, "all"],
+        default="all",
+        help="rich prints the table and writes nothing; html writes report.html, others "
+        "table.<format>; all prints and writes every file",
+    )
+    return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,33 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 when a cell failed or is missing, 2 when no table can be made.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m medrobust.report",
-        description="Rebuild the table and the page of a sweep from its rows without computing "
-        "anything again. The same rows give the same files, byte for byte. A sweep that was "
-        "killed works too.",
-        epilog="Exit status: 0 all cells done, 1 a cell failed or is missing, 2 no table.",
-    )
-    parser.add_argument("folder", metavar="SWEEP_FOLDER", help="folder written by evaluate.py -m")
-    parser.add_argument(
-        "--metric",
-        help="show another metric of the rows, such as balanced_accuracy; the paper's numbers "
-        "stay only if it prints this metric",
-    )
-    parser.add_argument(
-        "--rows", metavar="FOLDER", help="folder of the rows (default: where they were written)"
-    )
-    parser.add_argument(
-        "--out", metavar="FOLDER", help="folder for the files (default: the sweep folder)"
-    )
-    parser.add_argument(
-        "--format",
-        choices=["rich", *FORMATS, "all"],
-        default="all",
-        help="rich prints the table and writes nothing; html writes report.html, others "
-        "table.<format>; all prints and writes every file",
-    )
-    given = parser.parse_args(arguments)
+    given = parser().parse_args(arguments)
     formats = {"rich": (), "all": FORMATS}.get(given.format, (given.format,))
     show = given.format in ("rich", "all")
     try:
@@ -52,7 +57,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:  # TableError, PaperError, SweepError: each message names the fix
         print(f"table: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

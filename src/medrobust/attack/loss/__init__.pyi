@@ -1,0 +1,14 @@
+from .active_pixels import ActivePixels as ActivePixels
+from .by_task import ByTask as ByTask
+from .cross_entropy import CrossEntropy as CrossEntropy
+from .dice import Dice as Dice
+from .dlr import DLR as DLR
+from .evade import Evade as Evade
+from .feature_match import FeatureMatch as FeatureMatch
+from .hfc import HFC as HFC
+from .joint import Joint as Joint
+from .margin import Margin as Margin
+from .rescaled import Rescaled as Rescaled
+from .retinanet import RetinaNetLoss as RetinaNetLoss
+from .stress import Stress as Stress
+from .wb import WB as WB

@@ -1,0 +1,1 @@
+"""Commands of the shell: `medrobust train`, `evaluate`, `report`, `cache` and `unpack`."""

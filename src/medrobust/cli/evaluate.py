@@ -1,0 +1,23 @@
+"""`medrobust evaluate`: evaluate one cell, or with -m attacks × threats × defenses on a victim."""
+
+import hydra
+from omegaconf import DictConfig
+
+from medrobust.cli.conf import conf_folder
+from medrobust.resolvers import register
+from medrobust.signals import stop_on_sigterm
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path=conf_folder(), config_name="evaluate")
+def _app(config: DictConfig) -> float | None:
+    from medrobust.evaluation.run import run_cell  # heavy: not needed for --help
+
+    return run_cell(config)
+
+
+def main() -> None:
+    """Run the command line of `sys.argv`."""
+    stop_on_sigterm()
+    _app()

@@ -1,0 +1,12 @@
+from .aptos2019 import APTOS2019 as APTOS2019
+from .aptos2019_binary import APTOS2019Binary as APTOS2019Binary
+from .brain_tumor_mri import BrainTumorMRI as BrainTumorMRI
+from .chest_xray import ChestXRay as ChestXRay
+from .covid_ct import COVIDCT as COVIDCT
+from .covid_radiography import COVIDRadiography as COVIDRadiography
+from .ead2019 import EAD2019 as EAD2019
+from .isic2019 import ISIC2019 as ISIC2019
+from .kaggle_dr import KaggleDR as KaggleDR
+from .kvasir_seg import KvasirSEG as KvasirSEG
+from .medmnist import MedMNIST as MedMNIST
+from .mnist import MNIST as MNIST

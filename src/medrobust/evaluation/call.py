@@ -1,0 +1,225 @@
+"""Evaluate a model in memory with one call from Python."""
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from medrobust.attack.core.base import Attack
+from medrobust.attack.none import NoAttack
+from medrobust.cache.tensors import TensorCache
+from medrobust.code.package import package_digest
+from medrobust.data.core.base import MedicalDataModule
+from medrobust.data.core.image_set import ImageSet, load
+from medrobust.data.core.in_memory import InMemory
+from medrobust.defense.core.base import Defense
+from medrobust.defense.none import NoDefense
+from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.cell import Cell
+from medrobust.evaluation.evaluate import evaluate as measure
+from medrobust.evaluation.identity.row_id import identity_of
+from medrobust.evaluation.identity.scientific import Science
+from medrobust.evaluation.row import done_row
+from medrobust.model.core.frozen import frozen_eval
+from medrobust.model.core.victim import Victim
+from medrobust.model.core.wrap import as_victim
+from medrobust.result.row import CELL, Row
+from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.base import Threat
+from medrobust.threat.blackbox import BlackBox
+from medrobust.threat.oblivious import Oblivious
+
+Part = TypeVar("Part")
+
+THREATS: dict[str, type[Threat]] = {
+    "oblivious": Oblivious,
+    "adaptive": Adaptive,
+    "blackbox": BlackBox,
+}
+
+Data = tuple[Tensor, Tensor] | Iterable[tuple[Tensor, Tensor]] | ImageSet | MedicalDataModule
+"""Images and labels: two tensors, batches of them, an `ImageSet`, or a datamodule's test split."""
+
+
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    *,
+    attack: Attack | None = None,
+    defense: Defense | None = None,
+    threat: str | Threat = "oblivious",
+    seed: int = 0,
+    batch_size: int = 128,
+    device: torch.device | str | None = None,
+    quantize: bool = False,
+    cache: str | Path | None = None,
+) -> Row:
+    """Attack a model behind a defense, and measure what the deployed system answers.
+
+    The numbers equal those of `medrobust evaluate` for the same victim, images and parts. The model
+    is left as it was.
+
+        >>> import medrobust
+        >>> from medrobust.attack import PGD
+        >>> from medrobust.defense import JPEG
+        >>> row = medrobust.evaluate(
+        ...     model,
+        ...     (images, labels),
+        ...     attack=PGD(eps="8/255", steps=20),
+        ...     defense=JPEG(quality=75),
+        ...     threat="adaptive",
+        ... )
+        >>> row.metrics["accuracy"], row.intervals["accuracy"], row.flags
+
+    Args:
+        model: network on images (N, C, H, W) in [0, 1], normalisation inside, that answers logits;
+            or a `Victim`.
+        data: images and labels: two tensors, a loader of such batches, an `ImageSet`, or a
+            datamodule, whose test split is taken. The labels are classes int64 (N,), masks int64
+            (N, H, W) or boxes (N, M, 5).
+        attack: attack; None for clean images.
+        defense: defense; None for none. A defense that learns needs a datamodule, or a call of its
+            `fit` before.
+        threat: `oblivious`, `adaptive`, `blackbox`, or a threat with its own settings.
+        seed: seed of attack and defense, combined with each image's id.
+        batch_size: images at once; changes no result.
+        device: device of model and defense; None for the model's.
+        quantize: round adversarial images to 8 bits.
+        cache: folder in which adversarial sets and answers are kept; None keeps nothing.
+
+    Raises:
+        TypeError: `attack`, `defense` or `threat` is of another type.
+        ValueError: the threat is unknown, or the data are not images in [0, 1] with labels.
+        VictimError: the model answers no logits.
+    """
+    start = time.perf_counter()
+    attack = _of_type(attack or NoAttack(), Attack, "attack", "PGD(eps='8/255', steps=20)")
+    defense = _of_type(defense or NoDefense(), Defense, "defense", "JPEG(quality=75)")
+    package = package_digest()
+    clean, source = _images(data)
+    with _on_device(model, device) as place:
+        some = clean.images[:2].to(place)
+        victim = as_victim(model, some, clean.labels)
+        classes = source.num_classes or _classes(victim, some)
+        source = source.with_classes(classes) if isinstance(source, InMemory) else source
+        defense.to(place)
+        with frozen_eval(victim), victim.accelerated():
+            if isinstance(source, MedicalDataModule):
+                defense.fit(victim, source)
+            given = _threat(threat)
+            cell = Cell(
+                victim=victim,
+                defense=defense,
+                surrogate=given(victim, defense),
+                attack=attack,
+                clean=clean,
+                classes=classes,
+                seed=seed,
+                quantize=quantize,
+                data=source,
+            )
+            names = _names(cell, given)
+            science = _science(cell, given)
+            identity = identity_of(cell, given, names, science, package)
+            with _cache(cache) as kept:
+                result = measure(cell, Runner(place, batch_size, kept))
+            seconds = time.perf_counter() - start
+            return done_row(
+                *(cell, result, identity),
+                names=names,
+                science=science,
+                overrides=(),
+                seconds=seconds,
+            )
+
+
+def _of_type(found: Part, kind: type, name: str, example: str) -> Part:
+    if not isinstance(found, kind):
+        raise TypeError(
+            f"{name} is {found!r}, expected a medrobust.{kind.__name__} such as "
+            f"medrobust.{name}.{example}"
+        )
+    return found
+
+
+def _threat(threat: str | Threat) -> Threat:
+    if isinstance(threat, Threat):
+        return threat
+    if threat not in THREATS:
+        raise ValueError(
+            f"threat={threat!r}, expected {', '.join(THREATS)}, or a threat such as "
+            "medrobust.threat.Adaptive(eot_samples=64)"
+        )
+    return THREATS[threat]()
+
+
+def _images(data: Data) -> tuple[ImageSet, MedicalDataModule | InMemory]:
+    """Return the images, and the datamodule or its stand-in."""
+    if isinstance(data, MedicalDataModule):
+        return load(data, "test"), data
+    clean = data if isinstance(data, ImageSet) else ImageSet.of(data)
+    return clean, InMemory(clean)
+
+
+def _classes(victim: Victim, x: Tensor) -> int:
+    with frozen_eval(victim), torch.no_grad():
+        return victim.predict(x).logits.shape[1]
+
+
+@contextmanager
+def _on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+    """Move the model to a device inside the context."""
+    before = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    place = before if device is None else torch.device(device)
+    if place == before:
+        yield before
+        return
+    model.to(place)
+    try:
+        yield place
+    finally:
+        model.to(before)
+
+
+@contextmanager
+def _cache(folder: str | Path | None) -> Iterator[TensorCache]:
+    if folder is not None:
+        cache = TensorCache(folder)
+        with cache.in_use():
+            yield cache
+        return
+    with tempfile.TemporaryDirectory() as own:
+        yield TensorCache(own)
+
+
+def _names(cell: Cell, threat: Threat) -> dict[str, str]:
+    """Return the names that tables pivot on: those of the config's choices where there is one."""
+    model = cell.victim.architecture.get("name") or type(cell.victim.network).__name__
+    found = {
+        "data": cell.data.name,
+        "model": str(model),
+        "threat": _choice(threat),
+        "attack": _choice(cell.attack),
+        "defense": _choice(cell.defense),
+    }
+    return {name: found.get(name, "") for name in CELL}
+
+
+def _choice(part: object) -> str:
+    """Return the file of a part of this package, which is the choice's name; else its class."""
+    module = type(part).__module__
+    return module.rpartition(".")[2] if module.startswith("medrobust.") else type(part).__name__
+
+
+def _science(cell: Cell, threat: Threat) -> Science:
+    keys = {"seed": cell.seed, "quantize": cell.quantize, "precision": "float32", "split": "test"}
+    parts = {"attack": cell.attack, "threat": threat, "defense": cell.defense}
+    config = {name: dict(part.settings) for name, part in parts.items()}
+    config["data"] = {"name": cell.data.name}
+    config["model"] = dict(cell.victim.architecture)
+    return Science(config | keys, keys)
