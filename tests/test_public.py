@@ -36,9 +36,18 @@ def test_every_choice_is_exported_by_its_group(group: str) -> None:
                 assert getattr(package, kind.__name__) is kind, path
 
 
-def test_importing_is_cheap() -> None:
-    code = "import sys, medrobust, medrobust.attack; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("medrobust.attack", {"torch"}),
+        ("medrobust.attack.pgd", {"torchvision", "pytorch_lightning", "timm", "hydra"}),
+        ("medrobust.invocation", {"torch"}),
+    ],
+)
+def test_importing_is_cheap(module: str, heavy: set[str]) -> None:
+    code = f"import sys, {module}; sys.exit(str({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "set()"
 
 
 def test_an_unknown_name() -> None:

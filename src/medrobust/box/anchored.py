@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cache
+from typing import TYPE_CHECKING, Self
 
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
 
-CODER = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))  # as RetinaNet's
+if TYPE_CHECKING:
+    from torchvision.models.detection._utils import BoxCoder
+
+
+@cache
+def coder() -> "BoxCoder":
+    """Return the rule between boxes and offsets, that of RetinaNet."""
+    from torchvision.models.detection._utils import BoxCoder  # heavy
+
+    return BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Anchored:
         """Return the boxes (N, A, 4): left, top, right, bottom in pixels, clipped to the image."""
         count = len(self.offsets)
         anchors = self.anchors.expand(count, -1, -1).reshape(-1, 4)
-        boxes = CODER.decode_single(self.offsets.reshape(-1, 4), anchors).view(count, -1, 4)
+        boxes = coder().decode_single(self.offsets.reshape(-1, 4), anchors).view(count, -1, 4)
         high = boxes.new_tensor([self.canvas[1], self.canvas[0]] * 2)
         return boxes.clamp(min=0).minimum(high)
 

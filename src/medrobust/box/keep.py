@@ -4,7 +4,6 @@ from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from medrobust.box.matching import located
 from medrobust.prediction import Prediction
@@ -55,6 +54,8 @@ def kept(prediction: Prediction) -> Kept:
     sure = logit.sigmoid() >= SCORE
     group = (image * classes + label)[sure]
     rows, columns = sure.nonzero(as_tuple=True)
+    from torchvision.ops import batched_nms  # heavy
+
     left = batched_nms(boxes[sure].double(), logit[sure].double(), group, OVERLAP)
     stays = torch.zeros_like(sure)
     stays[rows[left], columns[left]] = True

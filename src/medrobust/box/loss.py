@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import sigmoid_focal_loss
 
-from medrobust.box.anchored import CODER
+from medrobust.box.anchored import coder
 from medrobust.box.matching import BETWEEN, located, match
 from medrobust.prediction import Prediction
 
@@ -36,9 +35,11 @@ def retinanet_loss(
     wanted = torch.zeros_like(logits).scatter_(
         2, truth[..., :1].long().clamp(min=0), mine.to(logits.dtype).unsqueeze(2)
     )
+    from torchvision.ops import sigmoid_focal_loss  # heavy
+
     focal = sigmoid_focal_loss(logits, wanted).sum(2).masked_fill(rows == BETWEEN, 0.0).sum(1)
     image, anchor = mine.nonzero(as_tuple=True)
-    goal = CODER.encode_single(truth[image, anchor, 1:], boxes.anchors[anchor].to(y))
+    goal = coder().encode_single(truth[image, anchor, 1:], boxes.anchors[anchor].to(y))
     error = F.l1_loss(boxes.offsets[image, anchor], goal.to(logits.dtype), reduction="none")
     moved = torch.zeros_like(focal).index_add(0, image, error.sum(1).to(focal.dtype))
     return (class_weight * focal + box_weight * moved) / count

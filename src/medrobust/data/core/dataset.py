@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision import tv_tensors
 
 from medrobust.data.core.box import augmented_boxes
 from medrobust.data.core.image import Reader
@@ -81,5 +80,7 @@ class AugmentedDataset(Dataset[Sample]):
         elif label.is_floating_point():
             changed, label = augmented_boxes(self._augment, image, label)
         else:
+            from torchvision import tv_tensors  # heavy
+
             changed, label = self._augment(tv_tensors.Image(image), tv_tensors.Mask(label))
         return Sample(torch.as_tensor(changed).clamp(0, 1), torch.as_tensor(label), name)

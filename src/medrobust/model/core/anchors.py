@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from medrobust.box.anchored import Anchored
 from medrobust.prediction import Prediction
@@ -26,6 +25,8 @@ class Anchors:
         self.strides, self.smallest_px = tuple(strides), smallest_px
         sizes = [[smallest_px * 2**level * s for s in SCALES] for level in range(len(strides))]
         # Whole pixels, as in torchvision's own RetinaNet.
+        from torchvision.models.detection.anchor_utils import AnchorGenerator  # heavy
+
         self._generator = AnchorGenerator(
             tuple(tuple(int(side) for side in level) for level in sizes), (RATIOS,) * len(strides)
         )

@@ -1,5 +1,6 @@
 """Check for models in training mode, whose answers depend on the batch and on chance."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,11 +8,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
-from torchvision.ops import StochasticDepth
 
 from medrobust.model.core.victim import Victim
 
-_BY_MODE = (_BatchNorm, _InstanceNorm, _DropoutNd, StochasticDepth)
+_BY_MODE = (_BatchNorm, _InstanceNorm, _DropoutNd)
 
 
 class UnfrozenError(RuntimeError):
@@ -67,6 +67,15 @@ def _in_training(module: nn.Module) -> str | None:
             inside = next((inner for inner, one in part.named_modules() if one.training), None)
             if inside is not None:
                 return ".".join(filter(None, (name, inside))) or type(part).__name__
-        elif part.training and isinstance(part, _BY_MODE):
+        elif part.training and isinstance(part, (*_BY_MODE, *_of_torchvision())):
             return name or type(part).__name__
     return None
+
+
+def _of_torchvision() -> tuple[type[nn.Module], ...]:
+    """Return the layer of torchvision that draws in training mode, if any can exist yet."""
+    if "torchvision.ops" not in sys.modules:
+        return ()
+    from torchvision.ops import StochasticDepth
+
+    return (StochasticDepth,)
