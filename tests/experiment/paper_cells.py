@@ -17,6 +17,8 @@ from medrobust.result.row import CELL, Row
 CONF = Path(__file__).parents[2] / "conf"
 READ_BY = {"attack": ("eps",), "defense": ("copies", "stopping")}
 """Keys outside of a group that its configs refer to; fewer make fewer compositions."""
+PATHS = ("checkpoint", "fits")
+"""Settings that a row does not have."""
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -112,4 +114,5 @@ def table_config(config: DictConfig) -> TableConfig:
 def _classes(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {("class" if k == "_target_" else k): _classes(v) for k, v in value.items()}
+    own = {key: item for key, item in value.items() if key not in PATHS}
+    return {("class" if key == "_target_" else key): _classes(item) for key, item in own.items()}

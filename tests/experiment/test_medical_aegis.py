@@ -120,8 +120,27 @@ def test_how_the_command_line_narrows_a_table() -> None:
     jobs = planned(composed("experiment=medical_aegis/table4"), "data=chest_xray", "model=resnet18")
     assert len(jobs) == 7 * 2
     assert {job["data"] for job in jobs} == {"chest_xray"}
-    half = planned(composed("experiment=medical_aegis/table5"), "defense=medical_aegis/layer3")
-    assert {job["defense"] for job in half} == {"medical_aegis/layer3"}
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (("defense=medical_aegis", "defense/cushion=jpeg", "defense.cushion.quality=80"), 5),
+        (("defense.taps=[features.6,features.13,features.20,features.27]",), 7),
+        (("defense=medical_aegis", "defense.taps=[features.6]"), 1),
+        (("defense=medical_aegis", "defense/cushion=bit_clipping"), 2),
+        (("defense=shield",), 1),
+    ],
+)
+def test_parts_of_table_5(words: tuple[str, ...], lines: int) -> None:
+    jobs = planned(composed("experiment=medical_aegis/table5"), *words)
+    shown = [{key: v for key, v in job.items() if key.startswith("defense")} for job in jobs]
+    attacked = [one for one, job in zip(shown, jobs, strict=True) if job["attack"] != "none"]
+    assert len(attacked) == 6 * lines
+    assert len({tuple(one.items()) for one in attacked}) == lines
+    for word in words:
+        key, _, value = word.partition("=")
+        assert all(one[key] == value for one in attacked)
 
 
 @pytest.mark.slow
@@ -138,10 +157,11 @@ def test_each_job_composes(number: int) -> None:
         assert target is None or target["_target_"].endswith("NextClass")
 
 
-@pytest.mark.parametrize("defense", ["shield", "medical_aegis", "medical_aegis/bit3"])
+@pytest.mark.parametrize("defense", ["shield", "medical_aegis", "dnn"])
 def test_taps_and_cushions_have_checkpoints_of_their_own(defense: str) -> None:
     paths = set()
-    for words in ((), ("model=vgg16",), ("defense/cushion=tvm",), ("defense.taps=[layer1.0]",)):
+    tvm = "defense/cushion=tv_minimization"
+    for words in ((), ("model=vgg16",), (tvm,), ("defense.taps=[layer1.0]",)):
         made = composed("data=chest_xray", f"defense={defense}", *words)
         paths.add(made.defense.checkpoint)
         assert made.defense.taps[0] in ("layer1.0", "features.6")

@@ -219,4 +219,4 @@ def test_bad_tnr(tnr):
 
 def test_a_cushion_that_is_none():
     with pytest.raises(TypeError, match=r"defense\.cushion is a str, expected a purifier"):
-        Loudness(TAPS, cushion="jpeg80")
+        Loudness(TAPS, cushion="jpeg")
