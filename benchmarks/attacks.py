@@ -106,7 +106,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet18", help="of torchvision, random weights")
-    parser.add_argument("--checkpoint", type=Path, help="a victim of train.py instead")
+    parser.add_argument("--checkpoint", type=Path, help="a victim of medrobust train instead")
     parser.add_argument("--npz", type=Path, help="MedMNIST file whose test images are attacked")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--batch", type=int, default=0, help="images at once; default all")
@@ -129,7 +129,7 @@ def subject(options: argparse.Namespace) -> tuple[Victim, Tensor, Tensor]:
         raise SystemExit("--checkpoint and --npz go together")
     victim: Victim
     if options.checkpoint:
-        victim = load_victim(options.checkpoint, train_command="python train.py").to(options.device)
+        victim = load_victim(options.checkpoint, train_command="medrobust train").to(options.device)
         with np.load(options.npz) as arrays:
             images = torch.from_numpy(arrays["test_images"][: options.images]).float() / 255
             labels = torch.from_numpy(arrays["test_labels"][: options.images]).long().flatten()

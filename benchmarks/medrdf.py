@@ -144,7 +144,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet18", help="of torchvision, random weights")
-    parser.add_argument("--checkpoint", type=Path, help="a victim of train.py instead")
+    parser.add_argument("--checkpoint", type=Path, help="a victim of medrobust train instead")
     parser.add_argument("--npz", type=Path, help="MedMNIST file whose test images are voted on")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--size", type=int, default=28, help="side of random images in pixels")
@@ -167,7 +167,7 @@ def subject(options: argparse.Namespace) -> tuple[Victim, Tensor]:
     if (options.checkpoint is None) != (options.npz is None):
         raise SystemExit("--checkpoint and --npz go together")
     if options.checkpoint:
-        victim: Victim = load_victim(options.checkpoint, train_command="python train.py")
+        victim: Victim = load_victim(options.checkpoint, train_command="medrobust train")
         with np.load(options.npz) as arrays:
             images = torch.from_numpy(arrays["test_images"][: options.images]).float() / 255
         x = images.movedim(-1, 1).contiguous() if images.ndim == 4 else images.unsqueeze(1)

@@ -3,7 +3,7 @@
     python benchmarks/smia.py data=dermamnist model=resnet18 eps=1/255 data.limit_test=500
     python benchmarks/smia.py
 
-Arguments are those of `evaluate.py`, whose trained victim and test images are attacked; without
+Arguments are those of `evaluate`, whose trained victim and test images are attacked; without
 any, a small network that is trained here in a few seconds on noisy patterns. Columns are those of
 SMIA's tables 1 and 6: Var is the variance of the perturbation divided by eps, Cos the share of
 consecutive steps with a positive cosine.
@@ -81,13 +81,13 @@ def right(victim: Victim, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def from_config(overrides: list[str]) -> tuple[Victim, Tensor, Tensor, float, str]:
-    """Victim, images, labels, eps and a name, from what `evaluate.py` would be called with."""
+    """Victim, images, labels, eps and a name, from what `evaluate` would be called with."""
     register()
     with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
         config = compose("evaluate", overrides=overrides)
     data, clean = build.data_and_images(config)
     device, _ = build.devices_of(config.trainer)
-    victim = build.victim_of(config, data, "python train.py (same data and model)", device)
+    victim = build.victim_of(config, data, "medrobust train (same data and model)", device)
     images, labels = clean.images.to(device), clean.labels.to(device)
     name = f"{data.name}{' PHANTOM' if data.phantom else ''}, {config.model.name}"
     return victim, images, labels, fraction(config.eps, "eps"), name

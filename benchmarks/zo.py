@@ -5,7 +5,7 @@
     python benchmarks/zo.py data=brain_tumor_mri model=vgg16 data.size=64 defense=zo_ae_ds
     python benchmarks/zo.py --images 8 --threads 1 --clock cpu
 
-Words with `=` are those of `evaluate.py`, whose trained victim, trained ZO-AE-DS denoiser and test
+Words with `=` are those of `evaluate`, whose trained victim, trained ZO-AE-DS denoiser and test
 images are used; without any, a small network and autoencoder that are trained here in seconds.
 
 First table: mean cosine of the estimated and the true gradient of the stability loss, by the number
@@ -85,9 +85,9 @@ def main() -> None:
 
 
 def arguments() -> tuple[argparse.Namespace, list[str]]:
-    """The command line, and its words for `evaluate.py`."""
+    """The command line, and its words for `evaluate`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", help="words of evaluate.py")
+    parser.add_argument("overrides", nargs="*", help="words of medrobust evaluate")
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--q", type=int, nargs="+", default=[1, 4, 16, 64, 256])
     parser.add_argument("--mu", type=float, default=0.005)

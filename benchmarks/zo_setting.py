@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 
 
 def from_config(overrides: list[str]) -> Setting:
-    """Of a trained victim and a trained ZO-AE-DS, as `evaluate.py` would load them."""
+    """Of a trained victim and a trained ZO-AE-DS, as `evaluate` would load them."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
@@ -44,7 +44,7 @@ def from_config(overrides: list[str]) -> Setting:
         config = compose("evaluate", overrides=words or [*overrides, "defense=zo_ae_ds"])
     data, clean = build.data_and_images(config)
     device, _ = build.devices_of(config.trainer)
-    victim = build.victim_of(config, data, "python train.py (same data and model)", device)
+    victim = build.victim_of(config, data, "medrobust train (same data and model)", device)
     defense = instantiate(config.defense)
     found = [part for part in learners(defense) if isinstance(part, ZOAEDS)]
     if len(found) != 1:

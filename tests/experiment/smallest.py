@@ -36,9 +36,9 @@ def commands(name: str) -> list[list[str]]:
     text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
     found: list[list[str]] = []
     for line in text.replace("\\\n#", "").splitlines():
-        if line.startswith("#   python "):
-            found.append(shlex.split(line.removeprefix("#   python "), comments=True))
-            if found[-1][0] == "evaluate.py":
+        if line.startswith("#   medrobust "):
+            found.append(shlex.split(line.removeprefix("#   medrobust "), comments=True))
+            if found[-1][0] == "evaluate":
                 return found
     raise AssertionError(f"the head of {name} does not say how to run it")
 
@@ -116,7 +116,7 @@ def run(
     data = [word for word in words if word.startswith("data.")]
     *training, evaluation = commands(name)
     for command in training:
-        assert command[0] == "train.py"
+        assert command[0] == "train"
         for single in singles(command[1:], narrowed):
             if (*single, *data) not in trained:
                 # A denoiser's first epoch is its warm start.
