@@ -14,7 +14,7 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _MARKS = re.compile(r"((?:<!--[^>]*-->\s*)+)\Z")
 _MARK = re.compile(r"<!-- *(.*?) *-->")
-_INLINE = re.compile(r"`(medrobust [^`]+)`")
+_INLINE = re.compile(r"`(medrobust (?:train|evaluate|report|cache|unpack) [^`…<]+)`")
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,9 @@ def commands() -> tuple[Command, ...]:
     for page in PAGES:
         prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
         for inline in _INLINE.findall(prose):
-            if not re.search(r"…|\b[A-Z]{3,}|<\w", inline):  # placeholders
-                found += [
-                    Command(page.relative_to(ROOT).as_posix(), words) for words in _lines(inline)
-                ]
-    return tuple(dict.fromkeys(found))
+            name = page.relative_to(ROOT).as_posix()
+            found += [Command(name, words) for words in _lines(inline)]
+    return tuple({command.words: command for command in reversed(found)}.values())[::-1]
 
 
 def write_files(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import gc
 import importlib
 import os
 import re
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from hydra_plugins.medrobust_sweeper.product import jobs
-from hydra_plugins.medrobust_sweeper.sweeper import covering
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medrobust.keys import EVALUATE
@@ -37,6 +36,8 @@ OURS = [command for command in commands() if command.words[:1] == ("medrobust",)
 PYTHON = [block for block in blocks() if block.language == "python"]
 RUN = [block for block in blocks() if block.run]
 SECONDS = 900
+COMPOSED: set[str] = set()
+"""Commands with one override that were composed for some page."""
 
 
 def name_of(block: Block) -> str:
@@ -57,8 +58,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def loader() -> Iterator[ConfigLoader]:
     """The loader of the configs, initialised once."""
     register()
+    gc.disable()  # a sixth of the time: configs are many small objects
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
+    gc.enable()
 
 
 def hydra_parser() -> argparse.ArgumentParser:
@@ -72,13 +75,55 @@ def hydra_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def own_configs(given: argparse.Namespace, folder: Path) -> list[str]:
-    """The override that adds the folder of the page's configs."""
-    return [f"hydra.searchpath=[file://{folder}/{given.config_dir}]"] if given.config_dir else []
+def check(command: Command, folder: Path, loader: ConfigLoader, *, again: bool) -> None:
+    """Parse a command; compose and check its jobs.
+
+    Args:
+        command: of a page.
+        folder: with the configs of the pages.
+        loader: of the configs.
+        again: also compose a job without any override that is new on the pages.
+    """
+    _, name, *words = command.words
+    if name in PARSED:
+        importlib.import_module(f"medrobust.cli.{name}").parser().parse_args(words)
+        return
+    if name.startswith("-"):
+        assert name in ("-sc", "--version", "--help")
+        return
+    assert name in HYDRA
+    given = hydra_parser().parse_args(words)
+    own = [f"hydra.searchpath=[file://{folder}/{given.config_dir}]"] if given.config_dir else []
+    for job in few_jobs(given, loader):
+        known = {f"{name} {override}" for override in job}
+        if again or not known or not known <= COMPOSED:
+            sweeper = composed(name, [*own, *job])
+            COMPOSED.update(known)
+            if given.multirun:
+                assert jobs_of(sweeper, given.overrides, loader)
+
+
+def few_jobs(given: argparse.Namespace, loader: ConfigLoader) -> list[list[str]]:
+    """A few jobs of a command that together have every choice.
+
+    The jobs of an experiment are composed in `tests/experiment`; here it is composed by itself.
+    """
+    if not given.multirun:
+        return [given.overrides]
+    parser = OverridesParser.create(config_loader=loader)
+    if any(text.startswith("experiment=") for text in given.overrides):
+        parsed = [(text, parser.parse_override(text)) for text in given.overrides]
+        return [[text for text, override in parsed if not override.is_sweep_override()]]
+    every = jobs({}, [], given.overrides, parser)
+    found, missing = [every[0]], {text for job in every for text in job} - set(every[0])
+    while missing:
+        found.append(max(every, key=lambda job: len(missing.intersection(job))))
+        missing -= set(found[-1])
+    return found
 
 
 def composed(command: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose and check one job."""
+    """Compose and check one job; return the config of the sweeper."""
     config = compose(command, overrides=list(overrides), return_hydra_config=True)
     with open_dict(config):
         config.hydra.runtime.output_dir = "outputs"
@@ -89,47 +134,28 @@ def composed(command: str, overrides: Sequence[str]) -> DictConfig:
         check_config(config, EVALUATE)
     else:
         check_config(config, train_keys(), optional=("defense",))
-    return config
+    return config.hydra.sweeper
 
 
-@cache
-def composes(command: str, overrides: tuple[str, ...]) -> bool:
-    """Compose a job, once for all pages."""
-    composed(command, overrides)
-    return True
-
-
-def products(
-    command: str, given: argparse.Namespace, extra: list[str], loader: ConfigLoader
+def jobs_of(
+    sweeper: DictConfig, overrides: Sequence[str], loader: ConfigLoader
 ) -> list[list[str]]:
-    """The jobs of a sweep that together have every choice."""
+    """The jobs of a sweep."""
+    blocks_ = OmegaConf.to_container(sweeper.blocks) if sweeper.get("blocks") else []
+    assert isinstance(blocks_, list)
     parser = OverridesParser.create(config_loader=loader)
-    single = [
-        text for text in given.overrides if not parser.parse_override(text).is_sweep_override()
-    ]
-    sweeper = compose(command, overrides=[*extra, *single], return_hydra_config=True).hydra.sweeper
-    params = OmegaConf.to_container(sweeper.get("params") or OmegaConf.create({}))
-    blocks_ = OmegaConf.to_container(sweeper.get("blocks") or OmegaConf.create([]))
-    return [
-        list(job)
-        for job in covering(jobs(params, blocks_, given.overrides, parser))  # type: ignore[arg-type]
-    ]
+    return jobs(sweeper.get("params"), blocks_, overrides, parser)
 
 
 @pytest.mark.parametrize("command", OURS, ids=str)
 def test_our_commands_are_valid(command: Command, folder: Path, loader: ConfigLoader) -> None:
-    _, name, *words = command.words
-    if name in PARSED:
-        importlib.import_module(f"medrobust.cli.{name}").parser().parse_args(words)
-        return
-    if name.startswith("-"):
-        assert name in ("-sc", "--version", "--help")
-        return
-    assert name in HYDRA
-    given = hydra_parser().parse_args(words)
-    extra = own_configs(given, folder)
-    for job in products(name, given, extra, loader) if given.multirun else [given.overrides]:
-        assert composes(name, (*extra, *job))
+    check(command, folder, loader, again=False)
+
+
+@pytest.mark.slow
+def test_every_line_composes(folder: Path, loader: ConfigLoader) -> None:
+    for command in OURS:
+        check(command, folder, loader, again=True)
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c not in OURS], ids=str)
