@@ -20,9 +20,10 @@ def edges() -> set[tuple[str, str]]:
 def draw() -> str:
     """A matrix: lines import, columns are imported, both from the top of the order down."""
     size = CELL * len(ORDER)
+    box = f"0 0 {LEFT + size + 10} {TOP + size + 10}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + size + 10} {TOP + size + 10}" '
-        'font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" font-family="sans-serif" '
+        'font-size="13">',
         '<rect width="100%" height="100%" fill="#fff"/>',
     ]
     for place, name in enumerate(ORDER):

@@ -19,9 +19,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from hydra_plugins.medrobust_sweeper.product import jobs
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.medrobust_sweeper.product import jobs
 from medrobust.keys import EVALUATE
 from medrobust.keys import train as train_keys
 from medrobust.resolvers import register
@@ -137,9 +137,7 @@ def composed(command: str, overrides: Sequence[str]) -> DictConfig:
     return config.hydra.sweeper
 
 
-def jobs_of(
-    sweeper: DictConfig, overrides: Sequence[str], loader: ConfigLoader
-) -> list[list[str]]:
+def jobs_of(sweeper: DictConfig, overrides: Sequence[str], loader: ConfigLoader) -> list[list[str]]:
     """The jobs of a sweep."""
     blocks_ = OmegaConf.to_container(sweeper.blocks) if sweeper.get("blocks") else []
     assert isinstance(blocks_, list)
@@ -208,7 +206,10 @@ def test_marked_blocks_run(page: str, tmp_path: Path) -> None:
     activate.parent.mkdir(parents=True)
     activate.write_text("")
     paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    variables = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": paths}
+    variables = os.environ | {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": paths,
+    }
     for block in RUN:
         if block.page == page:
             shell = ["bash", "-e", "-c"] if block.language == "sh" else [sys.executable, "-c"]

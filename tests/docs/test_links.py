@@ -36,9 +36,9 @@ def options(group: str) -> set[str]:
     """Options of a config group, without those of the groups inside it."""
     inside = {part.removeprefix(f"{group}/") for part in PARTS if part.startswith(f"{group}/")}
     names = (path.relative_to(CONF / group) for path in (CONF / group).rglob("*.yaml"))
-    return {
-        name.with_suffix("").as_posix() for name in names if name.parts[0] not in inside
-    } - {"base"}
+    return {name.with_suffix("").as_posix() for name in names if name.parts[0] not in inside} - {
+        "base"
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
