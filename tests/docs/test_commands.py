@@ -30,7 +30,7 @@ from tests.docs.pages import CONF, PAGES, ROOT, Block, Command, blocks, commands
 
 PARSED = ("report", "cache", "unpack")
 HYDRA = ("train", "evaluate")
-OTHER = (".", "eval", "git", "wandb")
+OTHER = (".", "eval", "export", "git", "wandb")
 """Further programs of the pages, which are not checked."""
 OURS = [command for command in commands() if command.words[:1] == ("medrobust",)]
 PYTHON = [block for block in blocks() if block.language == "python"]
