@@ -115,11 +115,17 @@ def few_jobs(given: argparse.Namespace, loader: ConfigLoader) -> list[list[str]]
         parsed = [(text, parser.parse_override(text)) for text in given.overrides]
         return [[text for text, override in parsed if not override.is_sweep_override()]]
     every = jobs({}, [], given.overrides, parser)
-    found, missing = [every[0]], {text for job in every for text in job} - set(every[0])
+    found = [every[0]]
+    missing = {text for job in every for text in job if is_choice(text)} - set(every[0])
     while missing:
         found.append(max(every, key=lambda job: len(missing.intersection(job))))
         missing -= set(found[-1])
     return found
+
+
+def is_choice(override: str) -> bool:
+    """Whether an override chooses a config of a group, and not a value."""
+    return (CONF / override.partition("=")[0].partition("@")[0]).is_dir()
 
 
 def composed(command: str, overrides: Sequence[str]) -> DictConfig:
