@@ -28,13 +28,16 @@ class Configured:
 
     The arguments are captured before `__init__` runs. A new argument thus enters the fingerprint
     and every cache key automatically. Arguments that cannot change a result (a chunk size, a
-    progress bar) are listed in `unscientific`.
+    progress bar) are listed in `unscientific`. An argument that a class gained later, whose default
+    is what the class did before, is listed in `added`: it counts only where it has another value,
+    so that the ids of earlier rows stay.
 
     A class is identified by its own name, not by its module, so that its file may move. The digest
     of its code is part of the fingerprint; see `medrobust.code.digest`.
     """
 
     unscientific: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Record the source that the class runs, since its file may be edited meanwhile."""
@@ -100,7 +103,13 @@ class Configured:
 
     def _scientific(self) -> list[tuple[str, Any]]:
         captured: dict[str, Any] = self._captured  # type: ignore[attr-defined]
-        return [item for item in captured.items() if item[0] not in self.unscientific]
+        known = parameters_of(type(self)).names if self.added else {}  # type: ignore[arg-type]
+        return [
+            (name, value)
+            for name, value in captured.items()
+            if name not in self.unscientific
+            and not (name in self.added and value == known[name].default)
+        ]
 
 
 def all_code(*parts: "Code | Computes") -> tuple[Code, ...]:

@@ -53,7 +53,7 @@ PIXELS = {
     *("demo", "mdda/fig4", "mdda/fig7", "mdda/table3", "medical_aegis/table3"),
     *("medrdf/fig3", "medrdf/fig4", "medrdf/fig5", "segmentation/rm_map", "smia/fig2"),
 }
-"""One of each kind. Encoding is most of the time; the slow runs of all have the others."""
+"""One of each kind: run by default, and with pixels, whose encoding is most of the time."""
 
 
 @pytest.fixture
@@ -67,7 +67,15 @@ def unencoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Canvas, "savefig", draw)
 
 
-@pytest.mark.parametrize("name", experiments())
+def each() -> list[Any]:
+    """All experiments; by default one of each kind."""
+    return [
+        pytest.param(name, marks=() if name in PIXELS else pytest.mark.slow)
+        for name in experiments()
+    ]
+
+
+@pytest.mark.parametrize("name", each())
 def test_a_finished_sweep(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if name not in PIXELS:
         request.getfixturevalue("unencoded")
@@ -84,7 +92,7 @@ def test_a_finished_sweep(name: str, tmp_path: Path, request: pytest.FixtureRequ
     check(made)
 
 
-@pytest.mark.parametrize("name", experiments())
+@pytest.mark.parametrize("name", each())
 @pytest.mark.usefixtures("unencoded")
 def test_a_sweep_with_failed_and_missing_cells(name: str, tmp_path: Path) -> None:
     made = sweep(name, gaps(rows(name)), tmp_path)

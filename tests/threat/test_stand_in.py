@@ -64,6 +64,13 @@ def test_the_fingerprint_tells_them_apart_where_they_differ() -> None:
     assert prints["best"][1] == prints["identity"][1]
 
 
+def test_the_default_is_no_part_of_the_settings_that_earlier_rows_have() -> None:
+    assert "stand_in" not in Adaptive().settings
+    assert Adaptive().fingerprint == Adaptive(stand_in="best").fingerprint
+    assert Adaptive(stand_in="identity").settings["stand_in"] == "identity"
+    assert Adaptive().fingerprint != Adaptive(stand_in="identity").fingerprint
+
+
 def test_another_word_is_refused() -> None:
     with pytest.raises(ValueError, match=r"threat\.stand_in=bpda, expected best or identity"):
         Adaptive(stand_in="bpda")

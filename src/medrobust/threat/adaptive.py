@@ -33,6 +33,7 @@ class Adaptive(Threat):
     """
 
     unscientific = ("chunk",)
+    added = ("stand_in",)
 
     def __init__(
         self,
