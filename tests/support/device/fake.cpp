@@ -201,17 +201,37 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("set_.source_Storage", TORCH_FN(at::native::set_));
   m.impl("set_.source_Storage_storage_offset", TORCH_FN(at::native::set_storage_cpu_));
   m.impl("set_.source_Tensor", TORCH_FN(at::native::set_tensor_));
-  // The composite kernels choose a backend by the device; the CPU's choice gives the CPU's bits.
-  for (const char* name : {"convolution", "convolution_backward"}) {
-    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&on_cpu>());
+}
+
+// Operators whose composite kernel would be preferred to the fallback, and rounds otherwise: those
+// that have a kernel of the CPU's, and convolutions, which choose theirs by the device.
+void prefer_cpu_kernels() {
+  static torch::Library library(
+      torch::Library::IMPL, "aten", c10::DispatchKey::PrivateUse1, __FILE__, __LINE__);
+  auto& dispatcher = c10::Dispatcher::singleton();
+  for (const auto& name : dispatcher.getAllOpNames()) {
+    auto has = [op = *dispatcher.findOp(name)](c10::DispatchKey key) {
+      return op.hasKernelForDispatchKey(key);
+    };
+    const bool composite = has(c10::DispatchKey::CompositeExplicitAutograd) ||
+        has(c10::DispatchKey::CompositeImplicitAutograd);
+    const bool convolution =
+        name.name == "aten::convolution" || name.name == "aten::convolution_backward";
+    if (name.name.find("aten::") == 0 && !has(c10::DispatchKey::PrivateUse1) &&
+        ((composite && has(c10::DispatchKey::CPU)) ||
+         (convolution && name.overload_name.empty()))) {
+      library.impl(
+          c10::toString(name).c_str(), torch::CppFunction::makeFromBoxedFunction<&on_cpu>());
+    }
   }
 }
 
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-  m.def("register_hooks", [] {
+  m.def("set_up", [] {
     static Hooks hooks;
     at::RegisterPrivateUse1HooksInterface(&hooks);
+    prefer_cpu_kernels();
   });
 }

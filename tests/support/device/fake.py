@@ -10,6 +10,7 @@ An operator raises if a CPU tensor with dimensions, or a CPU generator, meets te
 CPU scalars (no dimensions) and CPU indices in `x[index]` pass, as on CUDA. `numpy()` raises.
 """
 
+import fcntl
 import sys
 from contextlib import nullcontext
 from functools import cache
@@ -71,14 +72,17 @@ def fake_device() -> torch.device:
 
     folder = ROOT / "build" / f"fake_device_{torch.__version__}_{sys.version_info.minor}"
     folder.mkdir(parents=True, exist_ok=True)
-    extension = load(
-        "fake_device",
-        [str(Path(__file__).with_name("fake.cpp"))],
-        extra_cflags=["-O1"],
-        build_directory=str(folder),
-    )
+    with (folder / "one_at_a_time").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        (folder / "lock").unlink(missing_ok=True)  # PyTorch's, of a build that was killed
+        extension = load(
+            "fake_device",
+            [str(Path(__file__).with_name("fake.cpp"))],
+            extra_cflags=["-O1"],
+            build_directory=str(folder),
+        )
     torch.utils.rename_privateuse1_backend("fake")
-    extension.register_hooks()
+    extension.set_up()
     module = ModuleType("torch.fake")
     vars(module).update(MODULE)
     torch._register_device_module("fake", module)
