@@ -31,6 +31,7 @@ MODULE = {
     "synchronize": lambda device=None: None,
     "manual_seed_all": lambda seed: None,
     "_is_in_bad_fork": lambda: False,
+    "get_amp_supported_dtype": lambda: [torch.bfloat16],
 }
 """The functions of `torch.fake` that PyTorch calls."""
 
