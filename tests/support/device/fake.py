@@ -20,6 +20,7 @@ from types import ModuleType
 import torch
 from lightning_fabric.accelerators import ACCELERATOR_REGISTRY as FABRIC
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
+from pytorch_lightning.strategies import SingleDeviceStrategy, StrategyRegistry
 
 ROOT = Path(__file__).parents[3]
 MODULE = {
@@ -89,4 +90,6 @@ def fake_device() -> torch.device:
     torch._register_device_module("fake", module)
     for registry in (FABRIC, AcceleratorRegistry):
         registry.register("fake", FakeAccelerator, description="tests/support/device")
+    # Lightning's own choice for one device of an accelerator that it does not know is the CPU.
+    StrategyRegistry.register("fake", SingleDeviceStrategy, device="fake:0")
     return torch.device("fake", 0)
