@@ -28,8 +28,8 @@ from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.surrogate import Surrogate
 from medrobust.threat.transfer import Transfer
 from tests.attack.conftest import PixelNet, make_victim
-from tests.device.conftest import Entry
 from tests.attack.test_config import ATTACKS, CONF, OBJECTIVES, VARIANTS
+from tests.device.conftest import Entry
 from tests.support import boxes
 from tests.support.clinic import SplitData, clinic
 from tests.support.device.compare import moved
@@ -179,9 +179,7 @@ def check(name: str, case: str, device: torch.device, entry: Entry, *overrides: 
 
 @pytest.mark.parametrize("case", SCENES)
 @pytest.mark.parametrize("name", NAMES)
-def test_attack(
-    name: str, case: str, device: torch.device, entry: Entry
-) -> None:
+def test_attack(name: str, case: str, device: torch.device, entry: Entry) -> None:
     entry("attack", case)
     if name == "external/art" and device.type == "fake":
         pytest.skip("it knows no devices but CUDA's and the CPU")
@@ -198,9 +196,7 @@ def test_no_attack_is_refused_everywhere(name: str) -> None:
 
 @pytest.mark.parametrize("case", ["oblivious", "adaptive, detector", "masks", "boxes"])
 @pytest.mark.parametrize("loss", OBJECTIVES)
-def test_loss(
-    loss: str, case: str, device: torch.device, entry: Entry
-) -> None:
+def test_loss(loss: str, case: str, device: torch.device, entry: Entry) -> None:
     entry("loss", case)
     check("pgd", case, device, entry, f"attack/loss={loss}")
 
@@ -210,9 +206,7 @@ TARGETS = sorted(path.stem for path in (CONF / "attack/target").glob("*.yaml"))
 
 @pytest.mark.parametrize("case", ["oblivious", "masks"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_target(
-    target: str, case: str, device: torch.device, entry: Entry
-) -> None:
+def test_target(target: str, case: str, device: torch.device, entry: Entry) -> None:
     entry("target", case)
     label = ["attack.target.label=1"] if target == "fixed_class" else []
     check("pgd", case, device, entry, f"attack/target={target}", *label)
@@ -227,9 +221,7 @@ CRITERIA = {
 
 
 @pytest.mark.parametrize(("criterion", "case"), CRITERIA.items())
-def test_criterion(
-    criterion: str, case: str, device: torch.device, entry: Entry
-) -> None:
+def test_criterion(criterion: str, case: str, device: torch.device, entry: Entry) -> None:
     entry("criterion", case)
     check("pgd", case, device, entry, f"+attack/criterion={criterion}", "attack.early_stop=true")
 

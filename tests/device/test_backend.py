@@ -12,10 +12,10 @@ from medrobust.attack.core.base import Attack
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.fgsm import FGSM
 from medrobust.defense.core.base import Purifier
+from medrobust.defense.none import NoDefense
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.surrogate import Surrogate
-from medrobust.defense.none import NoDefense
 from tests.support.clinic import clinic
 from tests.support.device.compare import check_close, moved
 

@@ -14,6 +14,8 @@ from medrobust.attack.core.base import Attack
 from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.pgd import PGD
 from medrobust.attack.square import Square
+from medrobust.cache.tensors import TensorCache
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.base import Defense
 from medrobust.defense.feature_squeezing import FeatureSqueezing
@@ -24,11 +26,9 @@ from medrobust.defense.medrdf_seg import MedRDFSeg
 from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.defense.randomized_smoothing import RandomizedSmoothing
+from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate
-from medrobust.evaluation.batches.runner import Runner
-from medrobust.cache.tensors import TensorCache
-from medrobust.data.core.image_set import ImageSet
 from medrobust.model.core.victim import Victim
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
@@ -97,7 +97,10 @@ def test_other_tasks(task: str, threat: str, device: torch.device, entry: Entry)
         defense: Defense = MedRDFSeg(GaussianNoise(0.05), NoDefense(), copies=30)
         attack: Attack = Square(EPS, queries=15) if threat == "blackbox" else PGD(EPS, steps=2)
     else:
-        model, data = moved(boxes.detector(), torch.device("cpu")), (boxes.pictures(3), boxes.answered(3))
+        model, data = (
+            moved(boxes.detector(), torch.device("cpu")),
+            (boxes.pictures(3), boxes.answered(3)),
+        )
         defense = Median()
         attack = PGD(EPS, steps=2)
         if threat == "blackbox":
@@ -152,7 +155,9 @@ def test_the_command_line(
     train = [strategy, "trainer.max_epochs=1", "progress_bar=false"]
     for seed in (0, 1):
         assert run_here(monkeypatch, "train.py", *words, *train, f"seed={seed}") == 0
-    assert run_here(monkeypatch, "train.py", *words, *train, "defense=shield", "defense.steps=2") == 0
+    assert (
+        run_here(monkeypatch, "train.py", *words, *train, "defense=shield", "defense.steps=2") == 0
+    )
     transfer = ["model@threat.surrogate_model=resnet18", "threat.surrogate_seed=1"]
     record = ["perturbation=true", "iterates={at: [1, 2], images: 1}"]
     record += ["maps={taps: [layer1.1], images: 2}"]
@@ -162,7 +167,13 @@ def test_the_command_line(
         ["attack=fgsm", "threat=transfer", *transfer],
         ["attack=square", "attack.queries=10", "threat=blackbox", "quantize=true"],
         ["attack=pgd", "attack.steps=2", "precision=bf16"],
-        ["attack=joint_pgd", "attack.steps=2", "defense=shield", "threat=adaptive", "defense.steps=2"],
+        [
+            "attack=joint_pgd",
+            "attack.steps=2",
+            "defense=shield",
+            "threat=adaptive",
+            "defense.steps=2",
+        ],
         ["attack=uap", "attack.images=20", "attack.epochs=1", "attack.restarts=1"],
     ]
     seen: set[torch.device] = set()

@@ -17,6 +17,7 @@ from medrobust.defense.core.feature import Features
 from medrobust.defense.core.learned import Learned
 from medrobust.logger.null import NullLogger
 from medrobust.model.core.victim import Victim
+from medrobust.objective.standard import Standard
 from medrobust.training.defense.train import train_defense
 from medrobust.training.victim.train import train
 from tests.defense.test_suite import CLASSES, CONF, NAMES, configs, draw, learns, toy_victim
@@ -39,6 +40,7 @@ NETWORKS = {"classification": classifier, "segmentation": segmenter, "detection"
 OBJECTIVES = sorted(path.stem for path in (CONF / "objective").glob("*.yaml"))
 CASES = [(name, TASKS.get(name, "classification")) for name in OBJECTIVES]
 CASES += [("standard", "segmentation"), ("trades", "segmentation")]
+BALANCED = ["standard", "adversarial_training", "mart", "trades"]
 
 
 def how(device: torch.device, checkpoint: Path, epochs: int = 1) -> dict[str, Any]:
@@ -92,10 +94,16 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[torch.device]:
     return found
 
 
-@pytest.mark.parametrize(("objective", "task"), CASES)
+@pytest.mark.parametrize(
+    ("objective", "task", "settings"),
+    [(*case, []) for case in CASES]
+    + [(name, "classification", ["objective.class_balanced=true"]) for name in BALANCED]
+    + [("standard", "segmentation", ["objective.class_balanced=true"])],
+)
 def test_objective(
     objective: str,
     task: str,
+    settings: list[str],
     device: torch.device,
     both: list[tuple[torch.device, Path]],
     seen: set[torch.device],
@@ -103,7 +111,7 @@ def test_objective(
 ) -> None:
     entry("training", f"objectives, {task}")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(overrides=[f"+objective={objective}"]).objective
+        config = compose(overrides=[f"+objective={objective}", *settings]).objective
     for node in (config, config.get("objective")):
         for key in {"steps", "val_steps"} & (node or {}).keys():
             node[key] = 2
@@ -121,6 +129,32 @@ def test_objective(
     check_weights(both, device.type == "fake")
     assert scores[0].keys() == scores[1].keys()
     assert device.type != "fake" or scores[0] == scores[1]
+
+
+class PowerCut(Standard):
+    """Stops in the second epoch."""
+
+    batches = 6
+
+    def loss(self, *args: Any, **kwargs: Any) -> Tensor:
+        if self.batches == 0:
+            raise KeyError("power cut")
+        self.batches -= 1
+        return super().loss(*args, **kwargs)
+
+
+def test_a_training_is_resumed(device: torch.device, tmp_path: Path) -> None:
+    prints = []
+    for name, objective in (("whole", Standard()), ("cut", PowerCut()), ("cut", Standard())):
+        arguments = how(device, tmp_path / name / "victim.ckpt", epochs=2)
+        call = {"model": classifier, "data": Data(), "recipe": {"model": {"name": "tiny"}}}
+        if isinstance(objective, PowerCut):
+            with pytest.raises(KeyError):
+                train(objective=objective, **call, **arguments)
+            continue
+        prints.append(train(objective=objective, **call, **arguments).scores)
+    if device.type == "fake":
+        assert prints[0] == prints[1]
 
 
 class Loaders(SplitData):

@@ -106,10 +106,11 @@ c10::IValue map_tensors(const c10::IValue& value, F&& change) {
 void on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& schema = op.schema();
   const size_t count = schema.arguments().size(), first = stack->size() - count;
-  // CUDA takes indices from the CPU in x[index], and nothing else.
-  const bool takes_index = schema.name().find("aten::_index_put_impl_") == 0 ||
-      schema.name().find("aten::index") == 0 && schema.arguments().size() > 1 &&
-          schema.arguments()[1].name() == "indices";
+  // Of x[index], as on CUDA: the only dimensioned tensors that may be on the CPU.
+  auto is_index = [&](const c10::Argument& argument) {
+    return argument.name() == "indices" && (schema.name() == "aten::index" ||
+        schema.name() == "aten::_index_put_impl_");
+  };
   std::vector<std::pair<at::Tensor, at::Tensor>> pairs;  // of the device, as the CPU sees it
   auto to_cpu = [&](const at::Tensor& tensor) -> at::Tensor {
     if (!on_fake(tensor)) return tensor;
@@ -117,14 +118,15 @@ void on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
       if (own.is_same(tensor)) return seen;
     }
     // One that an operator may resize gets memory of its own.
-    auto seen = tensor.storage().nbytes() == 0 ? at::empty(tensor.sizes(), tensor.options().device(c10::kCPU))
-                                               : seen_on(c10::kCPU, tensor);
+    auto seen = tensor.storage().nbytes() == 0
+        ? at::empty(tensor.sizes(), tensor.options().device(c10::kCPU))
+        : seen_on(c10::kCPU, tensor);
     pairs.emplace_back(tensor, seen);
     return seen;
   };
   for (size_t i = 0; i < count; ++i) {
     auto& value = (*stack)[first + i];
-    if (!(takes_index && schema.arguments()[i].name() == "indices")) {
+    if (!is_index(schema.arguments()[i])) {
       for_each_tensor(value, [&](const at::Tensor& tensor) { refuse_cpu(tensor, op); });
     }
     TORCH_CHECK(
