@@ -3,12 +3,18 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from shutil import which
 
 import pytest
 import torch
 
 ENTRY = "entry"
 """Name of the property by which a test enters its config into the table."""
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """Leave out what is not run: listing the configs builds some of them."""
+    return True if "not device" in (config.getoption("markexpr") or "") else None
 
 
 class Entry:
@@ -35,6 +41,9 @@ def device() -> torch.device:
     """The fake device, or with `DEVICE=cuda` the first GPU."""
     name = os.environ.get("DEVICE", "fake")
     if name == "fake":
+        missing = [tool for tool in (os.environ.get("CXX", "c++"), "ninja") if not which(tool)]
+        if missing:
+            pytest.exit(f"DEVICE=fake is compiled with {' and '.join(missing)}: not found", 4)
         from tests.support.device.fake import fake_device
 
         return fake_device()
@@ -42,6 +51,7 @@ def device() -> torch.device:
         pytest.exit(f"DEVICE={name}, expected fake or cuda", 4)
     if not torch.cuda.is_available():
         pytest.exit("DEVICE=cuda, but PyTorch finds no GPU; set DEVICE=fake", 4)
+    torch.backends.cudnn.allow_tf32 = False  # or convolutions keep ten bits
     return torch.device("cuda", 0)
 
 

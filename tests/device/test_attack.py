@@ -226,5 +226,48 @@ def test_criterion(criterion: str, case: str, device: torch.device, entry: Entry
     check("pgd", case, device, entry, f"+attack/criterion={criterion}", "attack.early_stop=true")
 
 
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "autoattack": ("attack.version=rand", "attack.version=plus", "attack.norm=l2"),
+    "pgd": ("attack.early_stop=true", "attack.restarts=3"),
+    "apgd_ce": ("attack.early_stop=true", "attack.norm=l2"),
+    "apgd_t": ("attack.early_stop=true",),
+    "joint_pgd": ("attack.early_stop=true",),
+    "square": ("attack.norm=l2 attack.eps=1.0", "attack/loss=cross_entropy"),
+    "hopskipjump": ("attack.norm=linf", "attack/target=least_likely"),
+    "rays": ("attack/target=least_likely",),
+    "fab": ("attack.norm=l2 attack.eps=1.0", "attack.early_stop=true"),
+    "fab_t": ("attack.norm=l2 attack.eps=1.0",),
+    "fmn": ("attack.norm=linf",),
+    "deepfool": ("attack.norm=linf", "attack.candidates=null"),
+    "cw_l2": ("attack.eps=1.0", "attack.abort_early=false"),
+    "ddn": ("attack.levels=256",),
+    "dag": ("attack/target@attack.labels=most_likely",),
+    "smia": ("attack.through_smoothed=true",),
+    "uap": ("attack/target=least_likely", "attack.clip=null"),
+    "fea": ("attack.loss.nearest=true",),
+    "hfc/pgd": ("attack/target=next_class",),
+    "stress/mean": ("attack.loss.direction=down",),
+}
+
+
+@pytest.mark.parametrize("case", ["adaptive, detector", "adaptive", "blackbox", "masks"])
+@pytest.mark.parametrize(
+    ("name", "settings"), [(name, text) for name, many in SETTINGS.items() for text in many]
+)
+def test_setting(name: str, settings: str, case: str, device: torch.device, entry: Entry) -> None:
+    """Branches that no config takes by default."""
+    entry("settings", case)
+    check(name, case, device, entry, *settings.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [(name, text) for name, many in SETTINGS.items() for text in many]
+)
+def test_no_setting_is_refused_everywhere(name: str, settings: str) -> None:
+    cases = ("adaptive", "adaptive, detector", "blackbox", "masks")
+    found = [on_cpu(name, case, *settings.split()) for case in cases]
+    assert not all(isinstance(made, Exception) for made in found), found
+
+
 def test_every_criterion_is_listed() -> None:
     assert sorted(CRITERIA) == sorted(p.stem for p in (CONF / "attack/criterion").glob("*.yaml"))

@@ -132,14 +132,15 @@ def assembled(*overrides: str) -> Defense:
     return defense
 
 
+SEQUENTIAL = ["defense.stopping=sequential", "defense.copies=300"]  # enough for interim looks
 VOTES = {
     **{f"noise {name}": ["+defense=medrdf", f"defense/noise={name}"] for name in parts("noise")},
     **{
         f"denoiser {name}": ["+defense=medrdf", f"defense/denoiser={name}"]
         for name in ("none", "gaussian", "median")
     },
-    "sequential": ["+defense=medrdf", "defense.stopping=sequential"],
-    "sequential, label": ["+defense=medrdf", "defense.stopping=sequential", "defense.decide=label"],
+    "sequential": ["+defense=medrdf", *SEQUENTIAL],
+    "sequential, label": ["+defense=medrdf", *SEQUENTIAL, "defense.decide=label"],
 }
 
 

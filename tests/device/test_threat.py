@@ -80,11 +80,7 @@ def test_threat(threat: str, defense: str, device: torch.device, entry: Entry) -
             values += [part.grad for part in seen.values_and_grads(x, [goal, goal], seeds=seeds)]
         found.append(values)
     for there, here in zip(found[1], found[0], strict=True):
-        if here.dtype == torch.bool:
-            assert there.device == device
-            assert torch.equal(there.cpu(), here)
-        else:
-            check_close(there, here.detach(), device, atol=1e-2)
+        check_close(there, here.detach(), device, atol=1e-2)
 
 
 def test_reduced_precision(device: torch.device) -> None:

@@ -194,12 +194,13 @@ class OfToy(Features):
 
 
 SMALL = {"patch_px": 16, "critic_blocks": 2, "warm_epochs": 1, "q": 2, "depth": 3}
-TRAINED = [name for name in NAMES if learns(as_drawn(name))]
+TRAINED = [(name, {}) for name in NAMES if learns(as_drawn(name))]
+TRAINED += [("layer_regression", {"target": None}), ("nrp", {"dynamic": True})]
 
 
-def learned(name: str, checkpoint: Path) -> Defense:
+def learned(name: str, settings: dict[str, Any], checkpoint: Path) -> Defense:
     """The config's defense, small, untrained."""
-    config = OmegaConf.create(OmegaConf.to_container(configs()[name]))
+    config = OmegaConf.create(OmegaConf.to_container(configs()[name]) | settings)
     for node in (config, config.get("denoiser"), (config.get("denoiser") or {}).get("estimator")):
         for key in SMALL.keys() & (node or {}).keys():
             node[key] = SMALL[key]
@@ -211,9 +212,10 @@ def learned(name: str, checkpoint: Path) -> Defense:
     return instantiate(config)
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(("name", "settings"), TRAINED)
 def test_defense(
     name: str,
+    settings: dict[str, Any],
     device: torch.device,
     both: list[tuple[torch.device, Path]],
     seen: set[torch.device],
@@ -225,13 +227,13 @@ def test_defense(
     x, seeds = draw(4, 3, 16, 16)
     for place, path in both:
         train_defense(
-            defense=lambda path=path: learned(name, path),
+            defense=lambda path=path: learned(name, settings, path),
             victim=lambda: moved(toy_victim(), torch.device("cpu")),
             data=Loaders(),
             recipe={},
             **how(place, path, epochs=2),
         )
-        victim, defense = moved(toy_victim(), place), learned(name, path).to(place)
+        victim, defense = moved(toy_victim(), place), learned(name, settings, path).to(place)
         defense.fit(victim, Loaders())
         assert any(isinstance(part, Learned) for part in defense.modules())
         with torch.no_grad():
