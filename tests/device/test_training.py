@@ -25,6 +25,7 @@ from tests.defense.test_suite import build as as_drawn
 from tests.device.conftest import Entry
 from tests.support.clinic import SplitData
 from tests.support.device.compare import check_close, moved
+from tests.support.helpers import small_cnn
 from tests.training.conftest import Data, classifier, segmenter
 from tests.training.victim.test_box_detector import detector
 
@@ -195,7 +196,7 @@ class OfToy(Features):
 
 SMALL = {"patch_px": 16, "critic_blocks": 2, "warm_epochs": 1, "q": 2, "depth": 3}
 TRAINED = [(name, {}) for name in NAMES if learns(as_drawn(name))]
-TRAINED += [("layer_regression", {"target": None}), ("nrp", {"dynamic": True})]
+TRAINED += [("layer_regression", {"target": None, "taps": ["1"]}), ("nrp", {"dynamic": True})]
 
 
 def learned(name: str, settings: dict[str, Any], checkpoint: Path) -> Defense:
@@ -224,16 +225,17 @@ def test_defense(
     """A trained defense is loaded by `fit` on the device, and answers as on the CPU."""
     entry("training", "learned defenses")
     answers: list[Tensor] = []
+    bare = small_cnn() if "target" in settings else toy_victim()  # the toy has one layer alone
     x, seeds = draw(4, 3, 16, 16)
     for place, path in both:
         train_defense(
             defense=lambda path=path: learned(name, settings, path),
-            victim=lambda: moved(toy_victim(), torch.device("cpu")),
+            victim=lambda: moved(bare, torch.device("cpu")),
             data=Loaders(),
             recipe={},
             **how(place, path, epochs=2),
         )
-        victim, defense = moved(toy_victim(), place), learned(name, settings, path).to(place)
+        victim, defense = moved(bare, place), learned(name, settings, path).to(place)
         defense.fit(victim, Loaders())
         assert any(isinstance(part, Learned) for part in defense.modules())
         with torch.no_grad():
