@@ -8,6 +8,9 @@ memory. So a result has the CPU's bits, and a new operator needs no line here.
 
 An operator raises if a CPU tensor with dimensions, or a CPU generator, meets tensors of the device.
 CPU scalars (no dimensions) and CPU indices in `x[index]` pass, as on CUDA. `numpy()` raises.
+
+PyTorch itself chooses by the device in a few places, and then rounds otherwise: optimizers take
+`foreach` where it is not set, and `medrobust.model.core.conv` has convolutions of the CPU's own.
 """
 
 import fcntl
