@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 # Two processes of one thread each finish sooner than one process of two.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+# Of `make test-device`: a fake one in host memory, built by the first run, or cuda.
+DEVICE ?= fake
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all test-isa lint types format docs clean
+.PHONY: help setup demo test test-slow test-all test-device test-isa lint types format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -29,12 +31,15 @@ demo: setup  ## train a small victim on generated lesions, attack it, print and 
 	$(BIN)/medrobust evaluate -m experiment=demo
 
 test: setup lint types  ## lint, types and the default tests
-	$(TESTS) -m 'not slow'
+	$(TESTS) -m 'not slow and not device'
 
 test-slow: setup  ## the long tests: every experiment to its page, kills, Slurm
-	$(TESTS) --dist loadgroup -m slow
+	$(TESTS) --dist loadgroup -m 'slow and not device'
 
-test-all: test test-slow  ## both
+test-device: setup  ## every attack, threat, defense and training on a device; DEVICE=fake or cuda
+	DEVICE=$(DEVICE) $(TESTS) -m device tests/device
+
+test-all: test test-slow test-device  ## all three
 
 test-isa: setup  ## the default tests under every instruction set, two threads, three seeds; lists margins
 	PYTHONPATH=src:. $(BIN)/python -m tests.margins --table outputs/margins.md

@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 def run(environment: Mapping[str, str], measured: Path, options: Sequence[str]) -> int:
     """Run pytest with the plugin; return its exit status."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "tests.margins.plugin"]
+    chosen = ["-m", "not slow and not device", "-p", "tests.margins.plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", *chosen]
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     fixed = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "MARGINS": str(measured)}
     everything = {**os.environ, **environment, **fixed}

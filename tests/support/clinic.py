@@ -39,8 +39,17 @@ class SplitData:
         self.splits = {name: ToyDataset(*split) for name, split in splits.items()}
         self.manifest = SimpleNamespace(digest=digest)
 
+    def prepare_data(self) -> None:
+        """Nothing to fetch."""
+
+    def setup(self, stage: str) -> None:
+        """Nothing to list."""
+
     def dataset(self, split: str) -> ToyDataset:
         return self.splits[split]
+
+    def labels(self, split: str) -> Tensor:
+        return self.splits[split].labels
 
 
 class Clinic(NamedTuple):
