@@ -19,9 +19,10 @@ PUBLIC = {
 GROUPS = ("attack", "data", "defense", "objective", "threat")
 
 
-def test_ten_names_with_docstrings() -> None:
+def test_ten_names_with_docstrings_that_show_a_use() -> None:
     assert PUBLIC | set(GROUPS) == set(medrobust.__all__)
     assert all(getattr(medrobust, name).__doc__ for name in medrobust.__all__)
+    assert [name for name in PUBLIC if ">>>" not in getattr(medrobust, name).__doc__] == []
 
 
 @pytest.mark.parametrize("group", GROUPS)

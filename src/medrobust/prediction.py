@@ -15,6 +15,8 @@ from medrobust.box.anchored import Anchored
 class Prediction:
     """Outputs for a batch of N images.
 
+        >>> Prediction(logits).label
+
     Attributes:
         logits: (N, K), or (N, K, H, W) for segmentation; argmax over K is the predicted class. For
             box detection (N, K, A), per anchor, with an independent sigmoid per class.

@@ -34,6 +34,8 @@ class RowError(ValueError):
 class Row:
     """Result of one cell (data × model × attack × threat × defense), written once.
 
+        >>> row.metrics["accuracy"], row.intervals["accuracy"], row.flags
+
     Attributes:
         id: hash of the cell's resolved scientific config and of everything it depends on.
         status: `done` or `failed`.

@@ -9,7 +9,10 @@ from medrobust.threat.surrogate import Surrogate
 
 
 class Threat(Configured, ABC):
-    """Turns (victim, defense) into what the attacker sees."""
+    """Turns (victim, defense) into the surrogate, the model that the attacker sees.
+
+    >>> surrogate = Adaptive(eot_samples=16)(victim, defense)
+    """
 
     @abstractmethod
     def __call__(self, victim: Victim, defense: Defense) -> Surrogate:

@@ -40,7 +40,9 @@ class Crafted(NamedTuple):
 
 
 class Attack(Configured, ABC):
-    """`x_adv = attack(model, x, y)`; a new attack writes `perturb` only.
+    """The base class of attacks; a new attack writes `perturb` only.
+
+        >>> PGD(eps="8/255", steps=20)(model, images, labels)
 
     What it cannot do it says in class attributes, and is then refused before anything runs:
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels

@@ -22,6 +22,8 @@ _CACHED = 2**20
 class Defense(Configured, nn.Module, ABC):
     """The base class of defenses.
 
+        >>> JPEG(quality=75)(images, victim, seeds=torch.arange(len(images))).label
+
     Seeds are per image, so that a randomized defense gives an image the same answer in any batch.
     `random` is True if they are used, and an adaptive attacker then averages over them.
     """
