@@ -10,7 +10,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 DEVICE ?= fake
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all test-device test-isa lint types format clean
+.PHONY: help setup demo test test-slow test-all test-device test-isa lint types format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -54,6 +54,10 @@ types: setup
 format: setup  ## rewrite files as the linter wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup  ## build the site into outputs/site; fails on a broken link
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --site-dir outputs/site
 
 clean:  ## remove the environment and caches; keeps data, checkpoints and results
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

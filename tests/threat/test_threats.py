@@ -10,7 +10,7 @@ from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.gaussian_smoothing import GaussianSmoothing
-from medrobust.defense.jpeg import JPEG
+from medrobust.defense.jpeg import JPEG, StraightThroughJPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise.additive import GaussianNoise, SaltPepperNoise
@@ -80,7 +80,9 @@ def test_adaptive_gradient_equals_finite_differences():
         torch.testing.assert_close(grad[place], ((up - down) / 2e-5)[0], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("defense", [BitDepth(3), JPEG(60)], ids=["bit_depth", "jpeg"])
+@pytest.mark.parametrize(
+    "defense", [BitDepth(3), StraightThroughJPEG(60)], ids=["bit_depth", "jpeg"]
+)
 def test_bpda_is_the_victims_gradient_at_the_purified_image(defense):
     victim = small_cnn()
     found = Adaptive()(victim, defense).value_and_grad(X, GOAL, seeds=SEEDS)

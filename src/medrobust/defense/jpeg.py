@@ -9,13 +9,18 @@ from PIL import Image
 from torch import Tensor
 
 from medrobust.defense.core.base import StraightThroughPurifier
+from medrobust.defense.core.smooth_jpeg import smooth_jpeg
 from medrobust.number import whole
 
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
+_COARSER = ((1, 1), (1, 2), (2, 2))
+"""Factors of chroma by the codec's number of a subsampling."""
 
 
 class JPEG(StraightThroughPurifier):
     """8-bit JPEG, encoded and decoded by libjpeg through Pillow (Dziugaite et al. 2016).
+
+    Its derivative for an adaptive attacker is that of a differentiable JPEG, see `smooth_jpeg`.
 
     Args:
         quality: quality of libjpeg, 1 to 95.
@@ -41,9 +46,25 @@ class JPEG(StraightThroughPurifier):
         images = torch.from_numpy(decoded).to(x.device).permute(0, 3, 1, 2)
         return images.to(x.dtype) / 255
 
+    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Compute the differentiable JPEG of the same quality and subsampling."""
+        return smooth_jpeg(x, self.quality, _COARSER[self.subsampling])
+
     def _code(self, image: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()
         picture = Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0])
         picture.save(buffer, "JPEG", quality=self.quality, subsampling=self.subsampling)
         with Image.open(buffer) as decoded:
             return np.asarray(decoded).reshape(image.shape)
+
+
+class StraightThroughJPEG(JPEG):
+    """JPEG with the identity as the adaptive attacker's derivative (BPDA).
+
+    It ignores the averaging of chroma and the coefficients that are set to zero, and so makes the
+    defense look stronger than it is; for a comparison with BPDA.
+    """
+
+    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Return the image."""
+        return x

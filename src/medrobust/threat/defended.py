@@ -19,21 +19,21 @@ class DefendedSurrogate(Surrogate):
     Args:
         victim: frozen.
         defense: its proxy gives exact or straight-through gradients, as it declares.
+        identity: whether `defense` is one that `with_identity` changed.
     """
 
     eot_samples = 1
 
-    def __init__(self, victim: Victim, defense: Defense) -> None:
+    def __init__(self, victim: Victim, defense: Defense, *, identity: bool = False) -> None:
         super().__init__()
         self.victim, self.defense = victim, defense
-        self.random = defense.random
+        self.random, self.identity_for_proxies = defense.random, identity
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of victim, defense and number of draws."""
-        return digest(
-            ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
-        )
+        parts = ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
+        return digest([*parts, "identity"] if self.identity_for_proxies else parts)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """One draw of the defense's proxy, with the victim's features."""

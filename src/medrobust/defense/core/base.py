@@ -1,5 +1,6 @@
 """Base classes of defenses, purifiers and votes."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -91,18 +92,52 @@ class StraightThroughPurifier(Purifier):
     """A purifier without a useful gradient, attacked by a straight-through estimator.
 
     This is BPDA (Athalye, Carlini and Wagner 2018): the forward pass is the purifier, the backward
-    pass the identity.
+    pass that of `stand_in`, by default the identity.
     """
 
+    identity: bool = False
+    """True in a copy made by `with_identity`: the derivative is the identity."""
+
+    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Compute a differentiable approximation of `purify`; only its derivative is used."""
+        return x
+
     def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Compute `purify`, bit for bit, with the identity as its derivative."""
+        """Compute `purify`, bit for bit, with the derivative of `stand_in`."""
         with torch.no_grad():
             purified = self.purify(x.detach(), seeds=seeds)
-        return purified + (x - x.detach())  # adds zero
+        near = x if self.identity else self.stand_in(x, seeds=seeds)
+        return purified + (near - near.detach())  # adds zero
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """Compute the deployed prediction with the identity as the purifier's derivative."""
+        """Compute the deployed prediction with the derivative of `stand_in`."""
         return victim.predict(self.differentiable(x, seeds=seeds))
+
+
+def with_identity(defense: Defense) -> Defense:
+    """Return the defense as an attacker sees it who takes the identity for its approximations.
+
+    Only the derivatives of parts with a `stand_in` of their own change; exact ones stay. The copy
+    shares all weights. A defense without such a part is returned as it is.
+    """
+    made: Defense = _with_identity(defense)
+    return made
+
+
+def _with_identity(module: Any) -> Any:
+    children = {name: _with_identity(child) for name, child in module.named_children()}
+    changed = {name: new for name, new in children.items() if new is not getattr(module, name)}
+    approximated = (
+        isinstance(module, StraightThroughPurifier)
+        and type(module).stand_in is not StraightThroughPurifier.stand_in
+    )
+    if not changed and not approximated:
+        return module
+    made = copy.copy(module)
+    made._modules = {**module._modules, **changed}
+    if approximated:
+        made.identity = True
+    return made
 
 
 class Smoother(Defense):

@@ -11,6 +11,7 @@ THREATS = {
     "oblivious": "Oblivious: the attacker knows the classifier, not the defense",
     "transfer": "Transfer: the attack is made on another classifier",
     "adaptive": "Adaptive: the attacker knows classifier and defense",
+    "adaptive/bpda": "BPDA: adaptive, with the identity for gradients that are approximated",
     "blackbox": "Black box: the attacker queries the defended classifier, without gradients",
 }
 

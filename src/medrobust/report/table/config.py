@@ -18,7 +18,7 @@ QUERY = (
 )
 """Columns of a paper's CSV that a mapping may set; `tokens` are those of `defense_variant`."""
 
-Mapped = dict[str, dict[str, Any]]
+Mapped = dict[str, dict[str, Any] | None]
 
 
 class TableError(ValueError):
@@ -211,6 +211,9 @@ def _reference(node: Mapping[str, Any], metric: str) -> ReferenceConfig:
     for key, axis in _MAPPINGS.items():
         for choice, columns in (node.get(key) or {}).items():
             where = f"table.reference.{key}.{choice}"
+            if columns is None:
+                mappings.setdefault(axis, {})[str(choice)] = None
+                continue
             _known(where, columns, QUERY)
             for name in ("dataset", "model", "threat", "surrogate", "attack", "defense"):
                 known = sorted({getattr(value, name) for value in values})

@@ -110,7 +110,7 @@ def adaptive(rows: Sequence[Row]) -> Flags:
         return (*_place(row), comparable(settings.get("eps")), comparable(kept))
 
     for group in _groups(rows, alike):
-        for aware in (row for row in group if row.cell.get("threat") == "adaptive"):
+        for aware in (row for row in group if is_adaptive(row)):
             for blind in (row for row in group if row.cell.get("threat") == "oblivious"):
                 if (
                     aware.cell.get("defense") != "none"
@@ -142,8 +142,13 @@ def _groups(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[list[Ro
     return [group for group in groups.values() if len(group) > 1]
 
 
+def is_adaptive(row: Row) -> bool:
+    """Return whether the attacker knew the defense, in any form of `threat=adaptive`."""
+    return row.cell.get("threat", "").partition("/")[0] == "adaptive"
+
+
 def _white(row: Row) -> bool:
-    return row.cell.get("threat") == "adaptive" or (
+    return is_adaptive(row) or (
         row.cell.get("threat") == "oblivious" and row.cell.get("defense") == "none"
     )
 

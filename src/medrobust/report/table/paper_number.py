@@ -16,7 +16,8 @@ def paper_value(
     """Return the paper's number for a row, or None.
 
     Names default to ours without their folder (`mdda/pgd` -> `pgd`), steps and budget to
-    the row's own; the mappings of the reference override both.
+    the row's own; the mappings of the reference override both. A choice
+    that is mapped to null has no number.
 
     Args:
         row: a finished row.
@@ -41,7 +42,10 @@ def paper_value(
         "steps": settings.get("steps"),
     }
     for axis in CELL:
-        query |= reference.mappings.get(axis, {}).get(row.cell.get(axis, ""), {})
+        columns = reference.mappings.get(axis, {}).get(row.cell.get(axis, ""), {})
+        if columns is None:
+            return None
+        query |= columns
     for parent, key in (("attack", "attack_tokens"), ("defense", "tokens")):
         query[key] = [_filled(str(token), row, parent, reference) for token in query.get(key, ())]
     if attack is not None:  # of all attacks of this budget

@@ -1,0 +1,1 @@
+"""Seeded mistakes that the default tests must find."""
