@@ -40,6 +40,7 @@ THREATS: dict[str, Callable[[], Threat]] = {
     "oblivious": Oblivious,
     "transfer": lambda: Transfer(small_cnn(classes=3)),
     "adaptive": lambda: Adaptive(eot_samples=3),
+    "adaptive, BPDA": lambda: Adaptive(eot_samples=3, stand_in="identity"),
     "adaptive, probability": lambda: Adaptive(eot_samples=3, eot="probability", chunk=7),
     "blackbox": BlackBox,
     "blackbox, labels": lambda: BlackBox("labels"),
