@@ -16,6 +16,7 @@ from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.dim import DIM
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.mim import MIM
+from medrobust.attack.momentum_pgd import MomentumPGD
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.attack.sini_fgsm import SINIFGSM
@@ -47,6 +48,7 @@ ATTACKS: dict[str, Make] = {
     "pgd": lambda eps, steps=5, **rest: PGD(eps, steps=steps, **rest),
     "pgd_restarts": lambda eps, steps=3, **rest: PGD(eps, steps=steps, restarts=2, **rest),
     "pgd_l2": lambda eps, steps=5, **rest: PGDL2(in_l2(eps), steps=steps, **rest),
+    "momentum_pgd": lambda eps, steps=5, **rest: MomentumPGD(eps, steps=steps, **rest),
     "mim": lambda eps, steps=5, **rest: MIM(eps, steps=steps, **rest),
     "cw_linf": lambda eps, steps=5, **rest: CWLinf(eps, steps=steps, **rest),
     # Small images: fewer shrunk, a smaller kernel.
@@ -62,7 +64,7 @@ ATTACKS: dict[str, Make] = {
     "apgd_dlr": lambda eps, steps=5, **rest: APGDDLR(eps, steps=steps, **rest),
 }
 ITERATED = [name for name in ATTACKS if name != "fgsm"]
-RANDOM = ["pgd", "decayed_pgd", "pgd_restarts", "pgd_l2", "cw_linf"]
+RANDOM = ["pgd", "momentum_pgd", "decayed_pgd", "pgd_restarts", "pgd_l2", "cw_linf"]
 EPS = 2 / 255
 COUNT = 90
 

@@ -19,6 +19,7 @@ from .fmn import FMN as FMN
 from .hopskipjump import HopSkipJump as HopSkipJump
 from .joint_pgd import JointPGD as JointPGD
 from .mim import MIM as MIM
+from .momentum_pgd import MomentumPGD as MomentumPGD
 from .nes import NES as NES
 from .none import NoAttack as NoAttack
 from .orthogonal_pgd import OrthogonalPGD as OrthogonalPGD
