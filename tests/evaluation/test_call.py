@@ -15,7 +15,7 @@ from medrobust.defense import JPEG, Median, MedRDF
 from medrobust.defense.noise import GaussianNoise
 from medrobust.model.core.error import VictimError
 from medrobust.result.store import RowStore
-from medrobust.threat import Adaptive
+from medrobust.threat import Adaptive, Transfer
 from tests.support.here import run_here
 
 
@@ -166,6 +166,118 @@ def test_what_is_kept(net: Net, data: tuple[Tensor, Tensor], tmp_path: Path) -> 
     assert len(kept) == 3  # the set, the answers to it, and to the clean images
 
 
+class Scaled(nn.Module):
+    """What no list of weights holds: a plain attribute."""
+
+    def __init__(self, network: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) * self.factor
+
+
+def test_what_no_weight_shows_makes_another_row(
+    net: Net, data: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    def run(model: nn.Module) -> medrobust.Row:
+        return medrobust.evaluate(model, data, attack=PGD(eps="8/255", steps=1), cache=tmp_path)
+
+    frozen = copy.deepcopy(net).eval()
+    hooked = copy.deepcopy(frozen)
+    hooked.register_forward_hook(lambda module, inputs, output: -output)
+    patched = copy.deepcopy(frozen)
+    patched.forward = lambda x: -2 * frozen(x)  # type: ignore[method-assign]
+    models = [frozen, Scaled(frozen, 1.0), Scaled(frozen, -1.0), hooked, patched]
+    rows = [run(model) for model in models]
+    assert [row.metrics["clean_accuracy"] > 0.9 for row in rows] == [True, True, *[False] * 3]
+    assert len({row.id for row in rows}) == len(rows)
+    victim = medrobust.Victim(copy.deepcopy(frozen), mean=[0.0] * 3, std=[1.0] * 3)
+    assert run(victim).metrics["clean_accuracy"] == 1
+    victim.network.head[-1].weight.data.neg_()  # unseen by autograd's counter
+    victim.network.head[-1].bias.data.neg_()
+    assert run(victim).metrics["clean_accuracy"] < 0.9
+
+
+def test_the_surrogate_of_a_transfer_is_the_one_of_now(
+    net: Net, data: tuple[Tensor, Tensor]
+) -> None:
+    inner = Net().eval()
+    threat = Transfer(medrobust.Victim(inner, mean=[0.0] * 3, std=[1.0] * 3).freeze())
+    attack = PGD(eps="16/255", steps=2)
+    before = medrobust.evaluate(net, data, attack=attack, threat=threat)
+    inner.load_state_dict(net.state_dict())
+    inner.head[-1].bias.data.add_(0.01)
+    after = medrobust.evaluate(net, data, attack=attack, threat=threat)
+    fresh = Transfer(medrobust.Victim(copy.deepcopy(inner), mean=[0.0] * 3, std=[1.0] * 3).freeze())
+    expected = medrobust.evaluate(net, data, attack=attack, threat=fresh)
+    assert after.metrics == expected.metrics
+    assert after.id == expected.id != before.id
+
+
+def test_an_edited_set_and_autocast_and_inference_mode(
+    net: Net, data: tuple[Tensor, Tensor]
+) -> None:
+    attack = PGD(eps="8/255", steps=2)
+    plain = medrobust.evaluate(net, data, attack=attack)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert medrobust.evaluate(net, data, attack=attack).checks == plain.checks
+    with torch.inference_mode():
+        assert medrobust.evaluate(net, data, attack=attack).metrics == plain.metrics
+        inside = attack(net, *data)
+    assert torch.equal(inside, attack(net, *data))
+    images = medrobust.ImageSet.of((data[0], data[1].clone()))
+    first = medrobust.evaluate(net, images)
+    images.labels.copy_((images.labels + 1) % 3)
+    second = medrobust.evaluate(net, images)
+    assert first.id != second.id
+    assert second.metrics["clean_accuracy"] == 0
+
+
+def test_ids_of_a_loader(net: Net, data: tuple[Tensor, Tensor]) -> None:
+    x, y = data
+    numbered = medrobust.ImageSet.of(DataLoader(TensorDataset(x, y, torch.arange(len(x))), 7))
+    assert numbered.ids == medrobust.ImageSet.of(data).ids
+    for third, message in (
+        (torch.zeros(len(x), dtype=torch.int64), "1 different ids for 30 images"),
+        (torch.rand(len(x), 2), "expected an id"),
+        (["a", "b"], "2 different ids for 30 images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            medrobust.ImageSet.of([(x, y, third)])
+
+
+def test_networks_without_a_fixed_answer_are_refused(data: tuple[Tensor, Tensor]) -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)) + torch.randn(len(x), 3)
+
+    with pytest.raises(VictimError, match="otherwise when it is asked again"):
+        medrobust.evaluate(Noisy(), data)
+    coupled = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), Net())
+    with pytest.raises(VictimError, match="in a batch of its own"):
+        medrobust.evaluate(coupled, data)
+
+
+def test_the_images_of_the_caller_stay(net: Net, data: tuple[Tensor, Tensor]) -> None:
+    frozen = copy.deepcopy(net).eval()
+
+    class Greedy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return frozen(x.mul_(0.5))
+
+    x = data[0].clone()
+    PGD(eps="8/255", steps=1)(Greedy(), x, data[1])
+    medrobust.evaluate(Greedy(), (x, data[1]))
+    assert torch.equal(x, data[0])
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_a_wrong_batch_size(net: Net, data: tuple[Tensor, Tensor], size: float) -> None:
+    with pytest.raises(ValueError, match="batch_size="):
+        medrobust.evaluate(net, data, batch_size=size)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -190,7 +302,11 @@ def test_wrong_parts(net: Net, data: tuple[Tensor, Tensor], change, error, messa
         (lambda x, y: (x, y[:3]), "3 labels for 30 images"),
         (lambda x, y: (x, y + 2), "are none of the 3 classes"),
         (lambda x, y: [], "hold no image"),
-        (lambda x, y: (x[:, :1], y), r"Net fails on images \(2, 1, 12, 12\)"),
+        (lambda x, y: (x[:0], y[:0]), "hold no image"),
+        (lambda x, y: x.numpy(), "hold a ndarray, expected"),
+        (lambda x, y: [{"image": x, "label": y}], "hold a dict, expected"),
+        (lambda x, y: None, "hold no image"),
+        (lambda x, y: (x[:, :1], y), r"Net fails on torch\.float32 images \(8, 1, 12, 12\)"),
     ],
 )
 def test_wrong_data(net: Net, data: tuple[Tensor, Tensor], changed, message: str) -> None:

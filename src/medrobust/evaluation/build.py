@@ -50,11 +50,15 @@ def parts_of(
         The cell, and the threat that made its surrogate.
     """
     data, clean = data_and_images(config)
-    victim = victim_of(config, data, train_command(choices, overrides, config.victim_seed), device)
+    phantom = data.phantom
+    command = train_command(choices, overrides, config.victim_seed, phantom=phantom)
+    victim = victim_of(config, data, command, device)
     defense = made(config.defense, Defense, "defense").to(device)  # type: ignore[type-abstract]
     for learned in learners(defense):
         of_victim = config.victim_seed if learned.needs_victim else None
-        learned.train_command = defense_command(choices, overrides, learned.seed, of_victim)
+        learned.train_command = defense_command(
+            choices, overrides, learned.seed, of_victim, phantom=phantom
+        )
     if config.rerun is True:
         for part in defense.modules():
             if isinstance(part, Detector):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from medrobust.evaluation.row import done_row
 from medrobust.model.core.frozen import frozen_eval
 from medrobust.model.core.victim import Victim
 from medrobust.model.core.wrap import as_victim
+from medrobust.number import whole
 from medrobust.result.row import CELL, Row
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.base import Threat
@@ -97,21 +98,49 @@ def evaluate(
         ValueError: the threat is unknown, or the data are not images in [0, 1] with labels.
         VictimError: the model answers no logits.
     """
+    with torch.inference_mode(False):  # whatever the caller is in
+        return _evaluate(
+            model,
+            data,
+            attack=attack,
+            defense=defense,
+            threat=threat,
+            seed=whole(seed, "seed"),
+            batch_size=whole(batch_size, "batch_size", low=1),
+            device=device,
+            quantize=quantize,
+            cache=cache,
+        )
+
+
+def _evaluate(
+    model: nn.Module,
+    data: Data,
+    *,
+    attack: Attack | None,
+    defense: Defense | None,
+    threat: str | Threat,
+    seed: int,
+    batch_size: int,
+    device: torch.device | str | None,
+    quantize: bool,
+    cache: str | Path | None,
+) -> Row:
     start = time.perf_counter()
     attack = _of_type(attack or NoAttack(), Attack, "attack", "PGD(eps='8/255', steps=20)")
     defense = _of_type(defense or NoDefense(), Defense, "defense", "JPEG(quality=75)")
     package = package_digest()
     clean, source = _images(data)
-    with _on_device(model, device) as place:
-        some = clean.images[:2].to(place)
-        victim = as_victim(model, some, clean.labels)
+    with _on_device(model, device) as place, torch.autocast(place.type, enabled=False):
+        some = clean.images[:8].to(place)
+        victim = as_victim(model, some, clean.labels, probe=True)
         classes = source.num_classes or _classes(victim, some)
         source = source.with_classes(classes) if isinstance(source, InMemory) else source
         defense.to(place)
-        with frozen_eval(victim), victim.accelerated():
+        given = _threat(threat)
+        with frozen_eval(victim), victim.accelerated(), _others_unaccelerated(given):
             if isinstance(source, MedicalDataModule):
                 defense.fit(victim, source)
-            given = _threat(threat)
             cell = Cell(
                 victim=victim,
                 defense=defense,
@@ -162,8 +191,23 @@ def _images(data: Data) -> tuple[ImageSet, MedicalDataModule | InMemory]:
     """Return the images, and the datamodule or its stand-in."""
     if isinstance(data, MedicalDataModule):
         return load(data, "test"), data
-    clean = data if isinstance(data, ImageSet) else ImageSet.of(data)
+    # A new set even of a set: the digest is kept, and its tensors may have been edited since.
+    forms: Any = [(data.images, data.labels, data.ids)] if isinstance(data, ImageSet) else data
+    clean = ImageSet.of(forms)
     return clean, InMemory(clean)
+
+
+@contextmanager
+def _others_unaccelerated(threat: Threat) -> Iterator[None]:
+    """Leave the attacker's own victims without a faster copy of weights that may change later."""
+    others = [one for one in vars(threat).values() if isinstance(one, Victim)]
+    for other in others:
+        other.forget()
+    try:
+        yield
+    finally:
+        for other in others:
+            other.forget()
 
 
 def _classes(victim: Victim, x: Tensor) -> int:
@@ -179,8 +223,8 @@ def _on_device(model: nn.Module, device: torch.device | str | None) -> Iterator[
     if place == before:
         yield before
         return
-    model.to(place)
     try:
+        model.to(place)
         yield place
     finally:
         model.to(before)

@@ -63,7 +63,8 @@ class _Check:
         goal = Goal(loss.bind(self.surrogate, x, y, words, targeted=False), rule, y)
         grad = self.surrogate.value_and_grad(x, goal, seeds=words).grad
         check_finite(grad, "the surrogate's gradients", number, ids[:most])
-        return seen | {"zero": (grad == 0).flatten(1).all(dim=1)}
+        # A hinge, such as the margin up to kappa, has none where the image is wrong already.
+        return seen | {"zero": (grad == 0).flatten(1).all(dim=1) & seen["before"][:most]}
 
 
 def craft_checks(
@@ -80,8 +81,8 @@ def craft_checks(
         `surrogate_clean`, `surrogate_adversarial`: share of images that the surrogate gets right
         (segmentation: Jaccard >= 0.5, or another level that the attack's `success` names;
         detection: half of the boxes found) before and after;
-        `zero_gradient`: share of images whose input gradient is zero everywhere at the
-        clean image, where the surrogate has gradients;
+        `zero_gradient`: share of images that the surrogate gets right and whose input gradient is
+        zero everywhere at the clean image, where the surrogate has gradients;
         `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.
 
     Raises:

@@ -20,19 +20,28 @@ def expected_victim(config: DictConfig, data: MedicalDataModule) -> Expected:
     )
 
 
-def train_command(choices: dict[str, str], overrides: list[str], seed: int) -> str:
+def train_command(
+    choices: dict[str, str], overrides: list[str], seed: int, *, phantom: bool = False
+) -> str:
     """Return the command that trains the victim of a cell.
 
     Args:
         choices: Hydra's choice of each group.
         overrides: the cell's own overrides; those of data, model and objective are repeated.
         seed: seed of the training.
+        phantom: the data are a generated stand-in, perhaps by an experiment's config.
     """
-    return _command(("data", "model", "objective"), choices, overrides, [f"seed={seed}"])
+    words = _with_phantom(overrides, phantom)
+    return _command(("data", "model", "objective"), choices, words, [f"seed={seed}"])
 
 
 def defense_command(
-    choices: dict[str, str], overrides: list[str], seed: int, victim_seed: int | None
+    choices: dict[str, str],
+    overrides: list[str],
+    seed: int,
+    victim_seed: int | None,
+    *,
+    phantom: bool = False,
 ) -> str:
     """Return the command that trains the defense of a cell.
 
@@ -41,12 +50,18 @@ def defense_command(
         overrides: the cell's own overrides; those of defense and data are repeated.
         seed: seed of the training.
         victim_seed: seed of its victim; None for a defense without one.
+        phantom: the data are a generated stand-in, perhaps by an experiment's config.
     """
     groups, seeds = ["defense", "data"], [f"seed={seed}"]
     if victim_seed is not None:
         groups += ["model", "objective"]
         seeds.append(f"victim_seed={victim_seed}")
-    return _command(groups, choices, overrides, seeds)
+    return _command(groups, choices, _with_phantom(overrides, phantom), seeds)
+
+
+def _with_phantom(overrides: list[str], phantom: bool) -> list[str]:
+    named = any(word.lstrip("+").startswith("data.phantom=") for word in overrides)
+    return overrides if named or not phantom else [*overrides, "data.phantom=true"]
 
 
 def _command(

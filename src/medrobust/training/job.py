@@ -69,6 +69,6 @@ def _victim(config: DictConfig, data: MedicalDataModule) -> TrainedVictim:
     choices, overrides = dict(job.runtime.choices), list(job.overrides.task)
     return load_victim(
         config.victim_path,
-        train_command=train_command(choices, overrides, config.victim_seed),
+        train_command=train_command(choices, overrides, config.victim_seed, phantom=data.phantom),
         expected=expected_victim(config, data),
     )

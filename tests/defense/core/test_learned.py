@@ -295,3 +295,6 @@ def test_the_command_repeats_what_decides_the_weights() -> None:
     assert "model.drop_rate=0" in found
     assert found.endswith(" seed=3 victim_seed=1 paths.root=/elsewhere")
     assert "defense" not in train_command(choices, overrides, 0)
+    assert "data.phantom" not in train_command(choices, [], 0)
+    assert "data.phantom=true" in train_command(choices, [], 0, phantom=True)
+    assert train_command(choices, ["data.phantom=True"], 0, phantom=True).count("phantom") == 1

@@ -145,7 +145,9 @@ class Attack(Configured, ABC):
         if x.ndim != 4:
             raise AttackError(f"{type(self).__name__}: images are {tuple(x.shape)}, expected NCHW")
         self._check_task(y, len(x))
-        victim = as_victim(model, x, y)
+        with torch.inference_mode(False):
+            x, y, seeds = x.clone(), y.clone(), seeds.clone()
+            victim = as_victim(model, x, y)
         with frozen_eval(victim):
             return self.craft(VictimSurrogate(victim), x, y, seeds=seeds).images
 

@@ -55,19 +55,20 @@ class ImageSet:
         Raises:
             ValueError: there is no image, or images and labels are not as in `ImageSet`.
         """
-        if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor):
-            batches: list[Sequence[Any]] = [data]
-        else:
-            batches = [batch for batch in data if len(batch[0])]
-        if not batches or not all(
-            isinstance(part, Tensor) for batch in batches for part in batch[:2]
-        ):
+        if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
+            data = [data]
+        batches = [_batch(batch) for batch in data] if isinstance(data, Iterable) else []
+        if not sum(len(batch[0]) for batch in batches):
+            raise ValueError(f"the data hold no image, expected {_FORMS}")
+        images = torch.cat([batch[0] for batch in batches]).cpu()
+        labels = torch.cat([batch[1] for batch in batches]).cpu()
+        names = [name for batch in batches for name in batch[2] or ()]
+        ids = tuple(names or (str(number) for number in range(len(images))))
+        if len(ids) != len(images) or len(set(ids)) != len(ids):
             raise ValueError(
-                "the data hold no image, expected (images, labels) tensors or batches of them"
+                f"there are {len(set(ids))} different ids for {len(images)} images, expected one "
+                "of its own for each: seeds depend on it"
             )
-        images, labels = (torch.cat([batch[part] for batch in batches]).cpu() for part in (0, 1))
-        named = all(len(batch) > 2 for batch in batches)
-        ids = [name for batch in batches for name in batch[2]] if named else range(len(images))
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(
                 f"images are {images.dtype} {tuple(images.shape)}, expected floating point "
@@ -81,13 +82,38 @@ class ImageSet:
         if len(labels) != len(images):
             raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
         task_of(labels)
-        return cls(images.float(), labels, tuple(str(name) for name in ids))
+        return cls(images.float(), labels, ids)
 
     def with_images(self, images: Tensor) -> "ImageSet":
         """Return the same samples with other pixels."""
         if images.shape != self.images.shape:
             raise ValueError(f"images are {tuple(images.shape)}, not {tuple(self.images.shape)}")
         return ImageSet(images, self.labels, self.ids)
+
+
+_FORMS = (
+    "(images, labels) tensors, batches of them such as a DataLoader's, a medrobust.ImageSet or a "
+    "datamodule"
+)
+
+
+def _batch(batch: Any) -> tuple[Tensor, Tensor, list[str] | None]:
+    """Return images, labels and ids of a batch.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    parts = list(batch[:3]) if isinstance(batch, tuple | list) else []
+    if len(parts) < 2 or not all(isinstance(part, Tensor) for part in parts[:2]):
+        raise ValueError(f"the data hold a {type(batch).__name__}, expected {_FORMS}")
+    if len(parts) == 2:
+        return parts[0], parts[1], None
+    ids = parts[2].tolist() if isinstance(parts[2], Tensor) else list(parts[2])
+    if not all(isinstance(name, str | int) for name in ids):
+        raise ValueError(
+            f"the third part of a batch is {parts[2]!r:.60}, expected an id (str or int) per image"
+        )
+    return parts[0], parts[1], [str(name) for name in ids]
 
 
 def load(

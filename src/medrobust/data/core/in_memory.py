@@ -45,5 +45,5 @@ class InMemory:
         """
         raise ValueError(
             f"the data are tensors without a {split} split, which this attack or defense learns "
-            "from; give medrobust.evaluate a datamodule, or call fit before"
+            "from; give medrobust.evaluate a datamodule (a defense can also be fitted before)"
         )

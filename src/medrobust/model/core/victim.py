@@ -68,8 +68,9 @@ class Victim(nn.Module):
         self.network = network
         self.anchors = anchors
         self.architecture = described(network) if architecture is None else dict(architecture)
-        self.register_buffer("mean", torch.tensor(list(mean)).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(list(std)).view(1, -1, 1, 1))
+        for name, values in (("mean", mean), ("std", std)):
+            row = torch.tensor([float(value) for value in values])
+            self.register_buffer(name, row.view(1, -1, 1, 1))
         self._convolutional = convolutional(network)
         self._known: tuple[Any, str] | None = None
         self._fast: list[nn.Module] = []  # float32, bfloat16; unregistered
@@ -136,6 +137,11 @@ class Victim(nn.Module):
         self._fast = self._fast or [accelerated(self.network)]
         return self
 
+    def forget(self) -> None:
+        """Drop the faster copy and the known fingerprint, which edits of `.data` do not change."""
+        self._fast = []
+        self._known = None
+
     @contextmanager
     def accelerated(self) -> Iterator[None]:
         """Answer through the faster copy inside the context, if a builder made the network.
@@ -144,6 +150,7 @@ class Victim(nn.Module):
             RuntimeError: called inside `tapped`.
         """
         before = self._fast
+        self.forget()
         if built_by(self.architecture) is not None:
             self.accelerate()
         try:
