@@ -111,3 +111,12 @@ def test_an_empty_sweep_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "sweep.json").write_text('{"table": {}, "jobs": [], "command": ""}')
     assert main([str(tmp_path)]) == 1
     assert "the sweep was empty" in capsys.readouterr().err
+
+
+def test_a_folder_of_sweeps_is_no_sweep(
+    row: MakeRow, sweep_folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep_folder([row(0.5)], TABLE)
+    assert main([str(folder.parent)]) == 2
+    assert f"name one of ['{folder.name}']" in capsys.readouterr().err
+    assert not list(folder.parent.glob("table.*"))

@@ -88,6 +88,9 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
     folder = Path(folder)
     if not folder.is_dir():
         raise SweepError(f"{folder} is no folder; name the one that `evaluate -m` wrote")
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{PLAN}"))
+    if inside and not (folder / PLAN).exists():
+        raise SweepError(f"{folder} holds several sweeps, expected one; name one of {inside[-5:]}")
     plan, damage = _plan(folder)
     marks = {_number(folder, path.parent): path for path in folder.rglob(MARK)}
     started = {_number(folder, path.parent): path for path in folder.rglob(".hydra")}
