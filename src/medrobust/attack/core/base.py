@@ -125,11 +125,9 @@ class Attack(Configured, ABC):
     ) -> Tensor:
         """Attack a batch, as `craft` does, and return the adversarial images.
 
-            >>> PGD(eps="8/255", steps=20)(model, images, labels)
-
         Args:
-            model: any network that maps images in [0, 1] to logits, in whatever mode: it is
-                attacked in evaluation mode and left as it was. Or a surrogate of a threat.
+            model: surrogate, or any network that maps images in [0, 1] to logits; it is attacked
+                in evaluation mode and left as it was.
             x: clean images (N, C, H, W), floating point in [0, 1].
             y: true labels; see `craft`.
             seeds: int64 (N,), one per image; by default its index.

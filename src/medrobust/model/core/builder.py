@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, get_type_hints
 
+from torch import nn
+
 from medrobust.model.core.error import VictimError
 from medrobust.schema import SchemaError, check_type
 
@@ -91,6 +93,12 @@ def identity(architecture: Mapping[str, Any]) -> dict[str, Any]:
     kept = dict(architecture)
     name = kept.pop("builder", None)
     return kept if name is None else {"_target_": f"medrobust.model.{name}.build", **kept}
+
+
+def described(network: nn.Module) -> dict[str, Any]:
+    """Return plain data for a network of which nothing else is known: its class and structure."""
+    kind = type(network)
+    return {"network": f"{kind.__module__}.{kind.__qualname__}", "structure": repr(network)}
 
 
 def check_architecture(architecture: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from medrobust.code.module import owner
 from medrobust.configured import Code, digests
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.model.core.anchors import Anchors
-from medrobust.model.core.builder import built_by, identity
+from medrobust.model.core.builder import built_by, described, identity
 from medrobust.model.core.conv import SMALLEST_BATCH
 from medrobust.model.core.fast import Folded, accelerated
 from medrobust.prediction import Prediction
@@ -284,12 +284,6 @@ class Victim(nn.Module):
         if self._known is None or self._known[0] != version:
             self._known = (version, digest([identity(self.architecture), digest_tensors(state)]))
         return self._known[1]
-
-
-def described(network: nn.Module) -> dict[str, Any]:
-    """Return plain data for a network of which nothing else is known: its class and structure."""
-    kind = type(network)
-    return {"network": f"{kind.__module__}.{kind.__qualname__}", "structure": repr(network)}
 
 
 def convolutional(network: nn.Module) -> bool:

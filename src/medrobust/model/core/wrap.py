@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.fingerprint import digest_tensors
-from medrobust.model.core.builder import built_by
+from medrobust.model.core.builder import built_by, described
 from medrobust.model.core.error import VictimError
 from medrobust.model.core.frozen import frozen_eval
-from medrobust.model.core.victim import Victim, described
+from medrobust.model.core.victim import Victim
 from medrobust.task import Task, task_of
 
 _EXPECTED: dict[Task, str] = {
