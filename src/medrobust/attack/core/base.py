@@ -126,8 +126,7 @@ class Attack(Configured, ABC):
         """Attack a batch, as `craft` does, and return the adversarial images.
 
         Args:
-            model: surrogate, or any network that maps images in [0, 1] to logits; it is attacked
-                in evaluation mode and left as it was.
+            model: surrogate, or any network of logits; attacked in evaluation mode, left as it was.
             x: clean images (N, C, H, W), floating point in [0, 1].
             y: true labels; see `craft`.
             seeds: int64 (N,), one per image; by default its index.
