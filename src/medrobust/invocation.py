@@ -72,9 +72,13 @@ def data_words(name: str, *, phantom: bool) -> tuple[list[str], list[str]]:
         name: of the dataset.
         phantom: a generated stand-in.
     """
+    plain = [f"data={name}", *(["data.phantom=true"] if phantom else [])]
     if not HydraConfig.initialized():
-        return [f"data={name}", *(["data.phantom=true"] if phantom else [])], []
+        return plain, []
     hydra = HydraConfig.get()
     task = list(hydra.overrides.task)
-    chosen = hydra.runtime.choices.get("data", name)
+    chosen = str(hydra.runtime.choices.get("data", name))
+    # Of a notebook or a test that has run an app before, the choice may be that of other data.
+    if not chosen.startswith(name) and f"data.name={name}" not in task:
+        return plain, []
     return [f"data={chosen}", *repeated(task, ["data"])], paths(task)
