@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 
 
 def from_config(overrides: list[str]) -> Setting:
-    """Of a trained victim and a trained ZO-AE-DS, as `evaluate` would load them."""
+    """Load a trained victim and a trained ZO-AE-DS as `medrobust evaluate` would."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 

@@ -200,3 +200,22 @@ def test_the_victim_cannot_be_changed_through_the_model(
     if fast:
         with own.reduced_precision():  # it still has its faster copy
             own(images)
+
+
+def test_boxes_are_refused_and_a_library_that_knows_no_masks_is_named(
+    surrogate: VictimSurrogate, images: Tensor, pixel_surrogate: VictimSurrogate
+) -> None:
+    boxes = torch.zeros(len(images), 1, 5)
+    seeds = torch.arange(len(images))
+    with pytest.raises(AttackError, match="is defined for classification and segmentation"):
+        External(noise)(surrogate, images, boxes, seeds=seeds)
+
+    def per_image(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        return images + model(images)[range(len(images)), labels].view(-1, 1, 1, 1)
+
+    x = torch.rand(2, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(2, 6, 8, dtype=torch.int64)
+    found = External(noise)(pixel_surrogate, x, masks, seeds=seeds[:2])
+    assert found.shape == x.shape
+    with pytest.raises(AttackError, match=r"attack\.call fails on masks \(2, 6, 8\) .*attack=pgd"):
+        External(per_image)(pixel_surrogate, x, masks, seeds=seeds[:2])

@@ -151,7 +151,7 @@ def test_vote(name: str, device: torch.device, entry: Entry) -> None:
 
 
 def test_a_copy_comes_back_from_the_device(device: torch.device) -> None:
-    """As the pictures of a row need it."""
+    """A copy that was moved back gives the view that a row's pictures show."""
     for name in NAMES:
         there = moved(build(name), device)
         back = copy.deepcopy(there).cpu()

@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 TASKS = {"dice_ce": "segmentation", "retinanet": "detection"}
-"""Of the objectives that are not for classification."""
+"""Tasks of the objectives that are not for classification."""
 NETWORKS = {"classification": classifier, "segmentation": segmenter, "detection": detector}
 OBJECTIVES = sorted(path.stem for path in (CONF / "objective").glob("*.yaml"))
 CASES = [(name, TASKS.get(name, "classification")) for name in OBJECTIVES]

@@ -124,7 +124,7 @@ def few_jobs(given: argparse.Namespace, loader: ConfigLoader) -> list[list[str]]
 
 
 def is_choice(override: str) -> bool:
-    """Whether an override chooses a config of a group, and not a value."""
+    """Return whether an override chooses a config of a group, not a value."""
     return (CONF / override.partition("=")[0].partition("@")[0]).is_dir()
 
 

@@ -167,7 +167,7 @@ def test_what_is_kept(net: Net, data: tuple[Tensor, Tensor], tmp_path: Path) -> 
 
 
 class Scaled(nn.Module):
-    """What no list of weights holds: a plain attribute."""
+    """A network with a plain attribute, which no list of weights holds."""
 
     def __init__(self, network: nn.Module, factor: float) -> None:
         super().__init__()

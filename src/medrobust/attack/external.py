@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from medrobust.attack.core.ball import rounded_toward
 from medrobust.attack.core.base import Attack, AttackError, known_norm
+from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.criterion.by_task import BY_TASK
 from medrobust.code.module import owner
 from medrobust.configured import Code
 from medrobust.rng import fold_in
+from medrobust.task import Task
 from medrobust.threat.surrogate import Surrogate
 
 Call = Callable[..., Tensor]
@@ -32,7 +35,7 @@ class External(Attack):
     -> the surrogate's logits. It sees float32 whatever the victim computes in, since most
     libraries know nothing else. Its random numbers come from the global generators, seeded here
     from the first image's seed and restored afterwards: the same batch gives the same result, but
-    another batch size may not. Untargeted.
+    another batch size may not. Untargeted, on classes, and on masks where the library allows it.
 
     Args:
         call: the callable, or its dotted path; its code is part of the fingerprint. A lambda, a
@@ -45,6 +48,9 @@ class External(Attack):
     """
 
     needs_eps: ClassVar[bool] = False
+    criteria: ClassVar[Mapping[Task, type[Criterion]]] = {
+        task: rule for task, rule in BY_TASK.items() if task != "detection"
+    }
 
     def __init__(
         self,
@@ -71,7 +77,15 @@ class External(Attack):
         model = LogitsModel(surrogate, seeds, x.dtype)
         images = x.to(torch.float32, copy=True)
         with _untouched(model), _seeded(int(seeds[0]) % 2**32, x.device), torch.enable_grad():
-            found = self.call(model, images, goal.labels.clone(), **self.arguments)
+            try:
+                found = self.call(model, images, goal.labels.clone(), **self.arguments)
+            except (RuntimeError, IndexError) as error:
+                if goal.labels.ndim == 1:
+                    raise
+                raise AttackError(
+                    f"attack.call fails on masks {tuple(goal.labels.shape)} ({error}), expected an "
+                    "attack on pixels; use one of this package, such as attack=pgd"
+                ) from error
         if not isinstance(found, Tensor) or found.shape != x.shape:
             what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise AttackError(

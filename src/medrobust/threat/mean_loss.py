@@ -47,7 +47,7 @@ class MeanLossSurrogate(DefendedSurrogate):
         self.chunk = chunk
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
-        """Mean class probabilities over the draws, as log-probabilities; mean score, features."""
+        """Average class probabilities (as log-probabilities), score and features over the draws."""
         total: _Total | None = None
         features: dict[str, Tensor] = {}
         for seen in self._spread(x, seeds, taps):
@@ -59,7 +59,7 @@ class MeanLossSurrogate(DefendedSurrogate):
         return replace(total.mean(self.eot_samples), features=features)
 
     def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss over the draws; success is of the mean probabilities."""
+        """Average the loss over the draws; success is that of the mean probabilities."""
         with torch.no_grad():
             parts = [
                 (_loss(goal, part, x).sum(0), _Total.of(part, x))
@@ -69,7 +69,7 @@ class MeanLossSurrogate(DefendedSurrogate):
         return torch.stack(losses).sum(0) / self.eot_samples, self._reached(goal, totals)
 
     def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
-        """Mean loss and mean gradient over the draws; success is of the mean probabilities."""
+        """Average loss and gradient over the draws; success is that of the mean probabilities."""
         losses, totals, grad = [], [], torch.zeros_like(x)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -90,7 +90,7 @@ class MeanLossSurrogate(DefendedSurrogate):
         return [self._value_and_grad(x, goal, seeds=seeds) for goal in goals]
 
     def _reached(self, goal: Aim, totals: Sequence["_Total"]) -> Tensor:
-        """Success of the mean over all draws."""
+        """Return the success of the mean over all draws."""
         total: _Total | None = None
         for part in totals:
             total = part.plus(total)
@@ -98,7 +98,7 @@ class MeanLossSurrogate(DefendedSurrogate):
         return goal.reached(total.mean(self.eot_samples))
 
     def _spread(self, x: Tensor, seeds: Tensor, taps: Sequence[str]) -> Iterator[Prediction]:
-        """Predictions of all draws (draws * N, ...), a chunk at a time, one draw after another."""
+        """Yield the predictions of all draws (draws * N, ...), a chunk at a time, draw by draw."""
         most = max(1, min(self.eot_samples, self.chunk // len(x)))
         for start in range(0, self.eot_samples, most):
             draws = min(most, self.eot_samples - start)
@@ -109,12 +109,12 @@ class MeanLossSurrogate(DefendedSurrogate):
 
 
 def _by_draw(value: Tensor, x: Tensor) -> Tensor:
-    """(draws * N, ...) -> (draws, N, ...)."""
+    """Reshape (draws * N, ...) to (draws, N, ...)."""
     return value.view(-1, len(x), *value.shape[1:])
 
 
 def _loss(goal: Aim, seen: Prediction, x: Tensor) -> Tensor:
-    """Loss of every draw of every image: (draws, N)."""
+    """Compute the loss of every draw of every image, (draws, N)."""
     draws = len(seen.logits) // len(x)
     every = goal.at(torch.arange(len(x), device=x.device).repeat(draws))
     return _by_draw(every.value(seen), x)
@@ -163,7 +163,7 @@ class _Total(NamedTuple):
         return made._replace(rest=self.rest.logaddexp(other.rest), anchored=boxes)
 
     def detached(self) -> Self:
-        """Without the graph."""
+        """Return the same sums, cut off from the graph."""
         score = None if self.score is None else self.score.detach()
         made = self._replace(mass=self.mass.detach(), score=score)
         if self.rest is None or self.anchored is None:
@@ -171,7 +171,7 @@ class _Total(NamedTuple):
         return made._replace(rest=self.rest.detach(), anchored=self.anchored.rows(Tensor.detach))
 
     def mean(self, draws: int) -> Prediction:
-        """Logits of the mean probabilities, the mean score and the mean offsets."""
+        """Return logits of the mean probabilities, the mean score and the mean offsets."""
         score = None if self.score is None else self.score / draws
         abstain = None if score is None or self.threshold is None else score > self.threshold
         if self.rest is not None and self.anchored is not None:

@@ -1,4 +1,4 @@
-"""How a result on the device compares with the CPU's."""
+"""Comparison of a result on the device with the CPU's."""
 
 import copy
 from dataclasses import fields
