@@ -11,7 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from medrobust.attack.core.base import Attack, AttackError, Crafted, distance
+from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.crafted import Crafted
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.base import Defense
 from medrobust.defense.feature_squeezing import FeatureSqueezing

@@ -31,6 +31,7 @@ from .sini_fgsm import SINIFGSM as SINIFGSM
 from .smia import SMIA as SMIA
 from .spsa import SPSA as SPSA
 from .square import Square as Square
+from .strongest import Strongest as Strongest
 from .tim import TIM as TIM
 from .uap import UAP as UAP
 from .untouched import Untouched as Untouched

@@ -84,7 +84,8 @@ class APGD(Iterated):
         rule, windows = self.step_rule(), checkpoints(self.steps)
         x, goal, seeds = x[rows], goal.at(rows), seeds[rows]
         ball = NORMS[self.norm][0](x, self.eps)
-        walk = Walk.start(ball.draw(seeds), self.step_size)
+        start = ball.draw(seeds) if goal.start is None else goal.start
+        walk = Walk.start(start.to(ball.dtype), self.step_size)
         for step in range(self.steps):
             shown, noise = ball.shown(walk.point), fold_in(seeds, step)
             seen = self.gradient(surrogate, Iterate(shown, goal, ball, None, noise))

@@ -9,8 +9,9 @@ from torch import Tensor
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
-from medrobust.attack.core.base import Attack, Crafted, known_norm
+from medrobust.attack.core.base import Attack, known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.target import Target

@@ -11,7 +11,7 @@ from torch import Tensor
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.iterated import Iterated
 from medrobust.code.digest import check_unchanged, reach_digest
-from medrobust.configured import all_code, unsourced
+from medrobust.configured import Code, all_code, unsourced
 from medrobust.data.core.image_set import ImageSet
 from medrobust.evaluation.batches.batches import Batch
 from medrobust.evaluation.batches.diagnosis import check_gradients
@@ -66,14 +66,14 @@ def set_key(
     Returns:
         None when code of attack or surrogate has no source, and so cannot be known again.
     """
-    code = all_code(surrogate, attack)
+    code = seen_code(surrogate, attack)
     if unsourced(code):
         return None
     return digest(
         {
             "format": FORMAT,
             "code": reach_digest(code, __name__),
-            "surrogate": surrogate.identity,
+            "surrogate": seen_identity(surrogate, attack),
             "attack": attack.fingerprint,
             "images": clean.digest,
             "seed": seed,
@@ -82,6 +82,21 @@ def set_key(
         }
         | ({"watched": True} if watched else {})  # without it, the key of a set that lacks a course
     )
+
+
+def seen_code(surrogate: Surrogate, attack: Attack) -> tuple[Code, ...]:
+    """Return the code of the attack and of every view that it attacks."""
+    views = surrogate.siblings.every if attack.uses_siblings else ()
+    return all_code(surrogate, *views, attack)
+
+
+def seen_identity(surrogate: Surrogate, attack: Attack) -> str:
+    """Return the identity of what the attack sees: of the surrogate, and of its siblings."""
+    if not attack.uses_siblings:
+        return surrogate.identity
+    siblings = surrogate.siblings
+    named = [[name, view.identity] for name, view in siblings.stand_ins.items()]
+    return digest([surrogate.identity, siblings.bare.identity, named, siblings.deployed.identity])
 
 
 def training_digest(data: Any) -> str:
@@ -115,12 +130,11 @@ class _Craft:
         x = batch.images
         try:
             with self.surrogate.nan_gradients() as nan, self._course(len(x)) as course:
-                made, queries = self.attack.craft(
-                    self.surrogate, x, batch.labels, seeds=batch.seeds
-                )
+                crafted = self.attack.craft(self.surrogate, x, batch.labels, seeds=batch.seeds)
         except AttackError as error:
             raise AttackError(f"{error}; the batch holds {batch.ids}") from None
         check_gradients(nan, batch.number, batch.ids)
+        made, queries = crafted.images, crafted.queries
         if self.quantize:
             made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
         found = {"images": made} | ({} if queries is None else {"queries": queries})
@@ -168,7 +182,7 @@ def adversarial_set(
     learned_from = training_digest(data) if attack.learns else ""
     watched = watched and isinstance(attack, Iterated)
     key = set_key(surrogate, attack, clean, seed, quantize, learned_from, watched=watched)
-    code = all_code(surrogate, attack)
+    code = seen_code(surrogate, attack)
     reached = reach_digest(code, __name__)
     with runner.cache.slot(key) as slot:
         if slot.found is None:

@@ -64,4 +64,6 @@ class Adaptive(Threat):
         identity = seen is not defense
         if not defense.random or self.eot_samples == 1:
             return DefendedSurrogate(victim, seen, identity=identity)
-        return self.surrogate(victim, seen, self.eot_samples, self.chunk, identity=identity)
+        made = self.surrogate(victim, seen, self.eot_samples, self.chunk, identity=identity)
+        made.expectations = EXPECTATIONS
+        return made

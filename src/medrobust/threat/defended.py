@@ -6,11 +6,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from medrobust.defense.core.base import Defense
+from medrobust.defense.core.stand_in import stand_ins
 from medrobust.fingerprint import digest
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
-from medrobust.threat.surrogate import Surrogate
+from medrobust.threat.deployed import DeployedSurrogate
+from medrobust.threat.siblings import Siblings
+from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 
 class DefendedSurrogate(Surrogate):
@@ -34,6 +37,22 @@ class DefendedSurrogate(Surrogate):
         """SHA-256 of victim, defense and number of draws."""
         parts = ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
         return digest([*parts, "identity"] if self.identity_for_proxies else parts)
+
+    def _siblings(self) -> Siblings:
+        """The bare victim, every stand-in of the defense, and the deployed system."""
+        found = {"identity": self.defense}
+        if not self.identity_for_proxies:
+            found = stand_ins(self.defense)
+        first, *others = found
+        views: dict[str, Surrogate] = {first: self}
+        views |= {name: self._through(found[name]) for name in others}
+        return Siblings(
+            VictimSurrogate(self.victim), views, DeployedSurrogate(self.victim, self.defense)
+        )
+
+    def _through(self, defense: Defense) -> Surrogate:
+        """Return the same surrogate with another stand-in."""
+        return DefendedSurrogate(self.victim, defense, identity=True)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """One draw of the defense's proxy, with the victim's features."""

@@ -1,8 +1,9 @@
 """Expectation of the loss over a defense's noise (EOT)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import torch
@@ -16,7 +17,8 @@ from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 from medrobust.threat.aim import Aim
 from medrobust.threat.defended import DefendedSurrogate
-from medrobust.threat.surrogate import Gradient
+from medrobust.threat.siblings import Siblings
+from medrobust.threat.surrogate import Gradient, Surrogate
 
 
 class MeanLossSurrogate(DefendedSurrogate):
@@ -31,7 +33,12 @@ class MeanLossSurrogate(DefendedSurrogate):
         eot_samples: noise draws per step.
         chunk: images × draws that pass at once; bounds memory, changes no result.
         identity: see `DefendedSurrogate`.
+
+    Attributes:
+        expectations: by name, the kinds of mean that an attack which tries them all may take.
     """
+
+    expectations: "Mapping[str, type[MeanLossSurrogate]]" = MappingProxyType({})
 
     def __init__(
         self,
@@ -45,6 +52,26 @@ class MeanLossSurrogate(DefendedSurrogate):
         super().__init__(victim, defense, identity=identity)
         self.eot_samples = eot_samples
         self.chunk = chunk
+
+    def _siblings(self) -> Siblings:
+        """Each stand-in with each expectation."""
+        found = super()._siblings()
+        views: dict[str, Surrogate] = dict(found.stand_ins)
+        for name, view in found.stand_ins.items():
+            assert isinstance(view, MeanLossSurrogate)
+            for mean, kind in self.expectations.items():
+                if kind is not type(self):
+                    views[f"{name}, mean {mean}"] = view._averaging(kind)
+        return replace(found, stand_ins=views)
+
+    def _through(self, defense: Defense) -> Surrogate:
+        """Return the same expectation with another stand-in."""
+        return type(self)(self.victim, defense, self.eot_samples, self.chunk, identity=True)
+
+    def _averaging(self, kind: "type[MeanLossSurrogate]") -> Surrogate:
+        """Return the same stand-in with another expectation."""
+        identity = self.identity_for_proxies
+        return kind(self.victim, self.defense, self.eot_samples, self.chunk, identity=identity)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """Average class probabilities (as log-probabilities), score and features over the draws."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from medrobust.fingerprint import digest
 from medrobust.prediction import Prediction
 from medrobust.threat.aim import Aim
+from medrobust.threat.siblings import Siblings
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
@@ -28,6 +29,17 @@ class ReducedPrecision(Surrogate):
     def fingerprint(self) -> str:
         """SHA-256 of the surrogate and the precision."""
         return digest(["bfloat16", self.surrogate.fingerprint])
+
+    def _siblings(self) -> Siblings:
+        """The views of the surrogate, with gradients in bfloat16 where they have any."""
+        found = self.surrogate.siblings
+        own: dict[str, Surrogate] = {
+            name: self if one is self.surrogate else ReducedPrecision(one)
+            for name, one in found.stand_ins.items()
+        }
+        bare = self if found.bare is self.surrogate else ReducedPrecision(found.bare)
+        deployed = self if found.deployed is self.surrogate else found.deployed
+        return Siblings(bare, own, deployed)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """The exact prediction."""

@@ -14,6 +14,7 @@ from medrobust.fingerprint import digest
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.aim import Aim
+from medrobust.threat.siblings import Siblings
 
 
 class Gradient(NamedTuple):
@@ -71,6 +72,19 @@ class Surrogate(nn.Module, ABC):
     def identity(self) -> str:
         """SHA-256 of the fingerprint and of the code: what an attack's result depends on."""
         return digest([self.fingerprint, digests(self.computed_by)])
+
+    @final
+    @property
+    def siblings(self) -> Siblings:
+        """The attacker's views of the system, with a common record of NaN in gradients."""
+        found = self._siblings()
+        for one in found.every:
+            one._nan = self._nan
+        return found
+
+    def _siblings(self) -> Siblings:
+        """Return the views; a surrogate that is all that the attacker has is each of them."""
+        return Siblings(self, {"itself": self}, self)
 
     @abstractmethod
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Aimed, Goal
 from medrobust.attack.core.loss import Loss
@@ -26,19 +27,6 @@ class AttackError(RuntimeError):
     """An attack was called wrongly, or returned what it must not."""
 
 
-class Crafted(NamedTuple):
-    """Adversarial images of a batch.
-
-    Attributes:
-        images: adversarial images like the clean ones.
-        queries: int64 (N,), queries of each image; None for attacks that
-            do not count them.
-    """
-
-    images: Tensor
-    queries: Tensor | None = None
-
-
 class Attack(Configured, ABC):
     """The base class of attacks; a new attack writes `perturb` only.
 
@@ -48,6 +36,7 @@ class Attack(Configured, ABC):
     `needs_eps` (a budget), `needs_gradient` (a differentiable surrogate), `dense` (False: labels
     per image only, no masks or boxes), `criteria` (what counts as a success, by task).
     `fills_budget` False: it searches for the nearest image, so that unused budget is no weakness.
+    `uses_siblings` True: it attacks every view that the threat gives of the system.
     `single_draw` True: it judges success from a single stochastic forward pass. On a randomized
     defense that keeps lucky draws, and the row is flagged.
 
@@ -67,6 +56,7 @@ class Attack(Configured, ABC):
     dense: ClassVar[bool] = True
     fills_budget: ClassVar[bool] = True
     single_draw: bool = False
+    uses_siblings: ClassVar[bool] = False
     criteria: ClassVar[Mapping[Task, type[Criterion]]] = BY_TASK
     tolerance: ClassVar[float] = 1e-6  # float32 rounding of x + delta, in units of eps or 1
 

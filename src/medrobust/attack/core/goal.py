@@ -58,6 +58,7 @@ class Goal:
         labels: (N,) or (N, H, W); true labels to leave, or target labels to reach.
         targeted: True when `labels` are targets.
         aimed: the true labels, that a model must have the classes of; None = not checked.
+        start: (N, C, H, W) inside the ball, where a climb starts; None = the attack's own start.
     """
 
     loss: Loss
@@ -65,6 +66,7 @@ class Goal:
     labels: Tensor
     targeted: bool = False
     aimed: Aimed | None = None
+    start: Tensor | None = None
 
     def value(self, prediction: Prediction) -> Tensor:
         """Loss per image (N,), larger = better for the attacker."""
@@ -80,7 +82,8 @@ class Goal:
 
     def at(self, index: Tensor) -> "Goal":
         """The same goal for a subset, or a repetition, of the images."""
-        return replace(self, loss=self.loss.at(index), labels=self.labels[index])
+        start = None if self.start is None else self.start[index]
+        return replace(self, loss=self.loss.at(index), labels=self.labels[index], start=start)
 
     def _check(self, prediction: Prediction) -> None:
         if self.aimed is not None:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar, NamedTuple, Unpack
 
 import torch
@@ -161,8 +162,10 @@ class Iterated(Attack):
         """One restart over the images in `rows`; offers the points it judges to `best`."""
         rule, seeds = self.step_rule(), seeds[rows]
         ball = self.ball(x[rows], self.eps)
+        goal = goal.at(rows)
         start = ball.draw(seeds) if self.random_start else ball.centre
-        now = _Standing(rows, ball, goal.at(rows), seeds, start, None)
+        start = start if goal.start is None else goal.start.to(start.dtype)
+        now = _Standing(rows, ball, replace(goal, start=None), seeds, start, None)
         for step in range(self.steps):
             shown, noise = now.ball.shown(now.point), fold_in(now.seeds, step)
             if step and self.early_stop and not self.gradient_at_point:

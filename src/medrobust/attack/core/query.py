@@ -6,8 +6,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import Attack, AttackError, Crafted
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.options import Options
