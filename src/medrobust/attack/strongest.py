@@ -143,8 +143,10 @@ class Strongest(Attack):
         )
 
     def _aim(self, member: Member, board: Board, x: Tensor, rows: Tensor, seeds: Tensor) -> Goal:
-        """Return the member's own loss, bound to its view, with the judge's criterion."""
+        """Return the member's own loss, bound to its view, and the judge's for queries."""
         aim = board.goal.at(rows)
+        if not member.view.differentiable:  # the judge's loss is of answers only
+            return aim
         loss = member.attack.loss.bind(member.view, x[rows], aim.labels, seeds, targeted=False)
         return replace(aim, loss=loss, start=board.image[rows] if member.warm else None)
 

@@ -12,7 +12,6 @@ from medrobust.attack.loss.by_task import ByTask
 from medrobust.attack.loss.dice import Dice
 from medrobust.attack.loss.dlr import DLROrMargin
 from medrobust.attack.loss.joint import Joint
-from medrobust.attack.loss.margin import Margin
 from medrobust.attack.momentum_pgd import MomentumPGD
 from medrobust.attack.orthogonal_pgd import OrthogonalPGD
 from medrobust.attack.rays import RayS
@@ -112,7 +111,7 @@ class Planner:
             yield self._climb(name, view, losses[-1], warm=True)
         if not system.detects:
             yield from self._targeted(views)
-        yield from self._queries(system, losses[-1] if system.detects else Margin())
+        yield from self._queries(system)
 
     def _dense(self, views: dict[str, Surrogate], system: System) -> Iterator[Member]:
         losses: list[Loss] = [ByTask()] + ([Dice()] if system.task == "segmentation" else [])
@@ -162,11 +161,11 @@ class Planner:
             )
             yield Member(f"{name}: APGD-T", view, attack)
 
-    def _queries(self, system: System, loss: Loss) -> Iterator[Member]:
-        """Yield searches that ask the deployed system and need none of its gradients."""
+    def _queries(self, system: System) -> Iterator[Member]:
+        """Yield searches that ask the deployed system; they raise the judge's own loss."""
         deployed, queries = system.siblings.deployed, self.effort.queries
         if deployed.scored:
-            square = Square(self.eps, norm=self.norm, queries=queries, loss=loss)
+            square = Square(self.eps, norm=self.norm, queries=queries)
             yield Member("deployed: Square", deployed, square)
             if self.norm == "linf":
                 samples = 16
@@ -177,7 +176,6 @@ class Planner:
                     samples=samples,
                     delta=self.eps / 2,
                     lr=max(self.eps / 4, 4 * self.eps / steps),
-                    loss=loss,
                 )
                 yield Member("deployed: SPSA", deployed, spsa)
         if self.norm == "linf" and (not deployed.scored or self.effort == EFFORTS["large"]):
