@@ -35,6 +35,6 @@ def ascend(trap: Trap, *, steps: int, restarts: int, seed: int = 0) -> Tensor:
     return image
 
 
-def soft_least(first: Tensor, second: Tensor, width: float = 0.005) -> Tensor:
+def soft_least(first: Tensor, second: Tensor, width: float = 0.02) -> Tensor:
     """Return a smooth minimum, whose gradient weighs both where they are close."""
     return -width * torch.stack([-first / width, -second / width]).logsumexp(0)

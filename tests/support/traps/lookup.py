@@ -70,7 +70,7 @@ def build() -> Trap:
         x[kept],
         y[kept],
         EPS,
-        float((margins[1][kept] > 0).double().mean()),
+        (margins[1][kept] > 0).double(),
         "the table falls where the identity, the stand-in of its gradient, rises",
         gain,
     )

@@ -79,7 +79,7 @@ def build() -> Trap:
         x[kept],
         y[kept],
         EPS,
-        float(robust.double().mean()),
+        robust.double(),
         "votes are counted: a saturated sigmoid has derivative zero",
         gain,
     )

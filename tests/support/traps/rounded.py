@@ -52,7 +52,7 @@ def build() -> Trap:
         x[kept],
         y[kept],
         EPS,
-        float((worst[kept] > 0).double().mean()),
+        (worst[kept] > 0).double(),
         "cross-entropy underflows to zero, and rounding hides the margin from any other loss",
         gain,
     )

@@ -7,7 +7,7 @@ from medrobust.model.core.victim import Victim
 
 COUNT, SIDE = 512, 8
 PIXELS = SIDE * SIDE
-CANDIDATES = 4000
+CANDIDATES = 8000
 
 
 def generator(seed: int) -> torch.Generator:
@@ -16,7 +16,7 @@ def generator(seed: int) -> torch.Generator:
 
 
 def uniform_images(low: float, high: float, seed: int) -> Tensor:
-    """Draw candidates (4000, 1, 8, 8) with pixels between `low` and `high`."""
+    """Draw candidates (8000, 1, 8, 8) with pixels between `low` and `high`."""
     noise = torch.rand(CANDIDATES, 1, SIDE, SIDE, generator=generator(seed))
     return low + (high - low) * noise
 

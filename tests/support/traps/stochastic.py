@@ -10,7 +10,7 @@ from medrobust.rng import uniform
 from tests.support.traps.scene import Fold, clear, direction, head, uniform_images, victim_of
 from tests.support.traps.trap import Trap
 
-HEIGHT, WAVES, EPS, GAP = 0.03, 600.0, 0.01, 0.012
+HEIGHT, WAVES, EPS, GAP = 0.02, 900.0, 0.01, 0.012
 
 
 class Ripple(Purifier):
@@ -62,7 +62,7 @@ def build() -> Trap:
         x[kept],
         y[kept],
         EPS,
-        float(right.mean()),
+        right,
         "the slope of a draw is a hundred times that of the mean, with a random sign",
         gain,
     )

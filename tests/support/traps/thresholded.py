@@ -54,7 +54,7 @@ def build() -> Trap:
         x[kept],
         y[kept],
         EPS,
-        float((worst[kept] > 0).double().mean()),
+        (worst[kept] > 0).double(),
         "a sign has derivative zero, and raising both pixels of a pair changes no bit",
         gain,
     )

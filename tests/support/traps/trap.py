@@ -25,8 +25,8 @@ class Trap:
         images: clean images (N, C, H, W) in [0, 1], all classified correctly and accepted.
         labels: int64 (N,).
         eps: L∞ radius in [0, 1] units.
-        truth: robust accuracy at `eps`; for a randomized defense the expected accuracy under the
-            best perturbation; for a detector the share that cannot be made wrong and accepted.
+        share: float64 (N,), the chance that the image stays right under its best perturbation:
+            zero or one for a deterministic defense. An image that a detector rejects stays right.
         why: how the gradient misleads.
         gain: the unmasked twin.
     """
@@ -37,28 +37,29 @@ class Trap:
     images: Tensor
     labels: Tensor
     eps: float
-    truth: float
+    share: Tensor
     why: str
     gain: Gain
 
     @property
-    def draws(self) -> int:
-        """Return how many draws of the defender the accuracy is averaged over."""
-        return 20 if self.defense.random else 1
+    def truth(self) -> float:
+        """Return the exact robust accuracy at `eps`, expected if the defense is randomized."""
+        return float(self.share.mean())
 
 
 @torch.no_grad()
-def left(trap: Trap, images: Tensor, *, seed: int = 2**40) -> float:
+def left(trap: Trap, images: Tensor, *, draws: int = 100, seed: int = 2**40) -> float:
     """Return the accuracy that the deployed defense keeps, over fresh draws of the defender.
 
     Args:
         trap: defended system.
         images: adversarial images in the order of `trap.images`.
+        draws: draws of a randomized defense; others need one.
         seed: seed of the first image; those of an attack are small numbers.
     """
     seeds = torch.arange(seed, seed + len(images))
     kept = []
-    for draw in range(trap.draws):
+    for draw in range(draws if trap.defense.random else 1):
         seen = trap.defense(images, trap.victim, seeds=fold_in(seeds, draw))
         right = seen.label == trap.labels
         kept.append(right if seen.abstain is None else right | seen.abstain)
