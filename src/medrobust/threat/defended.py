@@ -18,22 +18,22 @@ class DefendedSurrogate(Surrogate):
 
     Args:
         victim: frozen.
-        defense: its proxy gives exact or straight-through gradients, as it declares.
-        identity: whether `defense` is one that `with_identity` changed.
+        defense: its proxy gives exact or straight-through gradients, as it declares; may be one of
+            `stand_ins`.
     """
 
     eot_samples = 1
 
-    def __init__(self, victim: Victim, defense: Defense, *, identity: bool = False) -> None:
+    def __init__(self, victim: Victim, defense: Defense) -> None:
         super().__init__()
-        self.victim, self.defense = victim, defense
-        self.random, self.identity_for_proxies = defense.random, identity
+        self.victim, self.defense, self.random = victim, defense, defense.random
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of victim, defense and number of draws."""
+        """SHA-256 of victim, defense, number of draws, and stand-in if it is not the default."""
         parts = ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
-        return digest([*parts, "identity"] if self.identity_for_proxies else parts)
+        name = self.defense.stand_in_name
+        return digest([*parts, name] if name else parts)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """One draw of the defense's proxy, with the victim's features."""

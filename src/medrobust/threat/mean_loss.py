@@ -30,19 +30,10 @@ class MeanLossSurrogate(DefendedSurrogate):
         defense: its proxy gives exact or straight-through gradients, as it declares.
         eot_samples: noise draws per step.
         chunk: images × draws that pass at once; bounds memory, changes no result.
-        identity: see `DefendedSurrogate`.
     """
 
-    def __init__(
-        self,
-        victim: Victim,
-        defense: Defense,
-        eot_samples: int,
-        chunk: int,
-        *,
-        identity: bool = False,
-    ) -> None:
-        super().__init__(victim, defense, identity=identity)
+    def __init__(self, victim: Victim, defense: Defense, eot_samples: int, chunk: int) -> None:
+        super().__init__(victim, defense)
         self.eot_samples = eot_samples
         self.chunk = chunk
 
