@@ -116,11 +116,15 @@ class Strongest(Attack):
     def _system(self, surrogate: Surrogate, x: Tensor, goal: Goal, seeds: Tensor) -> System:
         siblings = surrogate.siblings
         seen = siblings.deployed(x[:1], seeds[:1])
-        return System(siblings, task_of(goal.labels), detects(seen))
+        views = {
+            name: view
+            for name, view in siblings.stand_ins.items()
+            if gives_gradient(view, x[:1], seeds[:1])
+        }
+        return System(siblings, views, task_of(goal.labels), detects(seen))
 
     def _board(self, system: System, x: Tensor, goal: Goal, seeds: Tensor) -> Board:
         """Judge by the deployed system: how, depends on task and system."""
-        views = list(system.siblings.stand_ins.values())
         criterion: Criterion = goal.criterion
         loss: Loss = Margin()
         if system.task == "segmentation":
@@ -129,7 +133,10 @@ class Strongest(Attack):
             loss = ByTask()
         elif system.detects:
             criterion = criterion if self.criterion is not None else Undetected(criterion)
-            loss = Joint().bind(views[0], x, goal.labels, seeds, targeted=False)
+            loss = Joint()
+            for view in system.views.values():
+                loss = loss.bind(view, x, goal.labels, seeds, targeted=False)
+                break
         draws = EFFORTS[self.effort].draws
         if getattr(system.siblings.deployed, "votes", False):
             draws = _VOTES
@@ -154,6 +161,14 @@ class Strongest(Attack):
 def detects(seen: Prediction) -> bool:
     """Return whether an answer says that a detector of attacks looked at the image."""
     return seen.score is not None and seen.threshold is not None
+
+
+def gives_gradient(view: Surrogate, x: Tensor, seeds: Tensor) -> bool:
+    """Return whether a gradient reaches an image (1, C, H, W); it may be zero."""
+    if not view.differentiable:
+        return False
+    with torch.enable_grad():
+        return view(x.detach().requires_grad_(), seeds).logits.requires_grad
 
 
 def _images(made: Tensor | Crafted) -> Tensor:

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from medrobust.defense.core.base import StraightThroughPurifier
+from medrobust.defense.core.rounding import smooth_round
 from medrobust.number import whole
 
 
@@ -23,3 +24,11 @@ class BitClipping(StraightThroughPurifier):
         """Compute ⌊v / 2^bits⌋ 2^bits of the 8-bit value v."""
         value = (x * 255).round()
         return (value / self.step).floor() * self.step / 255
+
+    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Compute the same with `smooth_round`, which favours values that are about to jump.
+
+        The 8-bit value jumps half a grey level below a multiple of 2^bits; ⌊c⌋ = round(c - 1/2).
+        """
+        place = (x * 255 + 0.5) / self.step
+        return smooth_round(place - 0.5) * self.step / 255

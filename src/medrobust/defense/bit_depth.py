@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from medrobust.defense.core.base import StraightThroughPurifier
+from medrobust.defense.core.rounding import smooth_round
 from medrobust.number import whole
 
 
@@ -20,3 +21,7 @@ class BitDepth(StraightThroughPurifier):
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute round(x (2^bits - 1)) / (2^bits - 1)."""
         return (x * self.levels).round() / self.levels
+
+    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Compute the same with `smooth_round`, which favours values that are about to jump."""
+        return smooth_round(x * self.levels) / self.levels

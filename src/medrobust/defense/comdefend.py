@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medrobust.defense.core.base import Derivative, unchanged
 from medrobust.defense.core.learned import LearnedPurifier
 from medrobust.defense.network.steady import steady
 from medrobust.number import fraction, whole
@@ -74,6 +75,10 @@ class ComDefend(LearnedPurifier):
     def image(self, code: Tensor) -> Tensor:
         """Map codes (N, bits · C, H, W) in [0, 1] to images (N, C, H, W) in [0, 1]."""
         return steady(self.reconstruct, code).sigmoid()
+
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `smooth`, which has the softsign's derivative, and `identity`."""
+        return {"smooth": self.purify, "identity": unchanged}
 
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Reconstruct the image from its thresholded code."""

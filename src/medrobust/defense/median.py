@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.base import Derivative, Purifier, unchanged
 from medrobust.number import whole
 
 
@@ -21,18 +21,46 @@ class Median(Purifier):
         if window % 2 == 0:
             raise ValueError(f"defense.window={window} is even; expected an odd side in pixels")
 
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `soft`, see `softened`, `exact` and `identity`."""
+        return {"soft": self.softened, "exact": self.purify, "identity": unchanged}
+
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Filter images (N, C, H, W), mirrored at the edge without repeating the edge pixel."""
+        padded = self._padded(x)
+        if self.window == 3:
+            return _median_of_nine(padded)
+        return self._windows(padded).median(dim=4).values
+
+    def softened(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Average the values around the median, weighted by their distance in ranks.
+
+        The median's own derivative sees one value of the window, which is another one as soon as
+        the attack moves them; this one sees all that may become the median.
+        """
+        ordered = self._windows(self._padded(x)).sort(dim=4).values
+        return (ordered * rank_weights(self.window**2).to(x)).sum(4)
+
+    def _windows(self, padded: Tensor) -> Tensor:
+        """Return the values (N, C, H, W, window²) of each pixel's window."""
+        return padded.unfold(2, self.window, 1).unfold(3, self.window, 1).flatten(4)
+
+    def _padded(self, x: Tensor) -> Tensor:
         half = self.window // 2
         if min(x.shape[2:]) <= half:
             raise ValueError(
                 f"defense.window={self.window} does not fit images of {tuple(x.shape[2:])} pixels"
             )
-        padded = F.pad(x, (half, half, half, half), mode="reflect")
-        if self.window == 3:
-            return _median_of_nine(padded)
-        windows = padded.unfold(2, self.window, 1).unfold(3, self.window, 1)
-        return windows.flatten(4).median(dim=4).values
+        return F.pad(x, (half, half, half, half), mode="reflect")
+
+
+def rank_weights(count: int) -> Tensor:
+    """Return Gaussian weights (count,) of ranks around the middle one, in float64, with sum 1.
+
+    Their standard deviation is a ninth of the ranks: one rank of a window of 3×3 values.
+    """
+    distance = (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * (9 / count)
+    return torch.softmax(-distance.square() / 2, dim=0)
 
 
 def _median_of_nine(padded: Tensor) -> Tensor:

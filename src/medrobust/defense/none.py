@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.base import Derivative, Purifier
 
 
 class NoDefense(Purifier):
@@ -11,3 +11,7 @@ class NoDefense(Purifier):
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Return the image unchanged."""
         return x
+
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `exact`, which is the identity."""
+        return {"exact": self.purify}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.base import Derivative, Purifier
 from medrobust.defense.noise.resample import draw_whole, resample
 from medrobust.model.core.victim import Victim
 from medrobust.number import fraction, whole
@@ -55,6 +55,10 @@ class RandomResizePad(Purifier):
             places.append(torch.where(inside, step * side // length, -2))
         rows, columns = places
         return resample(x, rows[..., None], columns[:, None], mode="nearest", outside="zeros")
+
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `exact` alone: pixels move, so that there is no identity."""
+        return {"exact": self.purify}
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Return the logits of one pattern, or the log mean probabilities of several."""

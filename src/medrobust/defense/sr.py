@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medrobust.defense.core.base import Derivative
 from medrobust.defense.core.learned import LearnedPurifier
 from medrobust.defense.network.edsr import EDSR
 from medrobust.defense.network.steady import steady
@@ -73,9 +74,20 @@ class SR(LearnedPurifier):
             scale=self.scale,
         ).to(memory_format=torch.channels_last)
 
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `exact`, whose wavelet part has stand-ins of its own, and `identity`.
+
+        For an enlarged image the identity is bicubic upscaling.
+        """
+        return {"exact": self.purify, "identity": self._upscaled}
+
+    def _upscaled(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        factor = self.scale if self.enlarged else 1
+        return resize(x, [factor * side for side in x.shape[2:]])
+
     def restore(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Denoise and upscale, then resize back to (H, W) unless `enlarged`."""
-        large = steady(self.network, self.wavelet.purify(x, seeds=seeds)).clamp(0, 1)
+        large = steady(self.network, self.wavelet.differentiable(x, seeds=seeds)).clamp(0, 1)
         return large if self.enlarged else resize(large, x.shape[2:])
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Wavelet denoising."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.defense.core.base import Purifier
+from medrobust.defense.core.base import Derivative, Purifier, unchanged
 from medrobust.number import fraction, whole
 
 # Luma and two colour differences from red, green, blue in [0, 1] (ITU-R BT.601, studio range).
@@ -15,6 +16,9 @@ _YCBCR = (
     (-37.797 / 255, -74.203 / 255, 112.0 / 255),
     (112.0 / 255, -93.786 / 255, -18.214 / 255),
 )
+
+
+Rule = Callable[[Tensor, Tensor], Tensor]
 
 
 class Wavelet(Purifier):
@@ -33,8 +37,19 @@ class Wavelet(Purifier):
         self.sigma = fraction(sigma, "defense.sigma", above=True)
         self.levels = None if levels is None else whole(levels, "defense.levels", low=1)
 
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `exact`, `smooth`, whose threshold is `smooth_threshold`, and `identity`."""
+        return {"exact": self.purify, "smooth": self.smoothed, "identity": unchanged}
+
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Denoise images (N, 1 or 3, H, W) with sides of at least two pixels."""
+        return self._denoised(x, soft_threshold)
+
+    def smoothed(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Denoise with a threshold that passes some of every coefficient's derivative."""
+        return self._denoised(x, smooth_threshold)
+
+    def _denoised(self, x: Tensor, rule: Rule) -> Tensor:
         if x.shape[1] not in (1, 3) or min(x.shape[2:]) < 2:
             raise ValueError(
                 f"wavelet denoising got images of shape {tuple(x.shape)}, expected 1 or 3 channels "
@@ -48,32 +63,48 @@ class Wavelet(Purifier):
                 f"expected at most {most}"
             )
         if x.shape[1] == 1:
-            return shrink(x, x.new_tensor([self.sigma]), levels).clamp(0, 1)
+            return shrink(x, x.new_tensor([self.sigma]), levels, rule).clamp(0, 1)
         mix = torch.tensor(_YCBCR, dtype=torch.float64)
         sigma = self.sigma * mix.norm(dim=1)  # for independent noise in red, green and blue
-        found = shrink(_recolour(x, mix), sigma.to(x), levels)
+        found = shrink(_recolour(x, mix), sigma.to(x), levels, rule)
         return _recolour(found, torch.linalg.inv(mix)).clamp(0, 1)
 
 
-def shrink(x: Tensor, sigma: Tensor, levels: int) -> Tensor:
+def shrink(x: Tensor, sigma: Tensor, levels: int, rule: Rule) -> Tensor:
     """Denoise each channel.
 
     Args:
         x: images (N, C, H, W), any range.
         sigma: noise of each channel (C,), in units of `x`.
         levels: levels of the transform, at least 1.
+        rule: threshold of the coefficients.
     """
     height, width = x.shape[2:]
     if levels == 0:
         return x
     coefficients = haar(F.pad(x, (0, width % 2, 0, height % 2), mode="replicate"))
-    smooth = shrink(coefficients[:, :, 0], sigma, levels - 1)
+    smooth = shrink(coefficients[:, :, 0], sigma, levels - 1, rule)
     detail = coefficients[:, :, 1:]
     variance = sigma.square().view(1, -1, 1, 1, 1)
     signal = detail.square().mean(dim=(3, 4), keepdim=True) - variance
     threshold = variance / signal.clamp(min=torch.finfo(x.dtype).eps).sqrt()
-    detail = detail.sign() * F.relu(detail.abs() - threshold)
-    return inverse_haar(torch.cat([smooth.unsqueeze(2), detail], dim=2))[:, :, :height, :width]
+    shrunk = torch.cat([smooth.unsqueeze(2), rule(detail, threshold)], dim=2)
+    return inverse_haar(shrunk)[:, :, :height, :width]
+
+
+def soft_threshold(detail: Tensor, threshold: Tensor) -> Tensor:
+    """Bring coefficients closer to zero by `threshold` > 0, the nearer ones to zero."""
+    return detail.sign() * F.relu(detail.abs() - threshold)
+
+
+def smooth_threshold(detail: Tensor, threshold: Tensor) -> Tensor:
+    """Approximate `soft_threshold` by the difference of two softplus of width `threshold` / 2.
+
+    With the sigmoid s and u = 2 d / t its derivative is s(u - 2) + s(-u - 2): 0.24 at zero, 1/2 at
+    the threshold and 1 far above.
+    """
+    u = 2 * detail / threshold
+    return (F.softplus(u - 2) - F.softplus(-u - 2)) * threshold / 2
 
 
 def haar(x: Tensor) -> Tensor:

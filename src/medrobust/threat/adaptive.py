@@ -1,6 +1,7 @@
 """The attacker who knows everything but the defender's dice."""
 
-from medrobust.defense.core.base import Defense, with_identity
+from medrobust.defense.core.base import Defense
+from medrobust.defense.core.stand_in import IDENTITY, stand_ins, with_identity
 from medrobust.defense.none import NoDefense
 from medrobust.model.core.victim import Victim
 from medrobust.number import whole
@@ -10,7 +11,8 @@ from medrobust.threat.mean_answer import MeanAnswerSurrogate
 from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
-STAND_INS = ("best", "identity")
+BEST = "best"
+"""The default stand-in of every defense."""
 
 EXPECTATIONS: dict[str, type[MeanLossSurrogate]] = {
     "loss": MeanLossSurrogate,
@@ -24,12 +26,13 @@ class Adaptive(Threat):
     Args:
         eot_samples: noise draws per step against a random defense.
         eot: what is averaged over them: `loss`, or class `probability`, of whose mean the loss is.
-        stand_in: derivative of a purifier that has no exact one: `best`, that of its differentiable
-            approximation, or `identity` (BPDA, Athalye et al. 2018), which is weaker.
+        stand_in: derivative of the purifiers: `best`, the default of each, which is the strongest
+            measured; `identity`, the identity instead of every approximation (BPDA, Athalye et al.
+            2018), while exact ones stay; or another name that the defense has (`stand_ins`).
         chunk: images × draws that pass at once; bounds memory, changes no result.
 
     Raises:
-        ValueError: another word for `eot` or `stand_in`.
+        ValueError: another word for `eot`; when called, a `stand_in` that the defense lacks.
     """
 
     unscientific = ("chunk",)
@@ -45,8 +48,6 @@ class Adaptive(Threat):
     ) -> None:
         if eot not in EXPECTATIONS:
             raise ValueError(f"threat.eot={eot}, expected {' or '.join(EXPECTATIONS)}")
-        if stand_in not in STAND_INS:
-            raise ValueError(f"threat.stand_in={stand_in}, expected {' or '.join(STAND_INS)}")
         self.stand_in = stand_in
         self.eot_samples = whole(eot_samples, "threat.eot_samples", low=1)
         self.surrogate = EXPECTATIONS[eot]
@@ -60,10 +61,32 @@ class Adaptive(Threat):
         """
         if type(defense) is NoDefense:
             return VictimSurrogate(victim)
-        seen = with_identity(defense) if self.stand_in == "identity" else defense
-        identity = seen is not defense
+        seen = seen_as(defense, self.stand_in)
         if not defense.random or self.eot_samples == 1:
-            return DefendedSurrogate(victim, seen, identity=identity)
-        made = self.surrogate(victim, seen, self.eot_samples, self.chunk, identity=identity)
+            return DefendedSurrogate(victim, seen)
+        made = self.surrogate(victim, seen, self.eot_samples, self.chunk)
         made.expectations = EXPECTATIONS
         return made
+
+
+def seen_as(defense: Defense, name: str) -> Defense:
+    """Return the defense with the named derivative.
+
+    Args:
+        defense: deployed defense.
+        name: `best`, `identity` or a name of `stand_ins(defense)`.
+
+    Raises:
+        ValueError: the defense has no stand-in of that name; lists those that it has.
+    """
+    if name == BEST:
+        return defense
+    if name == IDENTITY:
+        return with_identity(defense)
+    known = stand_ins(defense)
+    if name not in known:
+        choices = " or ".join(dict.fromkeys((BEST, IDENTITY, *known)))
+        raise ValueError(
+            f"threat.stand_in={name} is no stand-in of {type(defense).__name__}, expected {choices}"
+        )
+    return known[name]

@@ -21,28 +21,27 @@ class DefendedSurrogate(Surrogate):
 
     Args:
         victim: frozen.
-        defense: its proxy gives exact or straight-through gradients, as it declares.
-        identity: whether `defense` is one that `with_identity` changed.
+        defense: its proxy gives exact or straight-through gradients, as it declares; may be one of
+            `stand_ins`.
     """
 
     eot_samples = 1
 
-    def __init__(self, victim: Victim, defense: Defense, *, identity: bool = False) -> None:
+    def __init__(self, victim: Victim, defense: Defense) -> None:
         super().__init__()
-        self.victim, self.defense = victim, defense
-        self.random, self.identity_for_proxies = defense.random, identity
+        self.victim, self.defense, self.random = victim, defense, defense.random
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of victim, defense and number of draws."""
+        """SHA-256 of victim, defense, number of draws, and stand-in if it is not the default."""
         parts = ["adaptive", self.victim.fingerprint, self.defense.fingerprint, self.eot_samples]
-        return digest([*parts, "identity"] if self.identity_for_proxies else parts)
+        name = self.defense.stand_in_name
+        return digest([*parts, name] if name else parts)
 
     def _siblings(self) -> Siblings:
         """The bare victim, every stand-in of the defense, and the deployed system."""
-        found = {"identity": self.defense}
-        if not self.identity_for_proxies:
-            found = stand_ins(self.defense)
+        limited = self.defense.stand_in_name  # by the threat, as under `adaptive/bpda`
+        found = {limited: self.defense} if limited else stand_ins(self.defense)
         first, *others = found
         views: dict[str, Surrogate] = {first: self}
         views |= {name: self._through(found[name]) for name in others}
@@ -52,7 +51,7 @@ class DefendedSurrogate(Surrogate):
 
     def _through(self, defense: Defense) -> Surrogate:
         """Return the same surrogate with another stand-in."""
-        return DefendedSurrogate(self.victim, defense, identity=True)
+        return DefendedSurrogate(self.victim, defense)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """One draw of the defense's proxy, with the victim's features."""

@@ -32,7 +32,6 @@ class MeanLossSurrogate(DefendedSurrogate):
         defense: its proxy gives exact or straight-through gradients, as it declares.
         eot_samples: noise draws per step.
         chunk: images × draws that pass at once; bounds memory, changes no result.
-        identity: see `DefendedSurrogate`.
 
     Attributes:
         expectations: by name, the kinds of mean that an attack which tries them all may take.
@@ -40,16 +39,8 @@ class MeanLossSurrogate(DefendedSurrogate):
 
     expectations: "Mapping[str, type[MeanLossSurrogate]]" = MappingProxyType({})
 
-    def __init__(
-        self,
-        victim: Victim,
-        defense: Defense,
-        eot_samples: int,
-        chunk: int,
-        *,
-        identity: bool = False,
-    ) -> None:
-        super().__init__(victim, defense, identity=identity)
+    def __init__(self, victim: Victim, defense: Defense, eot_samples: int, chunk: int) -> None:
+        super().__init__(victim, defense)
         self.eot_samples = eot_samples
         self.chunk = chunk
 
@@ -66,12 +57,11 @@ class MeanLossSurrogate(DefendedSurrogate):
 
     def _through(self, defense: Defense) -> Surrogate:
         """Return the same expectation with another stand-in."""
-        return type(self)(self.victim, defense, self.eot_samples, self.chunk, identity=True)
+        return type(self)(self.victim, defense, self.eot_samples, self.chunk)
 
     def _averaging(self, kind: "type[MeanLossSurrogate]") -> Surrogate:
         """Return the same stand-in with another expectation."""
-        identity = self.identity_for_proxies
-        return kind(self.victim, self.defense, self.eot_samples, self.chunk, identity=identity)
+        return kind(self.victim, self.defense, self.eot_samples, self.chunk)
 
     def forward(self, x: Tensor, seeds: Tensor, taps: Sequence[str] = ()) -> Prediction:
         """Average class probabilities (as log-probabilities), score and features over the draws."""

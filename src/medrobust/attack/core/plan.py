@@ -69,11 +69,13 @@ class System(NamedTuple):
 
     Attributes:
         siblings: the attacker's views.
+        views: by name, those of the stand-ins that give a gradient.
         task: of the labels.
         detects: the deployed system scores images and refuses some.
     """
 
     siblings: Siblings
+    views: dict[str, Surrogate]
     task: Task
     detects: bool
 
@@ -95,7 +97,7 @@ class Planner:
         return list(self._members(system))
 
     def _members(self, system: System) -> Iterator[Member]:
-        views = {k: v for k, v in system.siblings.stand_ins.items() if v.differentiable}
+        views = system.views
         if system.task != "classification":
             yield from self._dense(views, system)
             return

@@ -1,8 +1,7 @@
 """Base classes of defenses, purifiers and votes."""
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +13,9 @@ from medrobust.model.core.victim import Victim
 from medrobust.number import whole
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
+
+Derivative = Callable[..., Tensor]
+"""A differentiable function of images and their seeds; see `Purifier.derivatives`."""
 
 _CACHED = 2**20
 """Bytes of copies that are drawn at once on a CPU, so that noise and filters stay in its cache."""
@@ -31,6 +33,8 @@ class Defense(Configured, nn.Module, ABC):
     random: bool = False
     moves_pixels: ClassVar[bool] = False
     """True if pixels change their place, so that a mask would not fit the image."""
+    stand_in_name: str = ""
+    """Name of the derivative in a copy made by `stand_ins` or `with_identity`; else empty."""
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Learn the state of the defense and its parts; most have none.
@@ -71,23 +75,50 @@ class Defense(Configured, nn.Module, ABC):
 
 
 class Purifier(Defense):
-    """Changes the image before the victim; the adaptive gradient is exact."""
+    """Changes the image before the victim; the adaptive gradient is exact by default."""
+
+    chosen: str = ""
+    """Name of the derivative in a copy made by `stand_ins`; empty for the default."""
 
     @abstractmethod
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Map images (N, C, H, W) in [0, 1] to purified images in [0, 1]."""
 
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return the functions whose derivative may stand for that of `purify`, by name.
+
+        The first is the default. Each takes the arguments of `purify`, and returns a tensor of its
+        shape, of which only the derivative is used.
+        """
+        return {"exact": self.purify, "identity": unchanged}
+
     def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Compute `purify`, bit for bit, with the attacker's derivative; by default its own."""
-        return self.purify(x, seeds=seeds)
+        """Compute `purify`, bit for bit, with the chosen derivative."""
+        known = self.derivatives()
+        near = known[self.chosen or next(iter(known))]
+        if near == self.purify:
+            return self.purify(x, seeds=seeds)
+        with torch.no_grad():
+            purified = self.purify(x.detach(), seeds=seeds)
+        approximate = near(x, seeds=seeds)
+        return purified + (approximate - approximate.detach())  # adds zero
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Return the victim's prediction for the purified image."""
         return victim.predict(self.purify(x, seeds=seeds))
 
+    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
+        """Compute the deployed prediction with the chosen derivative."""
+        return victim.predict(self.differentiable(x, seeds=seeds))
+
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Return the purified image."""
         return self.purify(x, seeds=seeds)
+
+
+def unchanged(x: Tensor, *, seeds: Tensor) -> Tensor:
+    """Return the image: the straight-through stand-in of any purifier that keeps its shape."""
+    return x
 
 
 class StraightThroughPurifier(Purifier):
@@ -97,49 +128,15 @@ class StraightThroughPurifier(Purifier):
     pass that of `stand_in`, by default the identity.
     """
 
-    identity: bool = False
-    """True in a copy made by `with_identity`: the derivative is the identity."""
-
     def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute a differentiable approximation of `purify`; only its derivative is used."""
         return x
 
-    def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Compute `purify`, bit for bit, with the derivative of `stand_in`."""
-        with torch.no_grad():
-            purified = self.purify(x.detach(), seeds=seeds)
-        near = x if self.identity else self.stand_in(x, seeds=seeds)
-        return purified + (near - near.detach())  # adds zero
-
-    def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
-        """Compute the deployed prediction with the derivative of `stand_in`."""
-        return victim.predict(self.differentiable(x, seeds=seeds))
-
-
-def with_identity(defense: Defense) -> Defense:
-    """Return the defense as an attacker sees it who takes the identity for its approximations.
-
-    Only the derivatives of parts with a `stand_in` of their own change; exact ones stay. The copy
-    shares all weights. A defense without such a part is returned as it is.
-    """
-    made: Defense = _with_identity(defense)
-    return made
-
-
-def _with_identity(module: Any) -> Any:
-    children = {name: _with_identity(child) for name, child in module.named_children()}
-    changed = {name: new for name, new in children.items() if new is not getattr(module, name)}
-    approximated = (
-        isinstance(module, StraightThroughPurifier)
-        and type(module).stand_in is not StraightThroughPurifier.stand_in
-    )
-    if not changed and not approximated:
-        return module
-    made = copy.copy(module)
-    made._modules = {**module._modules, **changed}
-    if approximated:
-        made.identity = True
-    return made
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `smooth`, the class's own `stand_in`, if it has one, and `identity`."""
+        if type(self).stand_in is StraightThroughPurifier.stand_in:
+            return {"identity": unchanged}
+        return {"smooth": self.stand_in, "identity": unchanged}
 
 
 class Smoother(Defense):

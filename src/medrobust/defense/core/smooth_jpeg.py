@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medrobust.defense.core.rounding import smooth_round
+
 _LUMA = (
     *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
     *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
@@ -76,12 +78,6 @@ def tables(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return tuple(min(max((step * scale + 50) // 100, 1), 255) for step in table)
 
     return scaled(_LUMA), scaled(_CHROMA)
-
-
-def smooth_round(value: Tensor) -> Tensor:
-    """Round with the derivative 3 (c - r)², r the nearest whole number."""
-    near = value.detach().round()
-    return near + (value - near) ** 3
 
 
 def _coded(plane: Tensor, table: tuple[int, ...]) -> Tensor:
