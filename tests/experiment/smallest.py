@@ -10,6 +10,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, open_dict
 
+from medrobust.attack.core.plan import EFFORTS, Effort
 from medrobust.evaluation import run as evaluation
 from medrobust.model.core.taps import layers
 from medrobust.training import job
@@ -90,6 +91,9 @@ def _shrink(node: Any, place: str, swept: set[str]) -> None:
 
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every job of `train.py` and `evaluate.py` in this process be shrunk first."""
+    least = Effort(steps=2, restarts=1, targets=1, ranks=1, queries=12, draws=2)
+    for effort in EFFORTS:
+        monkeypatch.setitem(EFFORTS, effort, least)
     for module, name in ((evaluation, "run_cell"), (job, "run_training")):
         work = getattr(module, name)
         monkeypatch.setattr(module, name, lambda config, work=work: work(shrunk(config)))

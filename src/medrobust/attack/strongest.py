@@ -99,7 +99,7 @@ class Strongest(Attack):
             if len(rows) == 0:
                 break
             noise = fold_in(seeds[rows], number)
-            aim = self._aim(member, board, x, rows, noise)
+            aim = self._aim(member, board, goal, x, rows, noise)
             tried = member.attack.perturb(member.view, x[rows], aim, seeds=noise)
             board.offer(rows, _images(tried), number)
         fooled = board.share > 0
@@ -121,7 +121,7 @@ class Strongest(Attack):
             for name, view in siblings.stand_ins.items()
             if gives_gradient(view, x[:1], seeds[:1])
         }
-        return System(siblings, views, task_of(goal.labels), detects(seen))
+        return System(siblings, views, task_of(goal.labels), seen.logits.shape[1], detects(seen))
 
     def _board(self, system: System, x: Tensor, goal: Goal, seeds: Tensor) -> Board:
         """Judge by the deployed system: how, depends on task and system."""
@@ -149,13 +149,21 @@ class Strongest(Attack):
             settles=system.task == "classification",
         )
 
-    def _aim(self, member: Member, board: Board, x: Tensor, rows: Tensor, seeds: Tensor) -> Goal:
+    def _aim(
+        self, member: Member, board: Board, goal: Goal, x: Tensor, rows: Tensor, seeds: Tensor
+    ) -> Goal:
         """Return the member's own loss, bound to its view, and the judge's for queries."""
         aim = board.goal.at(rows)
         if not member.view.differentiable:  # the judge's loss is of answers only
             return aim
-        loss = member.attack.loss.bind(member.view, x[rows], aim.labels, seeds, targeted=False)
-        return replace(aim, loss=loss, start=board.image[rows] if member.warm else None)
+        target, labels = member.attack.target, aim.labels
+        if target is not None:  # of the bare victim, which has no detector
+            aim = replace(aim, criterion=goal.criterion)
+            labels = target(member.view(x[rows], seeds).logits, labels, seeds)
+        targeted = target is not None
+        loss = member.attack.loss.bind(member.view, x[rows], labels, seeds, targeted=targeted)
+        start = board.image[rows] if member.warm else None
+        return replace(aim, loss=loss, labels=labels, targeted=targeted, start=start)
 
 
 def detects(seen: Prediction) -> bool:

@@ -7,11 +7,14 @@ from medrobust.attack.apgd import APGD
 from medrobust.attack.apgd_t import APGDT
 from medrobust.attack.core.base import Attack
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.ranked import Ranked
+from medrobust.attack.core.target import Target
 from medrobust.attack.joint_pgd import JointPGD
 from medrobust.attack.loss.by_task import ByTask
 from medrobust.attack.loss.dice import Dice
 from medrobust.attack.loss.dlr import DLROrMargin
 from medrobust.attack.loss.joint import Joint
+from medrobust.attack.loss.margin import Margin
 from medrobust.attack.momentum_pgd import MomentumPGD
 from medrobust.attack.orthogonal_pgd import OrthogonalPGD
 from medrobust.attack.rays import RayS
@@ -30,21 +33,23 @@ class Effort(NamedTuple):
         steps: gradient steps of a climb.
         restarts: of the first climb on each stand-in.
         targets: wrong classes of the targeted climb.
-        queries: of Square; the other searches have a share of it.
+        ranks: classes that the bare victim is led to.
+        queries: of Square; the other searches have as many.
         draws: responses of a randomized system to each candidate.
     """
 
     steps: int
     restarts: int
     targets: int
+    ranks: int
     queries: int
     draws: int
 
 
 EFFORTS = {
-    "small": Effort(steps=20, restarts=1, targets=2, queries=200, draws=8),
-    "standard": Effort(steps=50, restarts=1, targets=9, queries=1000, draws=16),
-    "large": Effort(steps=100, restarts=3, targets=9, queries=5000, draws=32),
+    "small": Effort(steps=20, restarts=1, targets=2, ranks=2, queries=200, draws=8),
+    "standard": Effort(steps=50, restarts=1, targets=9, ranks=3, queries=1000, draws=16),
+    "large": Effort(steps=100, restarts=3, targets=9, ranks=10, queries=5000, draws=32),
 }
 
 
@@ -71,12 +76,14 @@ class System(NamedTuple):
         siblings: the attacker's views.
         views: by name, those of the stand-ins that give a gradient.
         task: of the labels.
+        classes: number of classes K.
         detects: the deployed system scores images and refuses some.
     """
 
     siblings: Siblings
     views: dict[str, Surrogate]
     task: Task
+    classes: int
     detects: bool
 
 
@@ -107,12 +114,17 @@ class Planner:
         for loss in losses:
             for name, view in views.items():
                 yield self._climb(name, view, loss)
+        if not system.detects:
+            for name, view in views.items():
+                if view.random:
+                    yield self._climb(name, view, Margin(kappa=0))
         for name, view in views.items():
             yield self._auto(name, view, losses[-1])
         for name, view in views.items():
             yield self._climb(name, view, losses[-1], warm=True)
         if not system.detects:
             yield from self._targeted(views)
+        yield from self._bare(system)
         yield from self._queries(system)
 
     def _dense(self, views: dict[str, Surrogate], system: System) -> Iterator[Member]:
@@ -133,8 +145,16 @@ class Planner:
                 attack = kind(self.eps, steps=self.effort.steps)
                 yield Member(f"{name}: {_title(attack)}", view, attack)
 
-    def _climb(self, name: str, view: Surrogate, loss: Loss, *, warm: bool = False) -> Member:
-        options: dict[str, Any] = {"steps": self.effort.steps, "loss": loss}
+    def _climb(
+        self,
+        name: str,
+        view: Surrogate,
+        loss: Loss,
+        *,
+        warm: bool = False,
+        target: Target | None = None,
+    ) -> Member:
+        options: dict[str, Any] = {"steps": self.effort.steps, "loss": loss, "target": target}
         if not warm:
             options["restarts"] = self.effort.restarts
         attack = (
@@ -163,6 +183,15 @@ class Planner:
             )
             yield Member(f"{name}: APGD-T", view, attack)
 
+    def _bare(self, system: System) -> Iterator[Member]:
+        """Yield climbs of the bare victim toward its likeliest classes, the true one included."""
+        bare = system.siblings.bare
+        if bare in system.siblings.stand_ins.values() or not bare.differentiable:
+            return
+        for rank in range(min(system.classes, self.effort.ranks)):
+            member = self._climb("bare", bare, ByTask(), target=Ranked(rank))
+            yield member._replace(name=f"{member.name} toward class {rank + 1} of its own")
+
     def _queries(self, system: System) -> Iterator[Member]:
         """Yield searches that ask the deployed system; they raise the judge's own loss."""
         deployed, queries = system.siblings.deployed, self.effort.queries
@@ -180,7 +209,7 @@ class Planner:
                     lr=max(self.eps / 4, 4 * self.eps / steps),
                 )
                 yield Member("deployed: SPSA", deployed, spsa)
-        if self.norm == "linf" and (not deployed.scored or self.effort == EFFORTS["large"]):
+        if self.norm == "linf" and not system.detects:
             yield Member("deployed: RayS", deployed, RayS(self.eps, queries=queries))
 
 
