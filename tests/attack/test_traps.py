@@ -145,9 +145,12 @@ def test_draws_at_the_best_corner_are_right_as_often_as_the_distribution_says() 
 
 def test_the_relaxation_has_tiny_slopes_of_the_wrong_sign_and_huge_ones() -> None:
     trap = TRAPS["exploding"]()
-    x = trap.images.clone().requires_grad_()
+    between = torch.full((1, 1, 8, 8), 9 / 16 + 1e-6)
+    x = torch.cat([trap.images, between]).requires_grad_()
     ends = trap.defense.purify(x, seeds=torch.arange(len(x)))
     (slope,) = torch.autograd.grad(ends.sum(), x)
-    assert (slope < 0).double().mean() > 0.4
-    assert (slope.abs() < 1e-3).double().mean() > 0.9
-    assert torch.allclose(2 * ends, (8 * x).round() / 8, atol=1e-5)
+    plateau = slope[:-1].abs() < 1e-3
+    assert (slope[:-1] < 0).double().mean() > 0.4
+    assert plateau.double().mean() > 0.9
+    assert torch.allclose((2 * ends)[:-1][plateau], ((8 * x).round() / 8)[:-1][plateau], atol=1e-3)
+    assert slope[-1].abs().min() > 10

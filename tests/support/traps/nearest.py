@@ -1,4 +1,4 @@
-"""Trap 5: the vote of the five nearest prototypes in the victim's output."""
+"""Trap 5: the vote of the nearest prototypes in the victim's output."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from tests.support.traps.scene import (
 )
 from tests.support.traps.trap import Trap
 
-BANDS, PER_BAND, NEIGHBOURS, SHARP = 6, 20, 5, 1e-6
+BANDS, PER_BAND, NEIGHBOURS, SHARP = 6, 100, 75, 1e-6
 EPS, GAP, SPREAD = 0.009, 0.06, 6.0
 
 
@@ -24,8 +24,8 @@ class NearestVote(Defense):
     """Answers with the votes of the prototypes nearest to the victim's logit.
 
     Prototypes lie along the logit in bands of width one, whose classes alternate. A prototype
-    votes by a sigmoid of how much nearer it is than the border between the fifth and the sixth; at
-    this temperature that is zero or one.
+    votes by a sigmoid of how much nearer it is than the border behind the last of the nearest ones;
+    at this temperature that is zero or one.
 
     Args:
         neighbours: prototypes that vote.
@@ -88,8 +88,8 @@ def build() -> Trap:
 def pieces(defense: NearestVote) -> tuple[Tensor, Tensor]:
     """Return the sorted edges (E,) of the vote along the logit, and its classes (E + 1,).
 
-    The five nearest of sorted prototypes are neighbours of each other; the first of them gives way
-    to the next one at the midpoint of the two.
+    The nearest of sorted prototypes are neighbours of each other; the first of them gives way to
+    the next one behind the last at the midpoint of the two.
     """
     places = defense.places.double()
     edges = (places[: -defense.neighbours] + places[defense.neighbours :]) / 2
