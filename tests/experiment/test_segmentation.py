@@ -17,7 +17,8 @@ def test_every_attack_meets_every_defense_and_one_knows_them(name: str) -> None:
     assert (config.model.name, config.objective.name) == ("unet", "dice_ce")
     jobs = [(job["threat"], job["attack"], job["defense"]) for job in planned(config)]
     expected = [("oblivious", attack, defense) for attack in ATTACKS for defense in DEFENSES]
-    expected += [("adaptive", "pgd", defense) for defense in DEFENSES[1:]]
+    strong = ("pgd", "momentum_pgd", "strongest")
+    expected += [("adaptive", attack, defense) for attack in strong for defense in DEFENSES[1:]]
     assert sorted(jobs) == sorted(expected)
 
 
