@@ -210,3 +210,17 @@ def test_somebody_elses_classes() -> None:
         check_config(OmegaConf.create({"attack": node}), {"attack": Any})
     with pytest.raises(ConfigError, match=r"attack.eps is 'x', expected float"):
         check_config(OmegaConf.create({"attack": {**loose, "eps": "x"}}), {"attack": Any})
+
+
+def test_a_reference_to_no_key_is_told(evaluate: DictConfig) -> None:
+    message = said(evaluate, EVALUATE, "attack.steps", "${stepz}")
+    assert message.startswith(
+        "attack.steps cannot be resolved (Interpolation key 'stepz' not found"
+    )
+    assert message.endswith("set attack.steps to a value of its own")
+
+
+def test_the_table_of_a_single_cell_is_checked_too(evaluate: DictConfig) -> None:
+    assert said(evaluate, EVALUATE, "table.metric", "auroc") == ""
+    assert said(evaluate, EVALUATE, "table.metric", "nope").startswith("table.metric='nope' is no")
+    assert "table" in said(evaluate, EVALUATE, "table.rowz", ["attack"])

@@ -36,6 +36,12 @@ def _is_unit(value: Number) -> None:
     fraction(value, "value")
 
 
+def _is_table(value: Any) -> None:
+    from medrobust.report.table.config import TableConfig
+
+    TableConfig.parse(value).check_metrics()
+
+
 _TRAINER: dict[str, Any] = {
     "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
     "devices": Annotated[int | str | list[int], _is_devices],
@@ -83,7 +89,7 @@ EVALUATE: Mapping[str, Any] = {
     "perturbation": bool,
     "iterates": Iterates | None,
     "maps": Maps | None,
-    "table": Any,
+    "table": Annotated[dict[str, Any], _is_table],
     "figure": Any,
 }
 

@@ -75,7 +75,9 @@ def check_type(value: Any, kind: Any, name: str) -> None:
             try:
                 check(value)
             except ValueError as error:
-                raise SchemaError(f"{name}: {error}") from None
+                text = str(error)
+                own = text.startswith(name)  # it names the value, or a part of it, already
+                raise SchemaError(text if own else f"{name}: {text}") from None
     elif kind in (Any, object):
         _check_plain(value, name)
     elif origin in (Union, types.UnionType):
