@@ -70,6 +70,7 @@ SEEDS = (*COUNTS, -1, 2**63)
         ("threat.eot_samples", ("many", None, 0.5)),
         ("data.split_seed", ("abc", None, 1e23)),
         ("data.limit_test", ("no", 0.5)),
+        ("data.augment", ("no", 0.5, {"a": 1}, [1])),
         ("data.workers", ("no", None)),
         ("data.name", (5, True)),
         ("trainer.devices", ("no", 0, -2, None, ["a"], 0.5)),
@@ -146,6 +147,7 @@ def test_what_is_right_passes(evaluate: DictConfig, training: DictConfig) -> Non
         "trainer.devices": "auto",
         "attack.target": {"_target_": "medrobust.attack.target.next_class.NextClass"},
         "attack.steps": {"_target_": "operator.mul", "_args_": [2, 3]},
+        "data.augment": {"_target_": "torch.nn.Identity"},
         "maps": {"taps": ["layer1"], "images": 2},
         "figure": {"kind": {"_target_": "torch.device", "device": "cpu"}},
     }

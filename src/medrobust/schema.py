@@ -3,7 +3,7 @@
 import math
 import types
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -89,6 +89,8 @@ def check_type(value: Any, kind: Any, name: str) -> None:
     elif isinstance(value, Made):
         if not value.may_be(origin or kind):
             raise _wrong(value, kind, name)
+    elif origin is Callable:  # plain data cannot be called
+        raise _wrong(value, kind, name)
     elif origin in _LISTS or (origin is tuple and arguments[1:] == (...,)):
         if not isinstance(value, list):
             raise _wrong(value, kind, name)
@@ -200,6 +202,8 @@ def _said(kind: Any) -> str:
         return "null"
     if origin is Annotated:
         return _said(arguments[0])
+    if origin is Callable:
+        return "a function or an object that is called (a node with _target_)"
     if origin in (Union, types.UnionType):
         return " | ".join(_said(part) for part in arguments)
     if origin is Literal:
