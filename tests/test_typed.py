@@ -103,6 +103,7 @@ def test_values_of_another_type_are_refused_by_name(
         ("trainer.max_epochs", ("no", None, 0, -1, 0.5)),
         ("trainer.enable_checkpointing", ("no", 3)),
         ("trainer.limit_train_batches", ("abc",)),
+        ("trainer.check_val_every_n_epoch", (0, "no", 0.5)),
         ("optimizer.lr", ("fast", True, None)),
         ("checkpoint", (None, 3)),
     ],
@@ -226,3 +227,8 @@ def test_the_table_of_a_single_cell_is_checked_too(evaluate: DictConfig) -> None
     assert said(evaluate, EVALUATE, "table.metric", "auroc") == ""
     assert said(evaluate, EVALUATE, "table.metric", "nope").startswith("table.metric='nope' is no")
     assert "table" in said(evaluate, EVALUATE, "table.rowz", ["attack"])
+
+
+def test_what_a_training_sets_itself_is_no_key(training: DictConfig) -> None:
+    for name in ("log_every_n_steps", "callbacks", "deterministic"):
+        assert said(training, train(), f"trainer.{name}", 1).startswith(f"trainer.{name} is no key")
