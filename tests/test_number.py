@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,14 +57,16 @@ def test_error_is_a_value_error() -> None:
     assert issubclass(NumberError, ValueError)
 
 
-@pytest.mark.parametrize("value", [3, 5, 7])
+@pytest.mark.parametrize("value", [3, 5, 7, np.int64(5)])
 def test_whole(value: int) -> None:
     assert whole(value, "steps", low=3, high=7) == value
 
 
 @pytest.mark.parametrize("value", [2.0, "3", True, None])
 def test_whole_wants_an_integer(value: int) -> None:
-    with pytest.raises(NumberError, match=r"steps=.* is not an integer; expected at least 1"):
+    with pytest.raises(
+        NumberError, match=r"steps=.* is not an integer; expected one whole number, at least 1"
+    ):
         whole(value, "steps", low=1)
 
 

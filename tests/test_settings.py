@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -198,3 +199,41 @@ def test_an_object_with_a_fingerprint_stands_for_itself() -> None:
 def test_wrong_arguments_fail_as_usual() -> None:
     with pytest.raises(TypeError, match="size_typo"):
         Inner(size_typo=3)  # type: ignore[call-arg]
+
+
+class Own(Inner):
+    """Sets an argument twice, reads its base's, and has an attribute of its own."""
+
+    def __init__(self, size: int = 3, *, deep: bool = False, inner: Inner | None = None) -> None:
+        super().__init__(size)
+        self.size = size + 1
+        self.deep, self.inner, self.seen = deep, inner, 0
+
+
+@pytest.mark.parametrize(
+    "again", [lambda x: x, copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_an_argument_is_final(again: Callable[[Own], Own]) -> None:
+    made = again(Own(5, inner=Inner()))
+    made.seen = 2
+    for name, value in (("size", 7), ("deep", True), ("inner", None)):
+        message = rf"Own\.{name} is set by the constructor .* make a new object with {name}=…"
+        with pytest.raises(AttributeError, match=message):
+            setattr(made, name, value)
+    assert (made.size, made.seen) == (6, 2)
+
+
+def test_an_unscientific_argument_may_change() -> None:
+    made = Outer(0.1)
+    made.chunk = 3  # type: ignore[attr-defined]
+    assert made.fingerprint == Outer(0.1).fingerprint
+
+
+def test_the_signature_is_that_of_the_constructor() -> None:
+    assert str(inspect.signature(Inner)) == "(size: int = 3) -> None"
+
+
+@pytest.mark.parametrize("size", [np.int64(5), np.uint8(5)])
+def test_numbers_of_numpy_are_plain_numbers(size: Any) -> None:
+    assert Inner(size).fingerprint == Inner(5).fingerprint
+    assert Outer(np.float32(0.5)).fingerprint == Outer(0.5).fingerprint

@@ -120,8 +120,18 @@ def test_a_defense_without_weights_is_not_trained(
 ) -> None:
     words = ["defense=jpeg", "data.phantom=true", "data.phantom_n=100", "trainer=cpu"]
     assert run_here(monkeypatch, "train.py", *words, f"paths.root={tmp_path}") == 1
-    assert "JPEG has nothing to train" in capfd.readouterr().err
+    assert "defense=jpeg has nothing to train" in capfd.readouterr().err
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_defense_of_an_evaluation_alone_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["data.phantom=true", "trainer=cpu", f"paths.root={tmp_path}"]
+    assert run_here(monkeypatch, "train.py", "defense=medrdf", *words) == 1
+    said = capfd.readouterr().err
+    assert "NothingToTrainError: defense=medrdf has nothing to train, expected one with" in said
+    assert "Interpolation" not in said
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ SEEDS = (*COUNTS, -1, 2**63)
         ("threat.eot_samples", ("many", None, 0.5)),
         ("data.split_seed", ("abc", None, 1e23)),
         ("data.limit_test", ("no", 0.5)),
+        ("data.augment", ("no", 0.5, {"a": 1}, [1])),
         ("data.workers", ("no", None)),
         ("data.name", (5, True)),
         ("trainer.devices", ("no", 0, -2, None, ["a"], 0.5)),
@@ -102,6 +103,7 @@ def test_values_of_another_type_are_refused_by_name(
         ("trainer.max_epochs", ("no", None, 0, -1, 0.5)),
         ("trainer.enable_checkpointing", ("no", 3)),
         ("trainer.limit_train_batches", ("abc",)),
+        ("trainer.check_val_every_n_epoch", (0, "no", 0.5)),
         ("optimizer.lr", ("fast", True, None)),
         ("checkpoint", (None, 3)),
     ],
@@ -146,6 +148,7 @@ def test_what_is_right_passes(evaluate: DictConfig, training: DictConfig) -> Non
         "trainer.devices": "auto",
         "attack.target": {"_target_": "medrobust.attack.target.next_class.NextClass"},
         "attack.steps": {"_target_": "operator.mul", "_args_": [2, 3]},
+        "data.augment": {"_target_": "torch.nn.Identity"},
         "maps": {"taps": ["layer1"], "images": 2},
         "figure": {"kind": {"_target_": "torch.device", "device": "cpu"}},
     }
@@ -210,3 +213,22 @@ def test_somebody_elses_classes() -> None:
         check_config(OmegaConf.create({"attack": node}), {"attack": Any})
     with pytest.raises(ConfigError, match=r"attack.eps is 'x', expected float"):
         check_config(OmegaConf.create({"attack": {**loose, "eps": "x"}}), {"attack": Any})
+
+
+def test_a_reference_to_no_key_is_told(evaluate: DictConfig) -> None:
+    message = said(evaluate, EVALUATE, "attack.steps", "${stepz}")
+    assert message.startswith(
+        "attack.steps cannot be resolved (Interpolation key 'stepz' not found"
+    )
+    assert message.endswith("set attack.steps to a value of its own")
+
+
+def test_the_table_of_a_single_cell_is_checked_too(evaluate: DictConfig) -> None:
+    assert said(evaluate, EVALUATE, "table.metric", "auroc") == ""
+    assert said(evaluate, EVALUATE, "table.metric", "nope").startswith("table.metric='nope' is no")
+    assert "table" in said(evaluate, EVALUATE, "table.rowz", ["attack"])
+
+
+def test_what_a_training_sets_itself_is_no_key(training: DictConfig) -> None:
+    for name in ("log_every_n_steps", "callbacks", "deterministic"):
+        assert said(training, train(), f"trainer.{name}", 1).startswith(f"trainer.{name} is no key")

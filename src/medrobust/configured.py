@@ -1,16 +1,20 @@
 """Objects that record their configuration, so that no argument is missing in a fingerprint."""
 
 import inspect
+from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, Self, runtime_checkable
+from numbers import Integral, Real
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
+from medrobust.arguments import check_argument
 from medrobust.code.digest import code_digest, foreign, module_digest
 from medrobust.code.module import note
 from medrobust.fingerprint import digest
 from medrobust.signature import parameters_of
 
 Code = type | Callable[..., Any]
+Made = TypeVar("Made")
 
 
 @runtime_checkable
@@ -23,7 +27,23 @@ class Computes(Protocol):
         ...
 
 
-class Configured:
+class _Construction(ABCMeta):
+    """Metaclass that notes when a constructor has returned."""
+
+    def __call__(cls: type[Made], *args: Any, **kwargs: Any) -> Made:
+        """Return a new object, whose arguments are final."""
+        made: Made = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        object.__setattr__(made, "_constructed", True)
+        return made
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """Return the signature of the constructor, for help and editors."""
+        found = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return found.replace(parameters=list(found.parameters.values())[1:])
+
+
+class Configured(metaclass=_Construction):
     """Mixin that records every constructor argument, including defaults, and the class's code.
 
     The arguments are captured before `__init__` runs. A new argument thus enters the fingerprint
@@ -31,6 +51,10 @@ class Configured:
     progress bar) are listed in `unscientific`. An argument that a class gained later, whose default
     is what the class did before, is listed in `added`: it counts only where it has another value,
     so that the ids of earlier rows stay.
+
+    An argument that is an object (a loss, a noise) or a bool is checked against its annotation. The
+    attribute of an argument is final once the constructor has returned: the fingerprint would not
+    see another value, and a cached set of the first would be replayed.
 
     A class is identified by its own name, not by its module, so that its file may move. The digest
     of its code is part of the fingerprint; see `medrobust.code.digest`.
@@ -45,7 +69,11 @@ class Configured:
         note(cls.__module__)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Capture the arguments."""
+        """Capture the arguments.
+
+        Raises:
+            TypeError: an argument is unknown, or an object or a bool of another type.
+        """
         self = super().__new__(cls)
         # bind_partial: copy and pickle create the object without arguments and restore its dict.
         signature = inspect.signature(cls.__init__)
@@ -62,10 +90,38 @@ class Configured:
         for name in kwargs if known.handed else ():
             if name not in known.names:
                 raise TypeError(f"{cls.__name__} got an unexpected keyword argument {name!r}")
+        for name, value in captured.items():
+            if name in known.kinds and value is not known.names[name].default:
+                check_argument(cls.__name__, name, value, known.kinds[name])
         for name in sorted(known.handed - captured.keys()):  # defaults passed on by `**options`
             captured[name] = known.names[name].default
         object.__setattr__(self, "_captured", captured)
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; that of an argument only in the constructor.
+
+        Raises:
+            AttributeError: the attribute is an argument's, and the object is constructed.
+        """
+        captured: dict[str, Any] = self.__dict__.get("_captured", {})
+        built = "_constructed" in self.__dict__
+        if built and name in captured and name not in self.unscientific:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} is set by the constructor and cannot become "
+                f"{value!r:.60}, since fingerprint and cache keep {captured[name]!r:.60}; make a "
+                f"new object with {name}=…"
+            )
+        super().__setattr__(name, value)
+
+    def derive(self, **attributes: Any) -> None:
+        """Set attributes, those of arguments too, to what the object itself derives.
+
+        For a class's own methods: what a loss binds to a batch, or a defense reads off its victim,
+        is decided by the arguments and by batch or victim, which cache keys hold.
+        """
+        for name, value in attributes.items():
+            super().__setattr__(name, value)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -158,6 +214,8 @@ def _code(value: Any) -> tuple[Code, ...]:
 def _plain(value: Any, name: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Integral | Real):  # of NumPy
+        return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, Configured):
         return value.settings
     if isinstance(value, partial):

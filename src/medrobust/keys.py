@@ -26,7 +26,7 @@ Count = Annotated[int, _between(1)]
 
 
 def _is_devices(value: int | str | list[int]) -> None:
-    if isinstance(value, str) and not re.fullmatch(r"auto|\d+(,\d+)*", value):
+    if isinstance(value, str) and not re.fullmatch(r"auto|[0-9]+(,[0-9]+)*", value):
         raise ValueError(f"{value!r} is no number of devices; expected 1, 2, …, auto, or 0,1")
     if isinstance(value, int) and value < 1 and value != -1:
         raise ValueError(f"{value} is no number of devices; expected 1, 2, …, or auto for all")
@@ -34,6 +34,12 @@ def _is_devices(value: int | str | list[int]) -> None:
 
 def _is_unit(value: Number) -> None:
     fraction(value, "value")
+
+
+def _is_table(value: Any) -> None:
+    from medrobust.report.table.config import TableConfig
+
+    TableConfig.parse(value).check_metrics()
 
 
 _TRAINER: dict[str, Any] = {
@@ -83,9 +89,16 @@ EVALUATE: Mapping[str, Any] = {
     "perturbation": bool,
     "iterates": Iterates | None,
     "maps": Maps | None,
-    "table": Any,
+    "table": Annotated[dict[str, Any], _is_table],
     "figure": Any,
 }
+
+
+_FIXED = {
+    *("logger", "callbacks", "plugins", "deterministic", "inference_mode"),
+    *("enable_progress_bar", "enable_model_summary", "num_sanity_val_steps", "log_every_n_steps"),
+}
+"""Arguments of Lightning's Trainer that `training.run` sets itself."""
 
 
 def train() -> Mapping[str, Any]:
@@ -93,11 +106,17 @@ def train() -> Mapping[str, Any]:
     from pytorch_lightning import Trainer
 
     names, kinds, *_ = parameters_of(Trainer)
-    known = {name: kinds.get(name, Any) for name in names}
+    known = {name: kinds.get(name, Any) for name in names if name not in _FIXED}
     return {
         **_BOTH,
         **dict.fromkeys(("defense", "optimizer", "scheduler"), Any),
-        "trainer": {**known, **_TRAINER, "strategy": Any, "max_epochs": Count},
+        "trainer": {
+            **known,
+            **_TRAINER,
+            "strategy": Any,
+            "max_epochs": Count,
+            "check_val_every_n_epoch": Count,
+        },
         "checkpoint": str,
         "initial_checkpoint": str | None,
         "overwrite": bool,

@@ -1,6 +1,7 @@
 """Parse numbers as written in configs: `8/255`, `0.03`, `5e-5`."""
 
 import math
+from numbers import Integral
 
 
 class NumberError(ValueError):
@@ -44,24 +45,27 @@ def fraction(
     return number
 
 
-def whole(value: int, name: str, *, low: int = 0, high: int | None = None) -> int:
+def whole(value: int | Integral, name: str, *, low: int = 0, high: int | None = None) -> int:
     """Check an integer's range.
 
     Args:
-        value: the integer.
+        value: the integer, Python's or NumPy's.
         name: its name in the config, for the error.
         low: smallest value allowed.
         high: largest value allowed, or None.
 
     Returns:
-        The value.
+        The value as an `int`.
 
     Raises:
         NumberError: the value is not an integer, or out of range.
     """
     upper = "" if high is None else f" and at most {high}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise NumberError(f"{name}={value!r} is not an integer; expected at least {low}{upper}")
-    if value < low or (high is not None and value > high):
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise NumberError(
+            f"{name}={value!r} is not an integer; expected one whole number, at least {low}{upper}"
+        )
+    number = int(value)
+    if number < low or (high is not None and number > high):
         raise NumberError(f"{name}={value} is out of range; expected at least {low}{upper}")
-    return value
+    return number

@@ -3,7 +3,7 @@
 import math
 import types
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -75,7 +75,9 @@ def check_type(value: Any, kind: Any, name: str) -> None:
             try:
                 check(value)
             except ValueError as error:
-                raise SchemaError(f"{name}: {error}") from None
+                text = str(error)
+                own = text.startswith(name)  # it names the value, or a part of it, already
+                raise SchemaError(text if own else f"{name}: {text}") from None
     elif kind in (Any, object):
         _check_plain(value, name)
     elif origin in (Union, types.UnionType):
@@ -87,6 +89,8 @@ def check_type(value: Any, kind: Any, name: str) -> None:
     elif isinstance(value, Made):
         if not value.may_be(origin or kind):
             raise _wrong(value, kind, name)
+    elif origin is Callable:  # plain data cannot be called
+        raise _wrong(value, kind, name)
     elif origin in _LISTS or (origin is tuple and arguments[1:] == (...,)):
         if not isinstance(value, list):
             raise _wrong(value, kind, name)
@@ -198,6 +202,8 @@ def _said(kind: Any) -> str:
         return "null"
     if origin is Annotated:
         return _said(arguments[0])
+    if origin is Callable:
+        return "a function or an object that is called (a node with _target_)"
     if origin in (Union, types.UnionType):
         return " | ".join(_said(part) for part in arguments)
     if origin is Literal:

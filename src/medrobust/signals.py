@@ -1,6 +1,7 @@
 """End processes on a scheduler's SIGTERM and together with their parent."""
 
 import os
+import select
 import signal
 import sys
 import time
@@ -44,6 +45,26 @@ def end_with_parent(parent: int) -> None:
         Thread(target=_watch, args=(parent,), daemon=True).start()
     if os.getppid() != parent:  # it ended before
         os._exit(1)
+
+
+def end_with(process: int) -> None:
+    """End this process when another one, of which it may be no child, ends for any reason.
+
+    Args:
+        process: process id on this machine.
+    """
+    try:
+        handle = os.pidfd_open(process)
+    except ProcessLookupError:  # it ended before
+        os._exit(1)
+    except (AttributeError, OSError):  # not Linux, or an old one
+        return
+    Thread(target=_await, args=(handle,), daemon=True).start()
+
+
+def _await(handle: int) -> None:
+    select.select([handle], [], [])  # readable when the process has ended
+    os._exit(1)
 
 
 def _watch(parent: int) -> None:

@@ -1,6 +1,6 @@
 """Compare configs and settings whose classes may have moved to another file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PACKAGE = "medrobust."
@@ -16,6 +16,18 @@ def own_name(target: str) -> str:
         return target
     parts = target.split(".")
     return parts[-1] if parts[-1][:1].isupper() else ".".join(parts[-2:])
+
+
+def targets(value: Any) -> Iterator[str]:
+    """Yield the path in every `_target_` of plain data, from the outside in."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("_target_"), str):
+            yield value["_target_"]
+        for item in value.values():
+            yield from targets(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from targets(item)
 
 
 def by_name(value: Any) -> Any:

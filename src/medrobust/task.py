@@ -37,6 +37,23 @@ def task_of(labels: Tensor) -> Task:
     )
 
 
+def check_tensors(owner: str, **given: object) -> None:
+    """Raise TypeError if something is no tensor; None is accepted.
+
+    Args:
+        owner: name of what was called, for the error.
+        **given: what should be tensors, by their names.
+    """
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            kind = type(value).__name__
+            shown = f" {value!r:.40}" if kind in ("list", "tuple", "int", "str") else ""
+            raise TypeError(
+                f"{owner}: {name} is of type {kind}{shown}, expected a torch.Tensor; pass "
+                f"torch.as_tensor({name})"
+            )
+
+
 def classes_needed(labels: Tensor) -> float:
     """Return the number of classes that a model needs for some labels.
 

@@ -7,7 +7,11 @@ from typing import Any, Literal
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, InterpolationToMissingValueError
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    InterpolationToMissingValueError,
+    OmegaConfBaseException,
+)
 
 from medrobust.schema import Made, SchemaError, check_type
 from medrobust.signature import parameters_of
@@ -48,7 +52,8 @@ def check_config(
         running: whether a job runs; before a sweep, references to its jobs are not resolved.
 
     Raises:
-        ConfigError: a key is unknown, or a value has another type than expected.
+        ConfigError: a key is unknown, a value has another type than expected, or refers to a key
+            that does not exist.
     """
     plain = {str(name): value for name, value in _resolved(config, running)}
     lacking = [name for name in keys if name not in config and name not in optional]
@@ -81,9 +86,17 @@ def _resolved(config: DictConfig, running: bool) -> Iterator[tuple[Any, Any]]:
             value = config[name]
             plain = OmegaConf.is_config(value)
             yield name, OmegaConf.to_container(value, resolve=True) if plain else value
-        except (InterpolationResolutionError, InterpolationToMissingValueError):
-            if running:
-                raise
+        except OmegaConfBaseException as error:
+            later = (InterpolationResolutionError, InterpolationToMissingValueError)
+            if not running and isinstance(error, later):
+                continue
+            raise _unresolved(error, str(name)) from None
+
+
+def _unresolved(error: OmegaConfBaseException, name: str) -> ConfigError:
+    reason = str(error.msg or error).partition("\n")[0]
+    key = error.full_key or name
+    return ConfigError(f"{key} cannot be resolved ({reason}); set {key} to a value of its own")
 
 
 def _check(value: Any, kind: Any, name: str, referred: Collection[str]) -> None:

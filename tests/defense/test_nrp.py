@@ -148,13 +148,13 @@ def test_each_network_is_trained_by_its_own_loss():
     critic = [p.grad.clone() for p in module.critic.parameters()]
     assert any(grad.any() for grad in critic)
     module.zero_grad()
-    module.defense.critic_weight = 1.0
+    module.defense.derive(critic_weight=1.0)
     torch.manual_seed(5)
     module.loss(batch(pictures())).backward()
     assert any(p.grad.any() for p in module.defense.parameters())
     with_purifier = [p.grad.clone() for p in module.critic.parameters()]
     module.zero_grad()
-    module.defense.critic_weight = 0.0
+    module.defense.derive(critic_weight=0.0)
     torch.manual_seed(5)
     module.loss(batch(pictures())).backward()
     for ours, theirs in zip(module.critic.parameters(), with_purifier, strict=True):

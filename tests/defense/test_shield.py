@@ -281,7 +281,7 @@ def test_it_stands_behind_its_cushion() -> None:
         x = shown[:6].clone().requires_grad_()
         sight = ShieldSurrogate(victim, detector if shown is clean else copy.deepcopy(detector))
         if shown is cushioned:
-            sight.shield.cushion = None
+            sight.shield.derive(cushion=None)
         grads.append(torch.autograd.grad(sight(x, seeds[:6]).logits.sum(), x)[0])
     torch.testing.assert_close(*grads)
 

@@ -283,10 +283,14 @@ def test_a_wrong_batch_size(net: Net, data: tuple[Tensor, Tensor], size: float) 
     [
         ({"attack": "pgd"}, TypeError, r"attack is 'pgd', expected a medrobust\.Attack such as"),
         ({"defense": "jpeg"}, TypeError, r"defense is 'jpeg', expected a medrobust\.Defense"),
+        ({"quantize": "no"}, TypeError, r"quantize is 'no', expected true or false \(bool\)"),
+        ({"seed": -1}, ValueError, "seed=-1 is out of range; expected at least 0 and at most"),
+        ({"seed": 2**63}, ValueError, "seed=9223372036854775808 is out of range"),
+        ({"seed": [1, 2]}, ValueError, r"seed=\[1, 2\] is not an integer; expected one whole"),
         ({"threat": "white"}, ValueError, "threat='white', expected oblivious, adaptive, blackbox"),
         ({"attack": UAP(eps="8/255", epochs=1)}, ValueError, "without a train split.*datamodule"),
     ],
-    ids=["attack", "defense", "threat", "learns"],
+    ids=["attack", "defense", "quantize", "negative", "large", "list", "threat", "learns"],
 )
 def test_wrong_parts(net: Net, data: tuple[Tensor, Tensor], change, error, message) -> None:
     with pytest.raises(error, match=message):
@@ -328,3 +332,35 @@ def test_a_black_box_counts_its_queries(net: Net, data: tuple[Tensor, Tensor]) -
     attack = Square(eps="16/255", queries=30)
     row = medrobust.evaluate(net, data, attack=attack, defense=JPEG(60), threat="blackbox")
     assert 1 <= row.metrics["queries_mean"] <= 30
+
+
+@pytest.mark.parametrize("model", [lambda x: x.mean(dim=(2, 3)), nn.Identity])
+def test_a_model_is_a_module(model, data: tuple[Tensor, Tensor]) -> None:
+    message = r"the model is a (function|class Identity), expected an object of torch\.nn\.Module; "
+    with pytest.raises(VictimError, match=message):
+        medrobust.evaluate(model, data)
+    with pytest.raises(VictimError, match=message):
+        PGD(eps="8/255", steps=1)(model, *data)
+
+
+def test_a_victim_of_grey_images_names_its_mean(net: Net, data: tuple[Tensor, Tensor]) -> None:
+    victim = medrobust.Victim(net, mean=[0.5], std=[0.5])
+    with pytest.raises(
+        VictimError, match=r"C in \[1\], as mean and std have; .* one number per ch"
+    ):
+        medrobust.evaluate(victim, data)
+    with pytest.raises(ValueError, match=r"mean=0\.5, std=0\.5: expected a number per channel"):
+        medrobust.Victim(net, mean=0.5, std=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "seeds"])
+def test_what_is_no_tensor_is_named(name: str, net: Net, data: tuple[Tensor, Tensor]) -> None:
+    given = {"images": data[0][:2], "labels": data[1][:2], "seeds": torch.arange(2)}
+    x, y, seeds = (value.tolist() if key == name else value for key, value in given.items())
+    with pytest.raises(TypeError, match=rf"PGD: {name} is of type list .*torch\.as_tensor\({name}"):
+        PGD(eps="8/255", steps=1)(net, x, y, seeds=seeds)  # type: ignore[arg-type]
+
+
+def test_a_folder_without_rows_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"holds no row .*medrobust evaluate"):
+        medrobust.load_rows(tmp_path)

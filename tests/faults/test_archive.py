@@ -233,3 +233,10 @@ def test_what_does_not_fit_is_not_begun(
     with pytest.raises(DataError, match="the disk of"):
         unpack(archive, place)
     assert list(place.iterdir()) == []
+
+
+def test_a_folder_is_no_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), str(tmp_path / "data")]) == 2
+    assert (
+        f"unpack: {tmp_path} is a folder, expected a zip or tar file; " in capsys.readouterr().err
+    )

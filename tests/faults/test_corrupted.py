@@ -9,6 +9,8 @@ import pytest
 
 from medrobust.cache.tensors import TensorCache
 from medrobust.cli.cache import main
+from medrobust.cli.report import main as report
+from medrobust.result.store import RowStore
 from tests.faults.conftest import Whole
 from tests.faults.sweeps import MATRIX, Zygote, left
 
@@ -102,3 +104,31 @@ def test_a_bad_checkpoint_is_refused_and_runs_nothing(
     assert "VictimError" in row["error"]
     assert str(bad) in row["error"]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_that_is_gone_or_a_folder_costs_itself(
+    zygote: Zygote, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("-m", "attack=none", "batch_size=6", "+hydra.callbacks.table.formats=[csv]")
+    assert zygote.run(outputs, *command) == 0, (outputs / "log").read_text()
+    (row,) = RowStore(outputs / "rows").rows()
+    assert row.files == ["png"]
+    picture = outputs / "rows" / f"{row.id}.png"
+    whole = picture.read_bytes()
+    sweep = next(outputs.rglob("sweep.json")).parent
+    assert report([str(sweep), "--format", "csv"]) == 0
+    picture.unlink()
+    assert report([str(sweep), "--format", "csv"]) == 1
+    assert f"✗ {picture} is gone; run its cell again to recreate it" in capsys.readouterr().err
+    assert zygote.run(outputs, *command) == 0
+    assert f"making again: {picture} is gone" in (outputs / "log").read_text()
+    assert picture.read_bytes() == whole
+
+    picture.unlink()
+    picture.mkdir()
+    assert zygote.run(outputs, *command) == 1
+    assert f"not written: {picture} is a folder" in (outputs / "log").read_text()
+    assert "1 rows done" in (outputs / "log").read_text()
+    (again,) = RowStore(outputs / "rows").rows()
+    assert again.metrics == row.metrics
+    assert again.files == []

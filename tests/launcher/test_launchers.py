@@ -109,8 +109,11 @@ def test_the_users_threads_win(app: Path, launch: Launch) -> None:
     assert where(app)[0]["threads"] == "7"
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @BOTH
-def test_a_stopped_sweep_leaves_no_process(app: Path, launcher: tuple[str, ...]) -> None:
+def test_a_stopped_sweep_leaves_no_process(
+    app: Path, launcher: tuple[str, ...], how: signal.Signals
+) -> None:
     command = [sys.executable, "app.py", "-m", *launcher, "attack=a,b", "seconds=100"]
     environment = {**os.environ, "TMPDIR": str(app / "tmp")}
     with (app / "log").open("wb") as log:
@@ -129,7 +132,7 @@ def test_a_stopped_sweep_leaves_no_process(app: Path, launcher: tuple[str, ...])
             assert sweep.poll() is None, (app / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        sweep.send_signal(signal.SIGINT)
+        sweep.send_signal(how)
         assert sweep.wait(timeout=60) != 0
     deadline = time.monotonic() + 20
     while any(Path("/proc", pid).exists() for pid in pids):

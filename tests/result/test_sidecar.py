@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.per_image import PerImage
 from medrobust.result.picture import PictureError, read_picture, write_picture
+from medrobust.result.row import Row
 from medrobust.result.scores import Scores
 from medrobust.result.sealed import SealError, read_note, read_sealed, write_note
-from medrobust.result.sidecar import READERS, all_paths, state
+from medrobust.result.sidecar import READERS, all_paths, gone, present, state
 from medrobust.result.store import RowStore
 
 IDS = ("set/0", "set/1")
@@ -174,12 +176,18 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureF
     store = RowStore(tmp_path)
     for ending in READERS:
         WRITE[ending](tmp_path / f"row.{ending}")
-    assert is_complete(store, "row", Requests(None, None))
+    row = Row("row", "done", {}, files=present(store, "row"))
+    assert row.files == list(READERS)
+    assert is_complete(store, row, Requests(None, None))
     for path in (store.picture("row"), store.scores("row"), store.per_image("row")):
         whole = path.read_bytes()
         path.write_bytes(whole[:50])
-        assert not is_complete(store, "row", Requests(None, None))
+        assert not is_complete(store, row, Requests(None, None))
         assert f"making again: {path} is damaged" in caplog.text
+        path.unlink()
+        assert gone(store, row) == [f"{path} is gone; run its cell again to recreate it"]
+        assert not is_complete(store, row, Requests(None, None))
+        assert is_complete(store, replace(row, files=[]), Requests(None, None))  # of format 5
         path.write_bytes(whole)
     assert [path.name for path in all_paths(store)] == sorted(f"row.{name}" for name in READERS)
 

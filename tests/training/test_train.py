@@ -219,3 +219,16 @@ def test_the_auroc_of_sure_answers_is_that_of_their_log_odds() -> None:
     metric.reset()
     metric.update(logits[labels == 0], labels[labels == 0])
     assert metric.compute().isnan()  # of one class there is no rank
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("max_time", "soon"), ("val_check_interval", {"a": 1}), ("colour", 1)]
+)
+def test_what_lightning_refuses_is_told_in_one_sentence(run: Train, key: str, value: Any) -> None:
+    trainer = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, key: value}
+    message = (
+        f"the keys under trainer, .*{key}.* are not what Lightning's Trainer expects: .*; change"
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        run(trainer=trainer)
+    assert "\n" not in str(caught.value)

@@ -78,7 +78,7 @@ class LayerRegression(LearnedDetector):
                     "defense.target=null, but no module of the victim runs before its classifier; "
                     f"name one out of {victim.taps}"
                 )
-        self.taps = (*self.inputs, target)
+        self.derive(taps=(*self.inputs, target))
         super().inspect_victim(victim, datamodule)
 
     def build(self, channels: int) -> None:

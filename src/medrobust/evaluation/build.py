@@ -1,10 +1,9 @@
 """Build the objects of a cell from a composed config; keep data and victims between cells."""
 
 import json
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from hydra.utils import instantiate
@@ -21,6 +20,7 @@ from medrobust.defense.core.learned import learners
 from medrobust.devices import check_devices
 from medrobust.evaluation.cell import Cell
 from medrobust.model.core.checkpoint import TrainedVictim, load_victim
+from medrobust.target import targets
 from medrobust.threat.base import Threat
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import Surrogate
@@ -195,21 +195,10 @@ def made(node: DictConfig, kind: type[Part], group: str) -> Part:
             f"{kind.__module__}.{kind.__name__}"
         )
     plain = OmegaConf.to_container(node, resolve=True)
-    modules = {path.rpartition(".")[0] for path in _targets(plain)}
+    modules = {path.rpartition(".")[0] for path in targets(plain)}
     local = sorted(name for name in modules if owner(name) == "local")
     object.__setattr__(found, "_named_by", tuple(local))
     return found
-
-
-def _targets(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("_target_"), str):
-            yield value["_target_"]
-        for item in value.values():
-            yield from _targets(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _targets(item)
 
 
 def in_precision(surrogate: Surrogate, precision: str) -> Surrogate:

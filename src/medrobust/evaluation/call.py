@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from medrobust.arguments import check_argument
 from medrobust.attack.core.base import Attack
 from medrobust.attack.none import NoAttack
 from medrobust.cache.tensors import TensorCache
@@ -27,7 +28,7 @@ from medrobust.evaluation.identity.scientific import Science
 from medrobust.evaluation.row import done_row
 from medrobust.model.core.frozen import frozen_eval
 from medrobust.model.core.victim import Victim
-from medrobust.model.core.wrap import as_victim
+from medrobust.model.core.wrap import as_victim, check_module
 from medrobust.number import whole
 from medrobust.result.row import CELL, Row
 from medrobust.threat.adaptive import Adaptive
@@ -94,9 +95,10 @@ def evaluate(
         cache: folder in which adversarial sets and answers are kept; None keeps nothing.
 
     Raises:
-        TypeError: `attack`, `defense` or `threat` is of another type.
+        TypeError: `attack`, `defense`, `threat` or `quantize` is of another type.
         ValueError: the threat is unknown, or the data are not images in [0, 1] with labels.
-        VictimError: the model answers no logits.
+        NumberError: `seed` or `batch_size` is no whole number, or out of range.
+        VictimError: the model is no module, or answers no logits.
     """
     with torch.inference_mode(False):  # whatever the caller is in
         return _evaluate(
@@ -105,7 +107,7 @@ def evaluate(
             attack=attack,
             defense=defense,
             threat=threat,
-            seed=whole(seed, "seed"),
+            seed=whole(seed, "seed", high=2**63 - 1),
             batch_size=whole(batch_size, "batch_size", low=1),
             device=device,
             quantize=quantize,
@@ -129,6 +131,8 @@ def _evaluate(
     start = time.perf_counter()
     attack = _of_type(attack or NoAttack(), Attack, "attack", "PGD(eps='8/255', steps=20)")
     defense = _of_type(defense or NoDefense(), Defense, "defense", "JPEG(quality=75)")
+    check_module(model)
+    check_argument("evaluate", "quantize", quantize, bool)
     package = package_digest()
     clean, source = _images(data)
     with _on_device(model, device) as place, torch.autocast(place.type, enabled=False):

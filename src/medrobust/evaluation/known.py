@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from medrobust.code.package import package_digest
 from medrobust.evaluation.record.requests import Requests
 from medrobust.result.row import Row, RowError
-from medrobust.result.sidecar import ALWAYS, paths, state
+from medrobust.result.sidecar import ALWAYS, gone, paths, state
 from medrobust.result.stale import stale
 from medrobust.result.store import RowStore
 
@@ -36,12 +36,12 @@ def known_row(
     return row
 
 
-def is_complete(store: RowStore, row_id: str, requests: Requests) -> bool:
-    """Return whether a finished row has what is requested next to it, and no damaged file.
+def is_complete(store: RowStore, row: Row, requests: Requests) -> bool:
+    """Return whether a finished row has what is requested next to it, and no file damaged or gone.
 
-    Damage is logged; what is damaged is made again.
+    Damage is logged; what is damaged or gone is made again.
     """
-    damage = state(paths(store, row_id, ALWAYS)).damage
+    damage = [*state(paths(store, row.id, ALWAYS)).damage, *gone(store, row, ALWAYS)]
     for message in damage:
         _log.warning("making again: %s", message)
-    return not damage and requests.met_by(store, row_id)
+    return not damage and requests.met_by(store, row.id)

@@ -30,6 +30,7 @@ def done_row(
     science: Science,
     overrides: Sequence[str],
     seconds: float,
+    files: Sequence[str] = (),
 ) -> Row:
     """Return the row of a cell that was computed.
 
@@ -41,6 +42,7 @@ def done_row(
         science: the part of the config that decided the numbers.
         overrides: of the command line.
         seconds: the whole cell took.
+        files: endings of the files that were written next to the row.
     """
     victim, data = cell.victim, cell.data
     meta = victim.meta if isinstance(victim, TrainedVictim) else None
@@ -70,6 +72,7 @@ def done_row(
         created=_now(),
         config=science.config | ({} if meta is None else {"victim": meta.recipe}),
         overrides=list(overrides),
+        files=list(files),
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra.conf import HydraConf
@@ -28,6 +28,7 @@ from medrobust.keys import EVALUATE
 from medrobust.logger.cell import kept_pictures, log_cell
 from medrobust.result.row import CELL, Row
 from medrobust.result.sealed import write_note
+from medrobust.result.sidecar import present
 from medrobust.result.stale import code_flags
 from medrobust.result.store import RowStore
 from medrobust.typed import check_config
@@ -146,17 +147,20 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
         return known_row(job.store, identity.id, rerun=config.rerun, unsourced=identity.unsourced)
 
     row = known()
-    if row is not None and is_complete(job.store, identity.id, requests):
+    if row is not None and is_complete(job.store, row, requests):
         return row, "skipped"
     cache = TensorCache(config.paths.cache, replay=config.rerun is not True)
     runner = Runner(device, config.batch_size, cache, shards)
     with cache.in_use(), job.store.lock(identity.id):
         row = known()  # another sweep may have done it meanwhile
-        if row is not None and is_complete(job.store, identity.id, requests):
+        if row is not None and is_complete(job.store, row, requests):
             return row, "skipped"
         result = evaluate(cell, runner)
         pictures = requests.write(cell, result, runner, job.store, identity.id)
+        files = present(job.store, identity.id)
         if row is not None:  # it lacked only files next to it; its answers came from the cache
+            if row.files and row.files != files:
+                job.store.put(replace(row, files=files))
             return row, "skipped"
         row = done_row(
             *(cell, result, identity),
@@ -164,6 +168,7 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
             science=job.science,
             overrides=job.words,
             seconds=time.perf_counter() - start,
+            files=files,
         )
         job.store.put(row)
     log_cell(instantiate(config.logger), row, pictures)

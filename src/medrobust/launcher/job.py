@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from medrobust.launcher.gpu import claim
+from medrobust.signals import end_with
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ class Job:
         number: number of the job in its sweep.
         state: Hydra's global state in the launching process.
         gpus: GPUs to claim one of, once per process; None to claim none.
+        launcher: id of the launching process on this machine, with which the job's process ends;
+            None where another machine may run it.
     """
 
     context: HydraContext
@@ -37,9 +41,12 @@ class Job:
     number: int
     state: Any
     gpus: tuple[str, ...] | None = None
+    launcher: int | None = None
 
     def __call__(self) -> JobReturn:
         """Run the job like Hydra's own launcher; an exception of the task is in the result."""
+        if self.launcher is not None:
+            _end_with_launcher(self.launcher)
         if self.gpus is not None:
             claim(self.gpus)
         Singleton.set_state(self.state)
@@ -65,6 +72,12 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+@lru_cache(maxsize=1)
+def _end_with_launcher(launcher: int) -> None:
+    """Tie this process to its launcher, once."""
+    end_with(launcher)
 
 
 def make_jobs(

@@ -48,7 +48,7 @@ def run(
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)}
     executor = submitit.LocalExecutor(submitit_folder, max_num_timeout=max_num_timeout)
     executor.update_parameters(**settings)
-    waiting = deque(replace(job, gpus=gpus) for job in jobs)
+    waiting = deque(replace(job, gpus=gpus, launcher=os.getpid()) for job in jobs)
     running: list[tuple[Job, submitit.Job[JobReturn]]] = []
     results: dict[int, JobReturn] = {}
     try:

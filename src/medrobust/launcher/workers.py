@@ -1,6 +1,7 @@
 """Launcher of `hydra/launcher=joblib`: worker processes of this machine."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,7 @@ def run(jobs: Sequence[Job], n_jobs: int, **settings: Any) -> list[JobReturn]:
         The results of the jobs, in order.
     """
     gpus = visible_gpus()
-    jobs = [replace(job, gpus=gpus) for job in jobs]
+    jobs = [replace(job, gpus=gpus, launcher=os.getpid()) for job in jobs]
     workers = max(1, cpu_count() + 1 + n_jobs) if n_jobs < 0 else n_jobs
     results: dict[int, JobReturn] = {}
     waiting, suspects = list(jobs), list[Job]()

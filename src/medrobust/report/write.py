@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
-from medrobust.result.sidecar import READERS, state
-from medrobust.result.store import write_atomically
+from medrobust.result.sidecar import READERS, gone, state
+from medrobust.result.store import RowStore, write_atomically
 
 if TYPE_CHECKING:
     from medrobust.report.figure.core.draw import Drawn
@@ -97,7 +97,7 @@ def report(
 
     Returns:
         Exit status: 0 if every job has its row, every figure its rows, and no file next to a row
-        is damaged, else 1.
+        is damaged or gone, else 1.
 
     Raises:
         TableError: the rows do not fit the table's config.
@@ -145,13 +145,16 @@ def report(
 
 
 def damaged_files(sweep: Sweep) -> list[str]:
-    """Return one line for each damaged file next to a row of a sweep."""
+    """Return one line for each file next to a row of a sweep that is damaged or gone."""
     files = [
         picture.with_name(f"{row_id}.{ending}")
         for row_id, picture in sweep.pictures.items()
         for ending in READERS
     ]
-    return list(state(files).damage)
+    lacking = [
+        line for row in sweep.rows for line in gone(RowStore(sweep.pictures[row.id].parent), row)
+    ]
+    return [*state(files).damage, *lacking]
 
 
 def _nothing(sweep: Sweep) -> int:

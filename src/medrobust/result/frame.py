@@ -25,7 +25,7 @@ def load_rows(folder: str | Path = "outputs/rows") -> "DataFrame":
         metric by its name, and `<metric>_low` and `<metric>_high`, its 95 % interval.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: there is no such folder, or no row in it.
         RowError: a row is damaged.
     """
     from pandas import DataFrame, Index
@@ -35,6 +35,11 @@ def load_rows(folder: str | Path = "outputs/rows") -> "DataFrame":
         raise FileNotFoundError(f"{path} is no folder, expected one of rows such as outputs/rows")
     lines: list[dict[str, Any]] = []
     rows = RowStore(path).rows()
+    if not rows:
+        raise FileNotFoundError(
+            f"{path} holds no row (<id>.json), expected those of finished cells; name the folder "
+            "outputs/rows of a run, or make some with: medrobust evaluate"
+        )
     for row in rows:
         line: dict[str, Any] = {name: row.cell.get(name, "") for name in CELL}
         line |= {name: getattr(row, name) for name in ("status", "n", "seed", "phantom", "created")}

@@ -8,14 +8,16 @@ from typing import Any, get_type_hints
 from medrobust.result.flag import Flag, flag
 from medrobust.schema import SchemaError, check_type
 
-FORMAT = 5
+FORMAT = 6
 
-_UNRECORDED: dict[str, Any] = {"code": {"package": "not recorded"}}
+_UNLISTED: dict[str, Any] = {"files": []}
+_UNRECORDED: dict[str, Any] = {"code": {"package": "not recorded"}} | _UNLISTED
 _ADDED: dict[int, dict[str, Any]] = {
     1: {"clean_confusion": None} | _UNRECORDED,
     2: _UNRECORDED,
     3: _UNRECORDED,
-    4: {},
+    4: _UNLISTED,
+    5: _UNLISTED,
 }
 """Older formats that are still read -> fields that their rows lack."""
 
@@ -69,6 +71,8 @@ class Row:
             checkpoint.
         overrides: Hydra overrides that run this cell again.
         error: traceback of a failed cell.
+        files: endings of the files that were written next to the row, such as `png`, so that one
+            that is gone is noticed; empty for rows of `medrobust.evaluate` and of formats below 6.
         format: version of this record.
     """
 
@@ -96,6 +100,7 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     error: str | None = None
+    files: list[str] = field(default_factory=list)
     format: int = FORMAT
 
     def to_json(self) -> str:

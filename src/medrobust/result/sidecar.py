@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from medrobust.result.arrays import ArraysError
+from medrobust.result.arrays import MEND, ArraysError
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps
 from medrobust.result.per_image import PerImage
 from medrobust.result.picture import PictureError, read_picture
+from medrobust.result.row import Row
 from medrobust.result.scores import Scores
 from medrobust.result.sealed import read_sealed
 from medrobust.result.store import RowStore
@@ -55,6 +56,18 @@ def state(files: Iterable[Path]) -> State:
         except (ArraysError, PictureError) as error:
             damage.append(str(error))
     return State(tuple(damage), tuple(unchecked))
+
+
+def present(store: RowStore, row_id: str) -> list[str]:
+    """Return the endings of the files that are next to a row, in the order of `READERS`."""
+    return [ending for ending in READERS if (store.folder / f"{row_id}.{ending}").is_file()]
+
+
+def gone(store: RowStore, row: Row, endings: Iterable[str] = tuple(READERS)) -> list[str]:
+    """Return one sentence for each file that was written next to a row and is no longer there."""
+    listed = [ending for ending in endings if ending in row.files]
+    missing = [path for path in paths(store, row.id, listed) if not path.exists()]
+    return [f"{path} is gone; {MEND}" for path in missing]
 
 
 def paths(store: RowStore, row_id: str, endings: Iterable[str] = tuple(READERS)) -> list[Path]:

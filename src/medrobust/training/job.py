@@ -3,14 +3,16 @@
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from medrobust.data.core.base import MedicalDataModule
+from medrobust.defense.core.learned import Learned
 from medrobust.keys import train as train_keys
 from medrobust.model.core.checkpoint import TrainedVictim, load_victim
+from medrobust.target import targets
 from medrobust.training.command import expected_victim, train_command
-from medrobust.training.defense.train import train_defense
+from medrobust.training.defense.train import nothing_to_train, train_defense
 from medrobust.training.recipe import recipe_of
 from medrobust.training.victim.initial import InitialCheckpointError
 from medrobust.training.victim.train import train
@@ -30,9 +32,11 @@ def run_training(config: DictConfig) -> None:
         config: composed `conf/train.yaml`.
 
     Raises:
+        NothingToTrainError: the defense has no weights.
         ConfigError: a key is unknown, or a value has the wrong type.
         InitialCheckpointError: a defense is to be trained, but `initial_checkpoint` is set.
     """
+    _check_learns(config)
     check_config(config, train_keys(), optional=("defense",))
     if config.get("defense") is not None and config.initial_checkpoint is not None:
         raise InitialCheckpointError(
@@ -61,6 +65,22 @@ def run_training(config: DictConfig) -> None:
             recipe=recipe_of(config, parts=()),
             **how,
         )
+
+
+def _check_learns(config: DictConfig) -> None:
+    """Raise if no part of the defense to train has weights.
+
+    Such a defense may refer to keys that only `medrobust evaluate` has.
+    """
+    node = config.get("defense")
+    if not OmegaConf.is_dict(node):
+        return
+    try:
+        made = [get_object(path) for path in targets(OmegaConf.to_container(node, resolve=False))]
+    except Exception:  # what cannot be imported is told by `check_config`
+        return
+    if not any(isinstance(one, type) and issubclass(one, Learned) for one in made):
+        raise nothing_to_train(str(HydraConfig.get().runtime.choices["defense"]))
 
 
 def _victim(config: DictConfig, data: MedicalDataModule) -> TrainedVictim:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from medrobust.data.core.base import MedicalDataModule
 from medrobust.devices import check_devices
@@ -113,8 +114,8 @@ def run(
     callbacks: list[Callback] = [best, ModelCheckpoint(filename="last", **common)]
     if early_stopping is not None:
         callbacks.append(EarlyStopping(module.score, mode=module.mode, patience=early_stopping))
-    runner = pl.Trainer(
-        **trainer,
+    runner = _trainer(
+        trainer,
         logger=logger,
         callbacks=callbacks,
         plugins=[Snapshots()],
@@ -168,6 +169,21 @@ def run(
     runner.strategy.barrier("checkpoint saved")
     logger.finish()
     return meta
+
+
+def _trainer(settings: Mapping[str, Any], **fixed: Any) -> pl.Trainer:
+    """Return Lightning's Trainer.
+
+    Raises:
+        ValueError: Lightning refuses the settings.
+    """
+    try:
+        return pl.Trainer(**settings, **fixed)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ValueError(
+            f"the keys under trainer, {dict(settings)}, are not what Lightning's Trainer expects: "
+            f"{' '.join(str(error).split())}; change or leave out the key that it names"
+        ) from error
 
 
 @rank_zero_only

@@ -116,7 +116,7 @@ def test_subsets_and_weight(
     whole, part = see(surrogate, bound, x), see(surrogate, bound, x[index])
     torch.testing.assert_close(bound.at(index).away(part, y[index]), bound.away(whole, y)[index])
     free = copy.copy(bound)
-    free.weight = 0.0
+    free.derive(weight=0.0)
     runner_up = whole.logits.scatter(1, y[:, None], -torch.inf).argmax(1)
     torch.testing.assert_close(
         free.away(whole, y), -F.cross_entropy(whole.logits, runner_up, reduction="none")

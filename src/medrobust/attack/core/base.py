@@ -19,7 +19,7 @@ from medrobust.configured import Configured
 from medrobust.model.core.frozen import UnfrozenError, check_frozen, frozen_eval
 from medrobust.model.core.wrap import as_victim
 from medrobust.number import fraction
-from medrobust.task import LabelError, Task, task_of
+from medrobust.task import LabelError, Task, check_tensors, task_of
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 
@@ -122,11 +122,12 @@ class Attack(Configured, ABC):
             seeds: int64 (N,), one per image; by default its index.
 
         Raises:
+            TypeError: images, labels or seeds are no tensors.
             AttackError: see `craft`.
             VictimError: the model answers no logits.
         """
-        if seeds is None:
-            seeds = torch.arange(len(x), device=x.device)
+        check_tensors(type(self).__name__, images=x, labels=y, seeds=seeds)
+        seeds = torch.arange(len(x), device=x.device) if seeds is None else seeds
         if isinstance(model, Surrogate):
             return self.craft(model, x, y, seeds=seeds).images
         if x.ndim != 4:

@@ -125,14 +125,15 @@ class HFC(LearnedLoss):
                 f"attack.loss.components={self.components}: lower it"
             )
         bound = copy.copy(self)
-        bound.base = self.base.bind(surrogate, x, classes, seeds, targeted=True)
+        bound.derive(base=self.base.bind(surrogate, x, classes, seeds, targeted=True))
         bound._classes = classes
         return bound
 
     def at(self, index: Tensor) -> Self:
         """The classes of these images."""
         part = copy.copy(self)
-        part.base, part._classes = self.base.at(index), self._classes[index]
+        part.derive(base=self.base.at(index))
+        part._classes = self._classes[index]
         return part
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:

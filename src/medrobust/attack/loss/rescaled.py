@@ -62,7 +62,7 @@ class Rescaled(Loss):
     ) -> Self:
         """Measure the clean logits, at the price of one forward pass."""
         bound = copy(self)
-        bound.loss = self.loss.bind(surrogate, x, y, seeds, targeted=targeted)
+        bound.derive(loss=self.loss.bind(surrogate, x, y, seeds, targeted=targeted))
         measure = Goal(_Spread(), Misclassified(), y)  # a randomized surrogate averages it by draw
         spread, _ = surrogate.value(x, measure, seeds=seeds)
         bound.scale = self.spread / spread.clamp(min=1e-12)
@@ -71,7 +71,7 @@ class Rescaled(Loss):
     def at(self, index: Tensor) -> Self:
         """The loss for some of the bound images."""
         part = copy(self)
-        part.loss = self.loss.at(index)
+        part.derive(loss=self.loss.at(index))
         part.scale = self._bound_scale()[index]
         return part
 

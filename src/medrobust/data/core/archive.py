@@ -33,6 +33,11 @@ def unpack(archive: str | Path, folder: str | Path) -> list[Path]:
             is a link or a device; a file that already exists; more bytes than the disk has left.
     """
     archive, folder = Path(archive), Path(folder)
+    if archive.is_dir():
+        raise DataError(
+            f"{archive} is a folder, expected a zip or tar file; name the downloaded file itself, "
+            "or copy a folder that is unpacked already"
+        )
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:

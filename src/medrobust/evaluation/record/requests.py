@@ -1,6 +1,9 @@
 """Files next to a row: those that every cell writes, and those that a config requests."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
@@ -14,6 +17,8 @@ from medrobust.evaluation.record.pictures import sheet, strips
 from medrobust.result.per_image import PerImage
 from medrobust.result.picture import write_picture
 from medrobust.result.store import RowStore
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,31 @@ class Requests:
     ) -> dict[str, np.ndarray]:
         """Write all files next to the row, and return its pictures.
 
-        Call this before the row is stored: a finished row has its files.
+        Call this before the row is stored: a finished row has its files. One whose place is taken
+        by a folder is logged and left out.
         """
         if self.maps is not None:
-            self.maps.record(cell, result, runner.device).write(store.maps(row_id))
+            _put(store.maps(row_id), self.maps.record(cell, result, runner.device).write)
         if self.iterates is not None:
-            self.iterates.record(cell, runner.device).write(store.iterates(row_id))
+            _put(store.iterates(row_id), self.iterates.record(cell, runner.device).write)
         if result.scores is not None:
-            result.scores.write(store.scores(row_id))
+            _put(store.scores(row_id), result.scores.write)
         if result.measured.per_image is not None:
-            PerImage(cell.clean.ids, result.measured.per_image).write(store.per_image(row_id))
+            per_image = PerImage(cell.clean.ids, result.measured.per_image)
+            _put(store.per_image(row_id), per_image.write)
         pictures = strips(
             *(cell.clean, result.attacked.images, cell.defense.cpu()),
             seed=cell.seed,
             answers=(result.before, result.after),
         )
-        write_picture(store.picture(row_id), sheet(pictures))
+        png = sheet(pictures)
+        _put(store.picture(row_id), lambda path: write_picture(path, png))
         return pictures
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file, or log the folder in its place, which may hold what is someone's own."""
+    if path.is_dir():
+        _log.warning("not written: %s is a folder, expected a file; remove it and run again", path)
+    else:
+        write(path)

@@ -63,6 +63,8 @@ class Victim(nn.Module):
         anchors: Anchors | None = None,
     ) -> None:
         super().__init__()
+        if not all(isinstance(row, Sequence | Tensor) and len(row) for row in (mean, std)):
+            raise ValueError(f"mean={mean}, std={std}: expected a number per channel, as [0.5] * 3")
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(f"mean={mean} and std={std} need equal lengths and std > 0")
         self.network = network
@@ -86,8 +88,9 @@ class Victim(nn.Module):
         """Normalise images (N, 1 or C, H, W) in [0, 1] for the network."""
         if x.ndim != 4 or x.shape[1] not in (1, self.channels):
             raise ValueError(
-                f"victim got images of shape {tuple(x.shape)}, expected (N, {self.channels}, H, W)"
-                f" or (N, 1, H, W); set data.channels={self.channels}"
+                f"victim got images of shape {tuple(x.shape)}, expected (N, C, H, W) with C in "
+                f"{sorted({1, self.channels})}, as mean and std have; set "
+                f"data.channels={self.channels}, or give mean and std one number per channel"
             )
         return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)  # broadcasts a grey channel
 

@@ -43,9 +43,8 @@ def as_victim(model: nn.Module, x: Tensor, y: Tensor, *, probe: bool = False) ->
             this task, or does not pass the probe.
         ValueError: the labels are of no task.
     """
+    check_module(model)
     name = type(model).__name__
-    if not isinstance(model, nn.Module):
-        raise VictimError(f"the model is a {name}, expected a torch.nn.Module")
     place = next((weight.device for weight in model.parameters()), x.device)
     if place != x.device:
         raise VictimError(f"the images are on {x.device}, {name} is on {place}; move one of them")
@@ -69,6 +68,16 @@ def as_victim(model: nn.Module, x: Tensor, y: Tensor, *, probe: bool = False) ->
     channels = x.shape[1]
     architecture = {**described(model), **seen}
     return Victim(model, mean=[0.0] * channels, std=[1.0] * channels, architecture=architecture)
+
+
+def check_module(model: object) -> None:
+    """Raise `VictimError` if a model is no `torch.nn.Module`, such as a function."""
+    if isinstance(model, type) or not isinstance(model, nn.Module):
+        what = f"class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise VictimError(
+            f"the model is a {what}, expected an object of torch.nn.Module; wrap it in a module "
+            "whose `forward` calls it"
+        )
 
 
 def _answer(model: nn.Module, images: Tensor) -> Tensor:

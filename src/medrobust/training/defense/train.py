@@ -196,14 +196,23 @@ def train_defense(
     )
 
 
+def nothing_to_train(name: str) -> NothingToTrainError:
+    """Return the error of a defense without weights.
+
+    Args:
+        name: choice or class of the defense.
+    """
+    return NothingToTrainError(
+        f"defense={name} has nothing to train, expected one with weights such as comdefend; use it "
+        "directly: medrobust evaluate defense=…"
+    )
+
+
 def _learner(defense: Defense) -> Learned:
     """Return the defense itself, or the only part of it that learns."""
     found = learners(defense)
     if not found:
-        raise NothingToTrainError(
-            f"{type(defense).__name__} has nothing to train; use it directly: "
-            f"medrobust evaluate defense=…"
-        )
+        raise nothing_to_train(type(defense).__name__)
     if len(found) > 1:
         names = ", ".join(part.name for part in found)
         raise NothingToTrainError(
