@@ -328,7 +328,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
         beside = PerImage.read(RowStore(tmp_path / "outputs/rows").per_image(row.id))
         assert beside is not None
         assert len(beside.ids) == row.n
-        assert beside.scores["dice"].mean() == row.metrics["dice"]
+        assert beside.columns["dice"].mean() == row.metrics["dice"]
     store = RowStore(tmp_path / "outputs/rows")
     row_id = found[0].id
     for path in (store.per_image(row_id), store.picture(row_id)):  # damaged ones are made again

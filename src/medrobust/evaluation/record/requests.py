@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result
+from medrobust.evaluation.record.images import image_record
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.record.maps import MapsRequest
 from medrobust.evaluation.record.pictures import sheet, strips
-from medrobust.result.per_image import PerImage
 from medrobust.result.picture import write_picture
 from medrobust.result.store import RowStore
 
@@ -54,20 +54,25 @@ class Requests:
     ) -> dict[str, np.ndarray]:
         """Write all files next to the row, and return its pictures.
 
-        Call this before the row is stored: a finished row has its files.
+        Call this before the row is stored: a finished row has its files. All are made before the
+        first is written, so that a cell that fails leaves none.
         """
-        if self.maps is not None:
-            self.maps.record(cell, result, runner.device).write(store.maps(row_id))
-        if self.iterates is not None:
-            self.iterates.record(cell, runner.device).write(store.iterates(row_id))
-        if result.scores is not None:
-            result.scores.write(store.scores(row_id))
-        if result.measured.per_image is not None:
-            PerImage(cell.clean.ids, result.measured.per_image).write(store.per_image(row_id))
+        wanted = self.maps
+        maps = None if wanted is None else wanted.record(cell, result, runner.device)
+        steps = self.iterates
+        iterates = None if steps is None else steps.record(cell, runner.device)
+        images = image_record(cell, result)
         pictures = strips(
             *(cell.clean, result.attacked.images, cell.defense.cpu()),
             seed=cell.seed,
             answers=(result.before, result.after),
         )
+        if maps is not None:
+            maps.write(store.maps(row_id))
+        if iterates is not None:
+            iterates.write(store.iterates(row_id))
+        if result.scores is not None:
+            result.scores.write(store.scores(row_id))
+        images.write(store.per_image(row_id))
         write_picture(store.picture(row_id), sheet(pictures))
         return pictures
