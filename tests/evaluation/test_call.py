@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import medrobust
-from medrobust.attack import PGD, UAP, Square
+from medrobust.attack import FGSM, PGD, UAP, Square
 from medrobust.data import MedMNIST
-from medrobust.defense import JPEG, Median, MedRDF
+from medrobust.defense import JPEG, Median, MedRDF, RandomResizePad
 from medrobust.defense.noise import GaussianNoise
 from medrobust.model.core.error import VictimError
 from medrobust.result.store import RowStore
@@ -157,6 +157,26 @@ def test_numbers_equal_those_of_the_command_line(
     assert frame.loc[row.id, "accuracy"] == row.metrics["accuracy"]
     assert frame.loc[row.id, "accuracy_low"] == row.intervals["accuracy"][0]
     assert list(frame.attack) == ["pgd"]
+    record = medrobust.load_images(tmp_path / "outputs/rows")
+    assert record.correct.mean() == row.metrics["accuracy"]
+    assert record.clean_correct.mean() == row.metrics["clean_accuracy"]
+    drawn = ["attack=fgsm", "defense=random_resize_pad", "seed=3", "defender_draws=3"]
+    assert run_here(monkeypatch, "evaluate.py", *words, *drawn) == 0
+    store = RowStore(tmp_path / "outputs/rows")
+    (row,) = (one for one in store.rows() if one.cell["attack"] == "fgsm")
+    called = medrobust.evaluate(
+        *(victim, source),
+        attack=FGSM(eps="8/255"),
+        defense=RandomResizePad(),
+        seed=3,
+        defender_draws=3,
+    )
+    assert called.metrics == row.metrics
+    assert called.intervals == row.intervals
+    assert called.config["defender_draws"] == row.config["defender_draws"] == 3
+    record = medrobust.load_images(store.folder, [row.id])
+    assert record.correct.mean() == pytest.approx(row.metrics["accuracy"])
+    assert (record.correct == 1).mean() == pytest.approx(row.metrics["accuracy_worst_draw"])
 
 
 def test_what_is_kept(net: Net, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:

@@ -34,13 +34,13 @@ def write_images(sweep: Sweep, folder: str | Path) -> Path | None:
     if columns is None:
         return None
     path = Path(folder) / NAME
-    with atomic_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+    with atomic_file(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["row_id", *CELL, "image", *map(inert, columns)])
         for row, record in _records(sweep):
             writer.writerows(_lines(row, record, columns))
         text.flush()
-        text.detach()  # the file is synced and renamed by its own context
     return path
 
 
