@@ -80,7 +80,7 @@ def measure_classification(
         score = attacked.log_odds.numpy()
         values["auroc"] = float(macro_auroc(score, true, np.ones((1, len(true))))[0])
         over["auroc"] = lambda counts: macro_auroc(score, true, counts)
-    for name in over.keys() - shares.keys():
+    for name in [name for name in over if name not in shares]:
         intervals[name] = counted_bootstrap(over[name], len(true), seed=seed)
     means = {} if attacked.confidence is None else {"robust_metric": attacked.confidence}
     for name, value in (means | dict(attacked.details)).items():

@@ -33,8 +33,6 @@ class Measured(NamedTuple):
         """Compare what a row says: values, intervals and confusion matrices."""
         return isinstance(other, Measured) and self[:4] == other[:4]
 
-    __hash__ = None  # type: ignore[assignment]
-
     def add(
         self,
         values: Mapping[str, float],
