@@ -348,3 +348,22 @@ def test_a_black_box_counts_its_queries(net: Net, data: tuple[Tensor, Tensor]) -
     attack = Square(eps="16/255", queries=30)
     row = medrobust.evaluate(net, data, attack=attack, defense=JPEG(60), threat="blackbox")
     assert 1 <= row.metrics["queries_mean"] <= 30
+
+
+def test_draws_make_another_row_of_a_randomized_defense_alone(
+    net: Net, data: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    def run(defense: medrobust.Defense, draws: int) -> medrobust.Row:
+        attack = PGD(eps="8/255", steps=1)
+        return medrobust.evaluate(
+            net, data, attack=attack, defense=defense, defender_draws=draws, cache=tmp_path
+        )
+
+    one, five = run(JPEG(50), 1), run(JPEG(50), 5)
+    assert (five.id, five.config, five.metrics) == (one.id, one.config, one.metrics)
+    one, five = run(RandomResizePad(), 1), run(RandomResizePad(), 5)
+    assert five.id != one.id
+    assert five.config == one.config | {"defender_draws": 5}
+    assert five.fingerprints.items() > one.fingerprints.items()
+    with pytest.raises(ValueError, match="defender_draws=0"):
+        run(JPEG(50), 0)
