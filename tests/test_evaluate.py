@@ -110,7 +110,7 @@ def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
     assert {(row.cell["attack"], row.cell["defense"]) for row in found} == {
         (attack, defense) for attack in ("bim", "pgd") for defense in ("none", "jpeg", "medrdf")
     }
-    for name in ("table.csv", "table.md", "table.tex", "table.png", "report.html"):
+    for name in ("table.csv", "table.md", "table.tex", "table.png", "report.html", "images.csv"):
         assert (first / name).stat().st_size > 0
     assert "PHANTOM" in (first / "table.md").read_text()
     assert {note["status"] for note in notes(first)} == {"done"}
@@ -122,6 +122,10 @@ def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
         hits = sum(row.clean_confusion[k][k] for k in range(len(row.classes)))
         assert hits / row.n == row.metrics["clean_accuracy"] or row.cell["defense"] == "medrdf"
         assert RowStore(root / "outputs/rows").picture(row.id).exists()
+        record = PerImage.read(RowStore(root / "outputs/rows").per_image(row.id))
+        assert record is not None
+        assert record.columns["correct"].mean() == row.metrics["accuracy"]
+        assert record.columns["clean_correct"].mean() == row.metrics["clean_accuracy"]
         assert 0 <= row.metrics["accuracy"] <= 1
         low, high = row.intervals["accuracy"]
         assert low <= row.metrics["accuracy"] <= high
@@ -138,7 +142,8 @@ def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
     assert {note["status"] for note in notes(latest(root))} == {"skipped"}
     assert latest(root) != first
     assert written == {path: path.stat().st_mtime_ns for path in (root / "outputs/rows").iterdir()}
-    assert (latest(root) / "table.csv").read_bytes() == (first / "table.csv").read_bytes()
+    for name in ("table.csv", "images.csv"):
+        assert (latest(root) / name).read_bytes() == (first / name).read_bytes()
 
 
 def test_a_failed_cell_does_not_take_others_along(run: Run, root: Path, capsys: Any) -> None:
@@ -328,7 +333,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
         beside = PerImage.read(RowStore(tmp_path / "outputs/rows").per_image(row.id))
         assert beside is not None
         assert len(beside.ids) == row.n
-        assert beside.scores["dice"].mean() == row.metrics["dice"]
+        assert beside.columns["dice"].mean() == row.metrics["dice"]
     store = RowStore(tmp_path / "outputs/rows")
     row_id = found[0].id
     for path in (store.per_image(row_id), store.picture(row_id)):  # damaged ones are made again

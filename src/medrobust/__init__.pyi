@@ -10,6 +10,7 @@ from .evaluation.call import evaluate as evaluate
 from .model.core.checkpoint import load_victim as load_victim
 from .model.core.victim import Victim as Victim
 from .prediction import Prediction as Prediction
+from .result.frame import load_images as load_images
 from .result.frame import load_rows as load_rows
 from .result.row import Row as Row
 from .threat.base import Threat as Threat

@@ -85,6 +85,7 @@ EVALUATE: Mapping[str, Any] = {
     "copies": Count,
     "stopping": Literal["fixed", "sequential"],
     "eot_samples": Count,
+    "defender_draws": Count,
     "rerun": bool | Literal["stale"],
     "perturbation": bool,
     "iterates": Iterates | None,

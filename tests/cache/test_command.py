@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from medrobust.cache.inventory import references
 from medrobust.cache.tensors import TensorCache
 from medrobust.cli.cache import main
 from medrobust.result.row import Row
@@ -51,6 +52,16 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+def test_answers_of_further_draws_belong_to_their_row(place: Place) -> None:
+    keys = {"adversarial_set": SET, "clean_answers_1": CLEAN, "answers_12": OLD, "answers": ANSWERS}
+    found = references([place.rows.folder])
+    assert OLD not in found.rows
+    place.rows.put(Row("e" * 64, "done", {}, fingerprints=keys | {"answers_x": LOOSE}))
+    found = references([place.rows.folder])
+    assert {key for key, rows in found.rows.items() if rows[0].id == "e" * 64} >= {OLD}
+    assert LOOSE not in found.rows
 
 
 def test_list_shows_every_file_and_who_refers_to_it(

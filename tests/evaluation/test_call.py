@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import medrobust
-from medrobust.attack import PGD, UAP, Square
+from medrobust.attack import FGSM, PGD, UAP, Square
 from medrobust.data import MedMNIST
-from medrobust.defense import JPEG, Median, MedRDF
+from medrobust.defense import JPEG, Median, MedRDF, RandomResizePad
 from medrobust.defense.noise import GaussianNoise
 from medrobust.model.core.error import VictimError
 from medrobust.result.store import RowStore
@@ -157,6 +157,26 @@ def test_numbers_equal_those_of_the_command_line(
     assert frame.loc[row.id, "accuracy"] == row.metrics["accuracy"]
     assert frame.loc[row.id, "accuracy_low"] == row.intervals["accuracy"][0]
     assert list(frame.attack) == ["pgd"]
+    record = medrobust.load_images(tmp_path / "outputs/rows")
+    assert record.correct.mean() == row.metrics["accuracy"]
+    assert record.clean_correct.mean() == row.metrics["clean_accuracy"]
+    drawn = ["attack=fgsm", "defense=random_resize_pad", "seed=3", "defender_draws=3"]
+    assert run_here(monkeypatch, "evaluate.py", *words, *drawn) == 0
+    store = RowStore(tmp_path / "outputs/rows")
+    (row,) = (one for one in store.rows() if one.cell["attack"] == "fgsm")
+    called = medrobust.evaluate(
+        *(victim, source),
+        attack=FGSM(eps="8/255"),
+        defense=RandomResizePad(),
+        seed=3,
+        defender_draws=3,
+    )
+    assert called.metrics == row.metrics
+    assert called.intervals == row.intervals
+    assert called.config["defender_draws"] == row.config["defender_draws"] == 3
+    record = medrobust.load_images(store.folder, [row.id])
+    assert record.correct.mean() == pytest.approx(row.metrics["accuracy"])
+    assert (record.correct == 1).mean() == pytest.approx(row.metrics["accuracy_worst_draw"])
 
 
 def test_what_is_kept(net: Net, data: tuple[Tensor, Tensor], tmp_path: Path) -> None:
@@ -364,3 +384,22 @@ def test_what_is_no_tensor_is_named(name: str, net: Net, data: tuple[Tensor, Ten
 def test_a_folder_without_rows_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no row .*medrobust evaluate"):
         medrobust.load_rows(tmp_path)
+
+
+def test_draws_make_another_row_of_a_randomized_defense_alone(
+    net: Net, data: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    def run(defense: medrobust.Defense, draws: int) -> medrobust.Row:
+        attack = PGD(eps="8/255", steps=1)
+        return medrobust.evaluate(
+            net, data, attack=attack, defense=defense, defender_draws=draws, cache=tmp_path
+        )
+
+    one, five = run(JPEG(50), 1), run(JPEG(50), 5)
+    assert (five.id, five.config, five.metrics) == (one.id, one.config, one.metrics)
+    one, five = run(RandomResizePad(), 1), run(RandomResizePad(), 5)
+    assert five.id != one.id
+    assert five.config == one.config | {"defender_draws": 5}
+    assert five.fingerprints.items() > one.fingerprints.items()
+    with pytest.raises(ValueError, match="defender_draws=0"):
+        run(JPEG(50), 0)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from medrobust.evaluation.identity.scientific import global_keys
+from medrobust.evaluation.identity.scientific import Science, global_keys
 from medrobust.fingerprint import digest
 from tests.experiment.paper_cells import composed
 
@@ -37,3 +38,15 @@ def test_settings_keep_their_digest(words: str) -> None:
         group: instantiate(config[group]).settings for group in ("attack", "defense", "threat")
     }
     assert digest([made, global_keys(config)])[:16] == PINNED[words]
+
+
+def test_draws_count_where_there_are_several_alone() -> None:
+    words = (*VGG.split(), "data.phantom=true", "logger=none", "paths.root=.")
+    configs = [composed(*words, *more) for more in ([], ["defender_draws=5"])]
+    names = [name for name in configs[0] if name != "hydra"]
+    one, five = (Science.of(OmegaConf.masked_copy(config, names)) for config in configs)
+    assert "defender_draws" not in one.config
+    assert one.keys == global_keys(configs[0])
+    assert five.config == one.config | {"defender_draws": 5}
+    assert five.judged_by(1) == one  # a deterministic defense
+    assert digest(list(five)) != digest(list(one))

@@ -16,6 +16,8 @@ def test_units() -> None:
     expected = {
         "accuracy": "proportion",
         "clean_accuracy": "proportion",
+        "accuracy_worst_draw": "proportion",
+        "clean_accuracy_worst_draw": "proportion",
         "auroc_detection_successful": "proportion",
         "certified_accuracy@0.25": "proportion",
         "accuracy_mean": "proportion",

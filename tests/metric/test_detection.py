@@ -35,7 +35,7 @@ def test_against_scikit_learn(n, levels):
     before[0] = labels[0]
     after = torch.where(torch.rand(n, generator=generator) < 0.8, 1 - labels, labels)
     after[0] = 1 - labels[0]
-    values, intervals = measure_detection(
+    values, intervals, _ = measure_detection(
         labels,
         answers(before, clean, 1.0),
         answers(after, attacked, 1.0),
@@ -80,7 +80,7 @@ def test_the_bootstrap_resamples_images_with_their_attacked_selves():
 
 def test_all_scores_equal():
     labels, flat = torch.tensor([0, 1, 0, 1]), torch.zeros(4)
-    values, intervals = measure_detection(
+    values, intervals, _ = measure_detection(
         labels, answers(labels, flat, 0.0), answers(1 - labels, flat, 0.0), changed=True, seed=0
     )
     assert values["auroc_detection"] == 0.5
@@ -101,12 +101,12 @@ def test_infinite_scores_rank_and_nan_is_refused():
 def test_nothing_to_measure_is_left_out():
     labels, score = torch.tensor([0, 1, 0]), torch.tensor([0.0, 1.0, 2.0])
     good, bad = answers(labels, score, 1.0), answers(1 - labels, score, 1.0)
-    clean, _ = measure_detection(labels, good, good, changed=False, seed=0)
+    clean, *_ = measure_detection(labels, good, good, changed=False, seed=0)
     assert set(clean) == {"clean_acceptance_rate", "accuracy_accepted"}
-    unfooled, _ = measure_detection(labels, good, good, changed=True, seed=0)
+    unfooled, *_ = measure_detection(labels, good, good, changed=True, seed=0)
     assert unfooled["undetected_success_rate"] == unfooled["fooled_rate"] == 0
     assert not [name for name in unfooled if name.endswith("successful")]
-    wrong, _ = measure_detection(labels, bad, bad, changed=True, seed=0)
+    wrong, *_ = measure_detection(labels, bad, bad, changed=True, seed=0)
     assert "undetected_success_rate" not in wrong
     assert wrong["auroc_detection"] == 0.5
     refused = answers(labels, score, -1.0)
@@ -118,7 +118,7 @@ def test_nothing_to_measure_is_left_out():
 @pytest.mark.parametrize("n", [1, 2])
 def test_few_images(n):
     labels, score = torch.zeros(n, dtype=torch.int64), torch.arange(float(n))
-    values, intervals = measure_detection(
+    values, intervals, _ = measure_detection(
         labels, answers(labels, score, 9), answers(labels + 1, score + 5, 9), changed=True, seed=0
     )
     assert values["auroc_detection"] == values["tpr_at_90_tnr"] == 1.0

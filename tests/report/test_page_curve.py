@@ -71,6 +71,14 @@ def test_what_differs_in_more_than_eps_is_not_joined() -> None:
     assert not drawn([row(0.5, "4/255"), row(None, "8/255")])
 
 
+def test_a_deterministic_defense_shares_the_chart_of_several_draws() -> None:
+    rows = [row(0.5, eps, defense="jpeg") for eps in (2 / 255, 4 / 255)]
+    more = {"config": {"defender_draws": 5}, "defense": "mdda"}
+    rows += [row(0.4, eps, **more) for eps in (2 / 255, 4 / 255)]
+    (chart,) = drawn(rows)
+    assert [line.label for line in chart.lines] == ["jpeg", "mdda"]
+
+
 def test_charts_are_told_apart() -> None:
     rows = [
         row(0.5 - steps / 100, eps, settings={"steps": steps}, threat=threat)

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from medrobust.evaluation.known import is_complete
 from medrobust.evaluation.record.requests import Requests
 from medrobust.logger.cell import kept_pictures
-from medrobust.result.arrays import ArraysError
+from medrobust.result.arrays import ArraysError, write_arrays
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.per_image import PerImage
@@ -26,7 +26,7 @@ from medrobust.result.picture import PictureError, read_picture, write_picture
 from medrobust.result.row import Row
 from medrobust.result.scores import Scores
 from medrobust.result.sealed import SealError, read_note, read_sealed, write_note
-from medrobust.result.sidecar import READERS, all_paths, gone, present, state
+from medrobust.result.sidecar import READERS, State, all_paths, gone, present, state
 from medrobust.result.store import RowStore
 
 IDS = ("set/0", "set/1")
@@ -60,7 +60,9 @@ WRITE: dict[str, Callable[[Path], object]] = {
     "scores.npz": Scores(
         np.zeros(2), np.ones(2), np.array([True, True]), np.array([True, False]), 0.5, True
     ).write,
-    "images.npz": PerImage(IDS, {"dice": np.array([0.5, np.nan])}).write,
+    "images.npz": PerImage(
+        IDS, {"dice": np.array([0.5, np.nan]), "member": np.array([-1, 1])}, ("pgd", "fab")
+    ).write,
 }
 
 
@@ -116,6 +118,18 @@ def test_a_file_of_an_earlier_version_is_read_and_known_to_be_unchecked(
     assert found.unchecked == (path,)
 
 
+def test_scores_of_masks_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.images.npz"
+    write_arrays(path, "per image 1", {"ids": np.array(IDS), "dice": np.array([0.5, 1.0])})
+    assert state([path]) == State((), ())
+    found = PerImage.read(path)
+    assert found is not None
+    assert (found.ids, found.members, list(found.columns)) == (IDS, (), ["dice"])
+    write_arrays(path, "per image 3", {"ids": np.array(IDS)})
+    with pytest.raises(ArraysError, match=r"holds per image 3, expected per image 2; run its cell"):
+        PerImage.read(path)
+
+
 @pytest.mark.parametrize(
     ("ending", "name", "value"),
     [
@@ -131,6 +145,9 @@ def test_a_file_of_an_earlier_version_is_read_and_known_to_be_unchecked(
         ("scores.npz", "threshold", np.array(["x"])),
         ("images.npz", "ids", None),
         ("images.npz", "dice", np.ones(3)),
+        ("images.npz", "member", np.array([0, 2])),
+        ("images.npz", "member", np.array([-2, 0])),
+        ("images.npz", "members", np.zeros(2)),
     ],
 )
 def test_a_lacking_or_odd_array_is_named(

@@ -1,5 +1,6 @@
 """Inventory of a cache, and the rows that refer to its files."""
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -12,8 +13,8 @@ from medrobust.cache.tensors import TensorCache
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 
-KEYS = ("adversarial_set", "clean_answers", "answers")
-"""Names in `Row.fingerprints` that are keys of the cache."""
+KEYS = re.compile(r"adversarial_set|(clean_)?answers(_[1-9]\d*)?")
+"""Names in `Row.fingerprints` that are keys of the cache; the first draw has no number."""
 
 _KINDS = {"images": "adversarial set", "label": "answers"}
 
@@ -71,7 +72,7 @@ def references(
             raise FileNotFoundError(f"{folder} is no folder of rows; name it with --rows FOLDER")
         store, out = RowStore(folder), (damaged or {}).get(folder, ())
         for row in store.rows(row_id for row_id in store.ids() if row_id not in out):
-            named = {row.fingerprints[name] for name in KEYS if name in row.fingerprints}
+            named = {key for name, key in row.fingerprints.items() if KEYS.fullmatch(name)}
             for key in named:
                 found[key].append(row)
             unsourced = None in row.code.get("outside", {}).values()

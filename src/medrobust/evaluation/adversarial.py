@@ -37,6 +37,8 @@ class AdversarialSet(NamedTuple):
         queries: int64 (N,), of a black-box attack.
         replayed: it was on disk already.
         course: int64 (N, 2), of an iterated attack that was watched; see `Course`.
+        member: int64 (N,), place in `Attack.members` of the one that fooled the image, -1 for none;
+            of an attack with members.
     """
 
     images: ImageSet
@@ -46,6 +48,7 @@ class AdversarialSet(NamedTuple):
     replayed: bool
     queries: Tensor | None = None
     course: Tensor | None = None
+    member: Tensor | None = None
 
 
 def set_key(
@@ -121,7 +124,7 @@ class _Craft:
     watched: bool = False
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """`images`, `queries` of a black-box attack, and `course` of a watched one.
+        """Return `images`, and what the attack has of `queries`, `member` and `course`.
 
         Raises:
             AttackError: the attack broke its contract; names the images.
@@ -134,11 +137,15 @@ class _Craft:
         except AttackError as error:
             raise AttackError(f"{error}; the batch holds {batch.ids}") from None
         check_gradients(nan, batch.number, batch.ids)
-        made, queries = crafted.images, crafted.queries
+        made = crafted.images
         if self.quantize:
             made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
-        found = {"images": made} | ({} if queries is None else {"queries": queries})
-        return found | ({} if course is None else {"course": course.counts})
+        more = {
+            "queries": crafted.queries,
+            "member": getattr(crafted, "member", None),
+            "course": None if course is None else course.counts,
+        }
+        return {"images": made, **{name: one for name, one in more.items() if one is not None}}
 
     @contextmanager
     def _course(self, count: int) -> Iterator[Course | None]:
@@ -206,4 +213,5 @@ def adversarial_set(
         replayed=slot.found is not None,
         queries=tensors.get("queries"),
         course=tensors.get("course"),
+        member=tensors.get("member"),
     )

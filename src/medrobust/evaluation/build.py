@@ -76,6 +76,7 @@ def parts_of(
         quantize=config.quantize,
         data=data,
         perturbation=config.perturbation,
+        defender_draws=config.defender_draws,
     )
     return cell, threat
 

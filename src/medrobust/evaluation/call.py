@@ -59,6 +59,7 @@ def evaluate(
     batch_size: int = 128,
     device: torch.device | str | None = None,
     quantize: bool = False,
+    defender_draws: int = 1,
     cache: str | Path | None = None,
 ) -> Row:
     """Attack a model behind a defense, and measure what the deployed system answers.
@@ -92,6 +93,8 @@ def evaluate(
         batch_size: images at once; changes no result.
         device: device of model and defense; None for the model's.
         quantize: round adversarial images to 8 bits.
+        defender_draws: draws of a randomized defense that judge each image; metrics are means over
+            them, and `accuracy_worst_draw` wants all of them correct.
         cache: folder in which adversarial sets and answers are kept; None keeps nothing.
 
     Raises:
@@ -111,6 +114,7 @@ def evaluate(
             batch_size=whole(batch_size, "batch_size", low=1),
             device=device,
             quantize=quantize,
+            defender_draws=whole(defender_draws, "defender_draws", low=1),
             cache=cache,
         )
 
@@ -126,6 +130,7 @@ def _evaluate(
     batch_size: int,
     device: torch.device | str | None,
     quantize: bool,
+    defender_draws: int,
     cache: str | Path | None,
 ) -> Row:
     start = time.perf_counter()
@@ -155,6 +160,7 @@ def _evaluate(
                 seed=seed,
                 quantize=quantize,
                 data=source,
+                defender_draws=defender_draws,
             )
             names = _names(cell, given)
             science = _science(cell, given)
@@ -270,4 +276,4 @@ def _science(cell: Cell, threat: Threat) -> Science:
     config = {name: dict(part.settings) for name, part in parts.items()}
     config["data"] = {"name": cell.data.name}
     config["model"] = dict(cell.victim.architecture)
-    return Science(config | keys, keys)
+    return Science(config | keys, keys).judged_by(cell.draws)

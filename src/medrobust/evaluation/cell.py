@@ -25,6 +25,7 @@ class Cell:
         quantize: hand over 8-bit images.
         data: datamodule that a learning attack learns from.
         perturbation: also measure how rough the perturbations are and how steady their course.
+        defender_draws: draws over which a randomized defense is judged, at least 1.
     """
 
     victim: Victim
@@ -37,3 +38,9 @@ class Cell:
     quantize: bool = False
     data: Any = None
     perturbation: bool = False
+    defender_draws: int = 1
+
+    @property
+    def draws(self) -> int:
+        """Return the draws that are judged: 1 of a deterministic defense, which repeats itself."""
+        return self.defender_draws if self.defense.random else 1

@@ -18,8 +18,9 @@ from medrobust.evaluation.predict import answers
 from medrobust.evaluation.record.feature_mean import feature_means
 from medrobust.evaluation.record.overhead import overhead
 from medrobust.metric.boxes import measure_boxes
-from medrobust.metric.classification import Measured, measure_classification
+from medrobust.metric.classification import measure_classification
 from medrobust.metric.detector import measure_detection
+from medrobust.metric.measured import Measured, over_draws
 from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.prediction import Answers
@@ -41,14 +42,14 @@ class Result:
     Attributes:
         measured: metrics and intervals.
         attacked: the adversarial set.
-        before: the deployed system's answers to the clean images.
-        after: its answers to the adversarial set.
+        before: the deployed system's answers to the clean images, in its first draw.
+        after: its answers to the adversarial set, in its first draw.
         checks: attack-strength measurements.
         flags: failed ones, and remarks on the defense's weights.
-        seconds: `craft`, `defend` and `per_image` (of the defended answer); of a detector those of
-            `overhead`, too.
+        seconds: `craft`, `defend` (all draws) and `per_image` (of one defended answer); of a
+            detector those of `overhead`, too.
         keys: entries of the cache that this is made of.
-        scores: of a detector, for figures.
+        scores: of a detector in its first draw, for figures.
     """
 
     measured: Measured
@@ -80,29 +81,36 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         data=cell.data,
         watched=cell.perturbation,
     )
-    before, after = (
-        answers(cell.defense, cell.victim, images, runner, seed=cell.seed)
-        for images in (cell.clean, attacked.images)
-    )
-    measured = _measured(cell, attacked, before, after)
-    task = task_of(cell.clean.labels)
-    scores, cost = None, {}
-    if before.score is not None and task == "classification":
-        changed = attacked.checks["linf_max"] > 0
-        measured.add(
-            *measure_detection(cell.clean.labels, before, after, changed=changed, seed=cell.seed)
+    draws = [
+        tuple(
+            answers(cell.defense, cell.victim, images, runner, seed=cell.seed, draw=draw)
+            for images in (cell.clean, attacked.images)
         )
-        scores = _scores(cell.clean.labels, before, after, changed)
+        for draw in range(cell.draws)
+    ]
+    changed = attacked.checks["linf_max"] > 0
+    measured = over_draws(
+        [_measured(cell, *draw, changed=changed) for draw in draws],
+        n=len(cell.clean),
+        seed=cell.seed,
+    )
+    measured.add(*_of_attack(cell, attacked))
+    before, after = draws[0]
+    cost = {}
     if isinstance(cell.attack.loss, Stress):
         measured.add(feature_means(cell.attack.loss, cell, attacked.images, runner))
     if isinstance(cell.defense, Detector):
         cost = overhead(cell.defense, cell, runner)
+    defend = sum(answered.seconds for _, answered in draws)
     seconds = {
         "craft": attacked.seconds,
-        "defend": after.seconds,
-        "per_image": after.seconds / len(cell.clean),
+        "defend": defend,
+        "per_image": defend / len(draws) / len(cell.clean),
     }
-    keys = {"adversarial_set": attacked.key, "clean_answers": before.key, "answers": after.key}
+    keys = {"adversarial_set": attacked.key}
+    for draw, pair in enumerate(draws):
+        for name, answered in zip(("clean_answers", "answers"), pair, strict=True):
+            keys[f"{name}_{draw}" if draw else name] = answered.key
     return Result(
         measured=measured,
         attacked=attacked,
@@ -115,34 +123,45 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         ],
         seconds=seconds | cost,
         keys={name: key for name, key in keys.items() if key is not None},
-        scores=scores,
+        scores=_scores(cell.clean.labels, before, after, changed),
     )
 
 
-def _measured(cell: Cell, attacked: AdversarialSet, before: Answers, after: Answers) -> Measured:
-    """Metrics of the task, counts of queries, and how rough the perturbations are."""
+def _measured(cell: Cell, before: Answers, after: Answers, *, changed: bool) -> Measured:
+    """Return the metrics of the task, and those of a detector, in one draw of the defense."""
     task = task_of(cell.clean.labels)
     measure = _MEASURES[task]
     if task == "segmentation":
         measure = partial(measure, level=lost_below(cell.attack.criterion).level)
     found = measure(cell.clean.labels, before, after, classes=cell.classes, seed=cell.seed)
-    if attacked.queries is not None:
-        found.add(_query_counts(attacked.queries))
-    if cell.perturbation:
+    if before.score is not None and task == "classification":
         found.add(
-            *measure_perturbation(
-                *(cell.clean.images, attacked.images.images),
-                cell.attack.eps if cell.attack.norm == "linf" else None,
-                attacked.course,
-                seed=cell.seed,
-            )
+            *measure_detection(cell.clean.labels, before, after, changed=changed, seed=cell.seed)
         )
     return found
 
 
+def _of_attack(
+    cell: Cell, attacked: AdversarialSet
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return counts of queries, and how rough the perturbations are, with intervals."""
+    values = {} if attacked.queries is None else _query_counts(attacked.queries)
+    if not cell.perturbation:
+        return values, {}
+    rough, intervals = measure_perturbation(
+        *(cell.clean.images, attacked.images.images),
+        cell.attack.eps if cell.attack.norm == "linf" else None,
+        attacked.course,
+        seed=cell.seed,
+    )
+    return values | rough, intervals
+
+
 def _scores(labels: torch.Tensor, before: Answers, after: Answers, changed: bool) -> Scores | None:
-    """Return the scores that figures of a detector show; None without a threshold."""
+    """Return the scores that figures of a classifier's detector show; None without a threshold."""
     if before.score is None or after.score is None or after.threshold is None:
+        return None
+    if task_of(labels) != "classification":
         return None
     right = before.label == labels
     return Scores(

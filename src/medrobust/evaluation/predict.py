@@ -85,6 +85,7 @@ def answers(
     runner: Runner,
     *,
     seed: int,
+    draw: int = 0,
 ) -> Answers:
     """Return the defended victim's answers, replayed when these very images were answered before.
 
@@ -94,6 +95,7 @@ def answers(
         images: clean or attacked.
         runner: computes and caches.
         seed: the run's seed.
+        draw: number of the randomized defense's draw, from 0; each has an entry of its own.
 
     Raises:
         FloatingPointError: NaN or infinite logits, with the ids of the images.
@@ -110,13 +112,13 @@ def answers(
         "defense": defense.fingerprint,
         "images": images.digest,
         "seed": seed,
-    }
+    } | ({"draw": draw} if draw else {})  # the first draw has the key of a single one
     key = None if unsourced(code) else digest(parts)
 
     with runner.cache.slot(key) as slot:
         if slot.found is None:
             start = time.perf_counter()
-            seeds = defender_seeds(seed, images.ids)
+            seeds = defender_seeds(seed, images.ids, draw)
             with runner.progress("answer", len(images), watch=victim) as advance:
                 tensors = runner.map(_Answer(defense, victim), images, seeds, advance=advance)
             check_unchanged(reached, code, __name__)

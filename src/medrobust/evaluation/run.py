@@ -140,7 +140,8 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
     device, shards = devices_of(config.trainer)
     package = package_digest()  # before anything can be edited while the cell runs
     cell, threat = parts_of(config, job.choices, job.overrides, device)
-    identity = identity_of(cell, threat, job.names, job.science, package)
+    science = job.science.judged_by(cell.draws)
+    identity = identity_of(cell, threat, job.names, science, package)
     requests = Requests.parse(config, cell)
 
     def known() -> Row | None:
@@ -165,7 +166,7 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
         row = done_row(
             *(cell, result, identity),
             names=job.names,
-            science=job.science,
+            science=science,
             overrides=job.words,
             seconds=time.perf_counter() - start,
             files=files,

@@ -16,6 +16,16 @@ def attacker_seeds(seed: int, ids: Sequence[str]) -> Tensor:
     return fold_in(sample_seeds(seed, ids), 1)
 
 
-def defender_seeds(seed: int, ids: Sequence[str]) -> Tensor:
-    """int64 (N,) for the deployed defense."""
-    return fold_in(sample_seeds(seed, ids), 2)
+def defender_seeds(seed: int, ids: Sequence[str], draw: int = 0) -> Tensor:
+    """Return the seeds of one draw of the deployed defense, int64 (N,).
+
+    A defense folds small numbers into its seeds itself (a copy, a step), so further draws have a
+    stream of their own: their noise never repeats that of a copy of the first draw.
+
+    Args:
+        seed: the run's seed.
+        ids: N sample ids.
+        draw: number of the draw, from 0.
+    """
+    own = sample_seeds(seed, ids)
+    return fold_in(fold_in(own, 3), draw) if draw else fold_in(own, 2)

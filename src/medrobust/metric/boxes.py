@@ -1,6 +1,7 @@
 """Metrics of a detector's boxes."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from medrobust.box.keep import SHOWN
 from medrobust.box.matching import iou
-from medrobust.metric.classification import Measured
-from medrobust.metric.interval import bootstrap, counted_bootstrap
+from medrobust.metric.interval import Statistic, bootstrap, counted_bootstrap, weighted
+from medrobust.metric.measured import Measured
 from medrobust.prediction import Answers
 
 THRESHOLDS: Final[dict[str, tuple[float, ...]]] = {
@@ -40,6 +41,9 @@ def measure_boxes(
     `share_found`. `clean_…` are the same on the clean images. Without any true box all of these are
     undefined and left out.
 
+    What is recorded of each image: `boxes`, the number of true ones, and `found` and `clean_found`,
+    how many of them an answer finds.
+
     Args:
         labels: true boxes (N, M, 5).
         clean: answers to the clean images.
@@ -49,6 +53,7 @@ def measure_boxes(
     """
     values: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
+    over: dict[str, Statistic] = {}
     if not (labels[..., 0] >= 0).any():
         return Measured(values, intervals)
     for prefix, answers in (("", attacked), ("clean_", clean)):
@@ -58,19 +63,11 @@ def measure_boxes(
             if prefix and name != "map":
                 continue
             parts = [table.hits(threshold) for threshold in thresholds for table in tables]
-            intervals[prefix + name] = counted_bootstrap(
-                lambda counts, parts=parts: mean_average_precision(parts, counts),  # type: ignore[misc]
-                len(labels),
-                seed=seed,
-            )
+            over[prefix + name] = partial(mean_average_precision, parts)
         shown = [table.shown() for table in tables]
         every = np.ones((1, len(labels)))
         values[f"{prefix}iou"] = float(mean_iou(shown, every)[0])
-        intervals[f"{prefix}iou"] = counted_bootstrap(
-            lambda counts, shown=shown: mean_iou(shown, counts),  # type: ignore[misc]
-            len(labels),
-            seed=seed,
-        )
+        over[f"{prefix}iou"] = partial(mean_iou, shown)
     best, real = best_iou(labels, attacked)
     before, _ = best_iou(labels, clean)
     owner = real.nonzero()[:, 0].numpy()
@@ -80,11 +77,9 @@ def measure_boxes(
         ("clean_recall", (before[real] >= FOUND).double().numpy()),
     ):
         values[name] = float(hits.mean())
-        intervals[name] = counted_bootstrap(
-            lambda counts, hits=hits: _weighted(hits, counts[:, owner]),  # type: ignore[misc]
-            len(labels),
-            seed=seed,
-        )
+        over[name] = lambda counts, hits=hits: _weighted(hits, counts[:, owner])  # type: ignore[misc]
+    for name, statistic in over.items():
+        intervals[name] = counted_bootstrap(statistic, len(labels), seed=seed)
     # An image is lost when fewer than half of its boxes are found, as in the attacks' criterion.
     # An image without boxes cannot be lost.
     lost, held = _share(best, real) < 0.5, (_share(before, real) >= 0.5) & real.any(1)
@@ -94,7 +89,14 @@ def measure_boxes(
         intervals["attack_success_rate"] = bootstrap(
             lambda i: array[i].mean(), len(array), seed=seed
         )
-    return Measured(values, intervals)
+        over["attack_success_rate"] = weighted(lost & held, held)
+    record = {
+        "boxes": real.sum(1),
+        "clean_found": ((before >= FOUND) & real).sum(1).double(),
+        "found": ((best >= FOUND) & real).sum(1).double(),
+    }
+    per_image = {name: value.numpy() for name, value in record.items()}
+    return Measured(values, intervals, per_image=per_image, statistics=over)
 
 
 def as_lists(

@@ -1,8 +1,5 @@
 """Metrics of a classifier's answers."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,34 +9,10 @@ from torchmetrics.functional.classification import (
 )
 
 from medrobust.metric.certified import certified_shares
-from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
+from medrobust.metric.interval import Statistic, bootstrap, counted_bootstrap, share, weighted
+from medrobust.metric.measured import Measured
 from medrobust.metric.robust_metric import robust_shares
 from medrobust.prediction import Answers
-
-
-class Measured(NamedTuple):
-    """Metrics of one cell.
-
-    Attributes:
-        values: name -> value.
-        intervals: name -> [low, high], 95 %.
-        confusion: counts under attack, true × predicted; None for segmentation.
-        clean_confusion: counts on the clean images.
-        per_image: name -> scores of the images, float64 (N,); None for classification.
-    """
-
-    values: dict[str, float]
-    intervals: dict[str, list[float]]
-    confusion: list[list[int]] | None = None
-    clean_confusion: list[list[int]] | None = None
-    per_image: dict[str, np.ndarray] | None = None
-
-    def add(
-        self, values: Mapping[str, float], intervals: Mapping[str, list[float]] | None = None
-    ) -> None:
-        """Add further metrics, and their intervals where they have any."""
-        self.values.update(values)
-        self.intervals.update(intervals or {})
 
 
 def measure_classification(
@@ -51,6 +24,12 @@ def measure_classification(
     `accuracy_vote` takes the leading class regardless, and `accuracy_answered` is over the answered
     images only. The defense's values for each image (`details`) are averaged over the images, under
     their own names.
+
+    What is recorded of each image: `label`, the true class; `answer`, the predicted class, of an
+    abstention the leading one; `correct`, 1 if it is answered with the true class, else 0;
+    `abstained`, where the defense may; `detected`, whether a detector's score exceeds its
+    threshold; `log_odds` of the true class, which never saturate (its probability is
+    1 / (1 + exp(-log_odds))). `clean_` is the same before the attack.
 
     Args:
         labels: true classes (N,).
@@ -65,20 +44,24 @@ def measure_classification(
     clean_silent = torch.zeros_like(vote) if clean.abstain is None else clean.abstain
     right, right_before = vote & ~silent, (clean.label == labels) & ~clean_silent
     shares = {"accuracy": right, "clean_accuracy": right_before}
+    among = {}  # the images that a share is about, where it is not about all
     if right_before.any():
         # An abstention is no wrong diagnosis: only an answered error is a success.
-        shares["attack_success_rate"] = (~vote & ~silent)[right_before]
+        shares["attack_success_rate"] = ~vote & ~silent
+        among["attack_success_rate"] = right_before
     if attacked.abstain is not None:
         shares |= {"abstention_rate": silent, "accuracy_vote": vote}
         if not silent.all():
-            shares["accuracy_answered"] = vote[~silent]
+            shares["accuracy_answered"], among["accuracy_answered"] = vote, ~silent
     if "rm_robust" in attacked.details:
         shares |= robust_shares(right, attacked.details["rm_robust"])
     if "certified_radius" in clean.details:
         shares |= certified_shares(right_before, clean.details["certified_radius"])
-    values, intervals = {}, {}
+    values: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    over: dict[str, Statistic] = {}
     for name, hits in shares.items():
-        values[name], intervals[name] = proportion(hits)
+        values[name], intervals[name], over[name] = share(hits, among.get(name))
 
     # Balanced accuracy counts an abstention as an answer outside the classes.
     answer = attacked.label.masked_fill(silent, classes)
@@ -86,40 +69,57 @@ def measure_classification(
     balanced = multiclass_accuracy(answer, labels, num_classes=classes + 1, average="none")
     present = np.unique(true)
     values["balanced_accuracy"] = balanced[torch.from_numpy(present)].double().mean().item()
-    intervals["balanced_accuracy"] = counted_bootstrap(
-        lambda counts: balanced_accuracy(said, true, counts), len(true), seed=seed
-    )
+    over["balanced_accuracy"] = lambda counts: balanced_accuracy(said, true, counts)
     values["fpr_macro"] = float(macro_fpr(said, true, np.ones((1, len(true))), classes)[0])
-    intervals["fpr_macro"] = counted_bootstrap(
-        lambda counts: macro_fpr(said, true, counts, classes), len(true), seed=seed
-    )
+    over["fpr_macro"] = lambda counts: macro_fpr(said, true, counts, classes)
     if right_before.any():
         had, kept = right_before.double().numpy(), right.double().numpy()
         values["accuracy_decrease_relative"] = float(1 - kept.mean() / had.mean())
-        intervals["accuracy_decrease_relative"] = counted_bootstrap(
-            lambda counts: _decrease(had, kept, counts), len(true), seed=seed
-        )
+        over["accuracy_decrease_relative"] = lambda counts: _decrease(had, kept, counts)
     if 1 < len(present) == classes:
         score = attacked.log_odds.numpy()
         values["auroc"] = float(macro_auroc(score, true, np.ones((1, len(true))))[0])
-        intervals["auroc"] = counted_bootstrap(
-            lambda counts: macro_auroc(score, true, counts), len(true), seed=seed
-        )
+        over["auroc"] = lambda counts: macro_auroc(score, true, counts)
+    for name in [name for name in over if name not in shares]:
+        intervals[name] = counted_bootstrap(over[name], len(true), seed=seed)
     means = {} if attacked.confidence is None else {"robust_metric": attacked.confidence}
     for name, value in (means | dict(attacked.details)).items():
         if value.dtype == torch.bool:
-            values[name], intervals[name] = proportion(value)
+            values[name], intervals[name], over[name] = share(value)
             continue
         numbers = value.double().numpy()
         values[name] = float(numbers.mean())
         intervals[name] = bootstrap(lambda i, a=numbers: a[i].mean(), len(numbers), seed=seed)  # type: ignore[misc]
+        over[name] = weighted(value)
     if "copies" in attacked.details:
         values["copies_median"] = float(attacked.details["copies"].double().quantile(0.5))
     after, before = (
         multiclass_confusion_matrix(answers.label, labels, num_classes=classes).tolist()
         for answers in (attacked, clean)
     )
-    return Measured(values, intervals, after, before)
+    record = {
+        "label": labels,
+        "clean_answer": clean.label,
+        "answer": attacked.label,
+        "clean_correct": right_before.double(),
+        "correct": right.double(),
+    }
+    for prefix, found in (("clean_", clean), ("", attacked)):
+        record |= {f"{prefix}{name}": value for name, value in _decided(found, labels).items()}
+    per_image = {name: value.numpy() for name, value in record.items()}
+    return Measured(values, intervals, after, before, per_image, over)
+
+
+def _decided(answers: Answers, labels: Tensor) -> dict[str, Tensor]:
+    """Return abstentions, rejections and the log-odds of the true class, float64 (N,) each."""
+    found = {}
+    if answers.abstain is not None:
+        found["abstained"] = answers.abstain.double()
+    if answers.score is not None and answers.threshold is not None:
+        found["detected"] = (answers.score > answers.threshold).double()
+    if answers.log_odds is not None:
+        found["log_odds"] = answers.log_odds.gather(1, labels[:, None])[:, 0]
+    return found
 
 
 def balanced_accuracy(said: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:

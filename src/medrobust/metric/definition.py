@@ -35,6 +35,7 @@ _DEFINITIONS: Mapping[str, Definition] = {
     # Classification
     "accuracy": _SHARE,
     "accuracy_answered": _SHARE,
+    "accuracy_worst_draw": Definition(heading="accuracy, worst draw"),
     "accuracy_vote": _SHARE,
     "abstention_rate": _SHARE,
     "attack_success_rate": _SHARE,

@@ -3,13 +3,13 @@
 import numpy as np
 from torch import Tensor
 
-from medrobust.metric.interval import counted_bootstrap, proportion
+from medrobust.metric.interval import Statistic, counted_bootstrap, share
 from medrobust.prediction import Answers
 
 TNR = 0.9
 """True-negative rate at the threshold of `tpr_at_90_tnr`."""
 
-Measures = tuple[dict[str, float], dict[str, list[float]]]
+Measures = tuple[dict[str, float], dict[str, list[float]], dict[str, Statistic]]
 
 
 def measure_detection(
@@ -36,8 +36,9 @@ def measure_detection(
         seed: seed of the bootstrap.
 
     Returns:
-        name -> value, and name -> [low, high] at 95 %: Wilson's interval for shares, else a
-        bootstrap over images, clean and attacked in pairs. A metric without images is left out.
+        name -> value, name -> [low, high] at 95 %: Wilson's interval for shares, else a bootstrap
+        over images, clean and attacked in pairs; and name -> statistic. A metric without images is
+        left out.
     """
     assert clean.score is not None
     assert clean.abstain is not None
@@ -46,21 +47,24 @@ def measure_detection(
     vote, vote_before = attacked.label == labels, clean.label == labels
     passes, fooled = ~attacked.abstain, vote_before & ~vote
     shares = {"clean_acceptance_rate": ~clean.abstain}
+    among = {}  # the images that a share is about, where it is not about all
     if passes.any():
-        shares["accuracy_accepted"] = vote[passes]
+        shares["accuracy_accepted"], among["accuracy_accepted"] = vote, passes
     if changed:
         shares["detection_rate"] = attacked.abstain
         if vote_before.any():
-            shares["fooled_rate"] = fooled[vote_before]
-            shares["undetected_success_rate"] = (fooled & passes)[vote_before]
+            shares |= {"fooled_rate": fooled, "undetected_success_rate": fooled & passes}
+            among |= dict.fromkeys(("fooled_rate", "undetected_success_rate"), vote_before)
         if fooled.any():
-            shares["detection_rate_successful"] = attacked.abstain[fooled]
+            shares["detection_rate_successful"] = attacked.abstain
+            among["detection_rate_successful"] = fooled
     values: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
+    statistics: dict[str, Statistic] = {}
     for name, hits in shares.items():
-        values[name], intervals[name] = proportion(hits)
+        values[name], intervals[name], statistics[name] = share(hits, among.get(name))
     if not changed:
-        return values, intervals
+        return values, intervals, statistics
     ranked = Ranked(clean.score.numpy(), attacked.score.numpy())
     everyone = np.ones(len(labels))
     right, won = vote_before.double().numpy(), fooled.double().numpy()
@@ -74,7 +78,8 @@ def measure_detection(
 
             values[name + suffix] = float(over(everyone[None])[0])
             intervals[name + suffix] = counted_bootstrap(over, len(labels), seed=seed)
-    return values, intervals
+            statistics[name + suffix] = over
+    return values, intervals, statistics
 
 
 class Ranked:

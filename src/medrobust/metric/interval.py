@@ -6,6 +6,12 @@ import numpy as np
 from scipy.stats import binomtest
 from torch import Tensor
 
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Function of the weights of N images, float64 (R, N), that returns a metric under each, (R,).
+
+It is NaN where the metric is undefined.
+"""
+
 
 def wilson(hits: int, n: int, *, level: float = 0.95) -> list[float]:
     """Compute Wilson's score interval of a proportion.
@@ -78,6 +84,35 @@ def _percentiles(values: np.ndarray, level: float) -> list[float]:
     edge = (1 - level) / 2
     low, high = np.nanquantile(values, [edge, 1 - edge])
     return [float(low), float(high)]
+
+
+def weighted(top: Tensor, bottom: Tensor | None = None) -> Statistic:
+    """Return the statistic Σ w · top / Σ w · bottom.
+
+    Args:
+        top: (N,); a bool counts as 0 or 1.
+        bottom: (N,) likewise, such as the images that a share is about; None for ones.
+    """
+    above = top.double().numpy()
+    below = np.ones(len(above)) if bottom is None else bottom.double().numpy()
+
+    def over(counts: np.ndarray) -> np.ndarray:
+        total = counts @ below
+        empty = np.full(len(total), np.nan)
+        return np.divide(counts @ above, total, out=empty, where=total > 0)
+
+    return over
+
+
+def share(hits: Tensor, among: Tensor | None = None) -> tuple[float, list[float], Statistic]:
+    """Return a share of images, its Wilson interval and its statistic.
+
+    Args:
+        hits: bool (N,).
+        among: bool (N,), at least one True: the images that the share is about; None for all.
+    """
+    value, interval = proportion(hits if among is None else hits[among])
+    return value, interval, weighted(hits if among is None else hits & among, among)
 
 
 def proportion(hits: Tensor) -> tuple[float, list[float]]:

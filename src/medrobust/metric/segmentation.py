@@ -1,10 +1,11 @@
 """Metrics of a segmenter's masks."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from medrobust.metric.classification import Measured
-from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion
+from medrobust.metric.interval import Statistic, bootstrap, counted_bootstrap, share, weighted
+from medrobust.metric.measured import Measured
 from medrobust.metric.overlap import Overlap, mean_accuracy, overlap
 from medrobust.prediction import Answers
 
@@ -62,19 +63,24 @@ def measure_segmentation(
     own = dict(attacked.details)
     if attacked.confidence is not None:
         own |= {"robust_metric": attacked.confidence}
-    values, intervals = {}, {}
+    values: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    over: dict[str, Statistic] = {}
     for name, value in (per_image | own).items():
         numbers = value.double().numpy()
         values[name] = float(numbers.mean())
         intervals[name] = bootstrap(lambda i, a=numbers: a[i].mean(), len(numbers), seed=seed)  # type: ignore[misc]
+        over[name] = weighted(value)
     kept = before.jaccard >= level
     if kept.any():
-        lost = (found.jaccard < level)[kept]
-        values["attack_success_rate"], intervals["attack_success_rate"] = proportion(lost)
+        name = "attack_success_rate"
+        values[name], intervals[name], over[name] = share(found.jaccard < level, kept)
     for name, part in (("mean_accuracy", found), ("clean_mean_accuracy", before)):
-        values[name], intervals[name] = _mean_accuracy(part, seed)
+        over[name] = _mean_accuracy(part)
+        values[name] = float(over[name](np.ones((1, len(labels))))[0])
+        intervals[name] = counted_bootstrap(over[name], len(labels), seed=seed)
     scores = {name: value.double().numpy() for name, value in per_image.items()}
-    return Measured(values, intervals, per_image=scores)
+    return Measured(values, intervals, per_image=scores, statistics=over)
 
 
 def _counts(answers: Answers, labels: Tensor, classes: int) -> Overlap:
@@ -85,14 +91,12 @@ def _counts(answers: Answers, labels: Tensor, classes: int) -> Overlap:
     return overlap(label, labels, classes)
 
 
-def _mean_accuracy(counts: Overlap, seed: int) -> tuple[float, list[float]]:
-    """Return the mean accuracy over all pixels of the set, and its interval over images."""
+def _mean_accuracy(counts: Overlap) -> Statistic:
+    """Return the mean accuracy over all pixels of the set, as a statistic."""
     both, wanted = counts.both.double(), counts.wanted.double()
 
-    def of(drawn: Tensor) -> Tensor:
-        return mean_accuracy(drawn @ both, drawn @ wanted)
+    def over(drawn: np.ndarray) -> np.ndarray:
+        weights = torch.from_numpy(drawn)
+        return mean_accuracy(weights @ both, weights @ wanted).numpy()
 
-    interval = counted_bootstrap(
-        lambda drawn: of(torch.from_numpy(drawn)).numpy(), len(both), seed=seed
-    )
-    return of(torch.ones(len(both), dtype=torch.float64)).item(), interval
+    return over

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medrobust.report.images import write_images
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
@@ -91,7 +92,8 @@ def report(
     Args:
         sweep: the collected sweep.
         out: folder for the files; by default the sweep's.
-        formats: files to write; figures are drawn if the page or a picture is among them.
+        formats: files to write; figures are drawn if the page or a picture is among them, and
+            `csv` writes the table and `images.csv`.
         show: print the table.
         metric: metric to show instead of the table's own.
 
@@ -114,6 +116,9 @@ def report(
             print_table(table)
         folder = out or sweep.folder
         paths = write(table, folder, [kind for kind in formats if kind != "html"])
+        if "csv" in formats:
+            images = write_images(sweep, folder)
+            paths += [] if images is None else [images]
         if "html" in formats or "png" in formats:
             from medrobust.report.figure.core.draw import FOLDER, draw
 

@@ -105,8 +105,13 @@ def write_arrays(path: Path, kind: str, arrays: Mapping[str, Any]) -> None:
     write_sealed(path, file.getvalue())
 
 
-def read_arrays(path: Path, kind: str) -> Arrays | None:
+def read_arrays(path: Path, kind: str, *older: str) -> Arrays | None:
     """Return the arrays that `write_arrays` wrote, or None if the file does not exist.
+
+    Args:
+        path: file to read.
+        kind: expected content and format version.
+        older: earlier versions that are read, too.
 
     Raises:
         ArraysError: the file is damaged or of another kind.
@@ -122,6 +127,6 @@ def read_arrays(path: Path, kind: str) -> Arrays | None:
     except Exception as error:  # a damaged archive can raise almost anything
         raise ArraysError(f"{path} is damaged ({error}); {MEND}") from None
     found = str(arrays.pop("kind", "something else"))
-    if found != kind:
+    if found not in (kind, *older):
         raise ArraysError(f"{path} holds {found}, expected {kind}; {MEND}")
     return Arrays(path, arrays)

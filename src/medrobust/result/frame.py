@@ -1,13 +1,53 @@
-"""Rows as a table of pandas."""
+"""Rows and the records of their images as tables of pandas."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medrobust.result.per_image import PerImage
 from medrobust.result.row import CELL
 from medrobust.result.store import RowStore
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+def load_images(
+    folder: str | Path = "outputs/rows", rows: Iterable[str] | None = None
+) -> "DataFrame":
+    """Load the records of the images of some rows, one line for every image of every cell.
+
+        >>> images = medrobust.load_images("outputs/rows")
+        >>> images.groupby("id").correct.mean()  # the accuracy of each row
+
+    Args:
+        folder: folder of rows that `medrobust evaluate` wrote.
+        rows: ids of rows; None for all.
+
+    Returns:
+        The index is the row's `id` and the sample id, `image`. Columns are those of the records,
+        see `PerImage`, NaN where they do not apply; `member_name` names the member of an ensemble
+        attack. Rows of earlier versions, without a record, have no line.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ArraysError: a record is damaged.
+    """
+    from pandas import DataFrame, MultiIndex, concat
+
+    store = RowStore(_existing(folder))
+    frames = []
+    for row_id in store.ids() if rows is None else rows:
+        record = PerImage.read(store.per_image(row_id))
+        if record is None:
+            continue
+        columns: dict[str, Any] = dict(record.columns)
+        if record.members and "member" in columns:
+            names = (*record.members, None)  # -1, for none, is the last
+            columns["member_name"] = [names[place] for place in columns["member"].tolist()]
+        pairs = [(row_id, image) for image in record.ids]
+        frames.append(DataFrame(columns, MultiIndex.from_tuples(pairs, names=["id", "image"])))
+    return concat(frames) if frames else DataFrame()
 
 
 def load_rows(folder: str | Path = "outputs/rows") -> "DataFrame":
@@ -30,10 +70,8 @@ def load_rows(folder: str | Path = "outputs/rows") -> "DataFrame":
     """
     from pandas import DataFrame, Index
 
-    path = Path(folder)
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} is no folder, expected one of rows such as outputs/rows")
     lines: list[dict[str, Any]] = []
+    path = _existing(folder)
     rows = RowStore(path).rows()
     if not rows:
         raise FileNotFoundError(
@@ -49,3 +87,10 @@ def load_rows(folder: str | Path = "outputs/rows") -> "DataFrame":
             line |= {f"{name}_low": low, f"{name}_high": high}
         lines.append(line)
     return DataFrame(lines, index=Index([row.id for row in rows], name="id"))
+
+
+def _existing(folder: str | Path) -> Path:
+    path = Path(folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is no folder, expected one of rows such as outputs/rows")
+    return path

@@ -1,32 +1,46 @@
-"""Scores of each image of a cell, stored next to its row."""
+"""Record of every image of a cell, stored next to its row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medrobust.result.arrays import read_arrays, write_arrays
+from medrobust.result.arrays import MEND, ArraysError, read_arrays, write_arrays
 
-KIND = "per image 1"
+KIND = "per image 2"
+OLDER = ("per image 1",)
+"""Earlier kinds that are still read: scores of masks alone."""
+
+COLUMNS = (
+    *("label", "clean_answer", "answer", "clean_correct", "correct"),
+    *("clean_abstained", "abstained", "clean_detected", "detected"),
+    *("clean_log_odds", "log_odds", "queries", "member"),
+)
+"""Columns of a classifier's record, in their order; each is there if it applies."""
 
 
 @dataclass(frozen=True)
 class PerImage:
-    """Metrics per image, whose means are in the row.
+    """What a cell decided of each image; means of the columns are metrics of the row.
 
     Attributes:
         ids: N sample ids.
-        scores: metric -> float64 (N,), such as `dice` and `clean_dice`.
+        columns: name -> (N,), float64 for scores, shares and log-odds, int64 for classes and
+            counts; see `COLUMNS`. Of masks `dice` and others, of boxes `found` and others.
+        members: names of an ensemble attack's members, which `member` counts from 0.
     """
 
     ids: tuple[str, ...]
-    scores: Mapping[str, NDArray[np.float64]]
+    columns: Mapping[str, NDArray[Any]]
+    members: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write a NumPy archive atomically; equal scores give equal bytes."""
-        write_arrays(path, KIND, {"ids": np.array(self.ids, dtype=str), **self.scores})
+        """Write a NumPy archive atomically; equal records give equal bytes."""
+        names = {"members": np.array(self.members, dtype=str)} if self.members else {}
+        write_arrays(path, KIND, {"ids": np.array(self.ids, dtype=str), **names, **self.columns})
 
     @classmethod
     def read(cls, path: Path) -> "PerImage | None":
@@ -35,9 +49,17 @@ class PerImage:
         Raises:
             ArraysError: the file is damaged or of another format.
         """
-        arrays = read_arrays(path, KIND)
+        arrays = read_arrays(path, KIND, *OLDER)
         if arrays is None:
             return None
         ids = arrays.texts("ids")
-        names = [name for name in arrays if name != "ids"]
-        return cls(ids, {name: arrays.take(name, "biuf", len(ids)) for name in names})
+        members = arrays.texts("members") if "members" in arrays else ()
+        names = [name for name in arrays if name not in ("ids", "members")]
+        columns = {name: arrays.take(name, "biuf", len(ids)) for name in names}
+        places = columns.get("member", np.array([], dtype=np.int64))
+        if members and places.size and not -1 <= places.min() <= places.max() < len(members):
+            raise ArraysError(
+                f"{path}: member goes from {places.min()} to {places.max()}, expected -1 to "
+                f"{len(members) - 1}; {MEND}"
+            )
+        return cls(ids, columns, members)

@@ -54,13 +54,14 @@ class Row:
         seconds: `craft`, `defend` (whole set) and `total`; `craft` is the time when the
             adversarial set was made, also when it was replayed; `training`, that of the victim.
         confusion: counts under attack by true and predicted class, None for segmentation; an
-            abstention counts as its leading class.
+            abstention counts as its leading class. Several draws of the defense add up.
         clean_confusion: the same on the clean images.
         classes: class names.
         fingerprints: `victim` (architecture and weights), `victim_code`, `threat_code`,
             `surrogate`, `attack`, `defense`, `images`, `data`, and `training_images` where the
-            attack learned from them; `adversarial_set`, `clean_answers` and `answers` are keys of
-            the cache, absent where code without source had a part in them.
+            attack learned from them; `adversarial_set`, `clean_answers` and `answers` (`answers_1`,
+            … of further draws of the defense) are keys of the cache, absent where code without
+            source had a part in them.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
         code: `package`, digest of the package's code that computed it; `outside`, name -> digest

@@ -4,9 +4,10 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from medrobust.result.folder import make_folder
 from medrobust.result.lock import locked
@@ -24,20 +25,27 @@ def write_atomically(path: Path, data: bytes) -> None:
         NotADirectoryError: its folder or a parent is a file or a dangling link.
     """
     try:
-        make_folder(path.parent)
-        _write(path, data)
+        with atomic_file(path) as file:
+            file.write(data)
     except OSError as error:
         if error.errno in _FULL:
             raise OSError(error.errno, _full(path, len(data)), str(path)) from error
         raise
 
 
-def _write(path: Path, data: bytes) -> None:
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write in pieces, which gets its name when the context ends without an error.
+
+    Raises:
+        NotADirectoryError: its folder or a parent is a file or a dangling link.
+    """
+    make_folder(path.parent)
     # Not `tempfile`: its files are readable by their owner only, even on a shared disk.
     part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with part.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -89,7 +97,7 @@ class RowStore:
         return self.folder / f"{row_id}.scores.npz"
 
     def per_image(self, row_id: str) -> Path:
-        """Return the path of a row's metrics per image, which may not exist."""
+        """Return the path of the record of a row's images, which may not exist."""
         return self.folder / f"{row_id}.images.npz"
 
     def lock(self, row_id: str) -> AbstractContextManager[None]:

@@ -30,7 +30,21 @@ class Science(NamedTuple):
         plain = OmegaConf.to_container(config, resolve=True)
         assert isinstance(plain, dict)
         keys = global_keys(config)
-        return cls(_without({name: plain[name] for name in _GROUPS}) | keys, keys)
+        groups = _without({name: plain[name] for name in _GROUPS})
+        return cls(groups | keys, keys).judged_by(config.defender_draws)
+
+    def judged_by(self, draws: int) -> "Science":
+        """Return the same, judged by so many draws of a randomized defense.
+
+        A single draw is left out, and a deterministic defense has no more: then a row has the id
+        that it always had.
+        """
+        parts = (
+            {key: value for key, value in part.items() if key != "defender_draws"}
+            | ({"defender_draws": draws} if draws != 1 else {})
+            for part in self
+        )
+        return Science(*parts)
 
     @classmethod
     def unresolved(cls, config: DictConfig) -> "Science":

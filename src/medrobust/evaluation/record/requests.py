@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result
+from medrobust.evaluation.record.images import image_record
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.record.maps import MapsRequest
 from medrobust.evaluation.record.pictures import sheet, strips
-from medrobust.result.per_image import PerImage
 from medrobust.result.picture import write_picture
 from medrobust.result.store import RowStore
 
@@ -59,24 +59,28 @@ class Requests:
     ) -> dict[str, np.ndarray]:
         """Write all files next to the row, and return its pictures.
 
-        Call this before the row is stored: a finished row has its files. One whose place is taken
-        by a folder is logged and left out.
+        Call this before the row is stored: a finished row has its files. All are made before the
+        first is written, so that a cell that fails leaves none. One whose place is taken by a
+        folder is logged and left out.
         """
-        if self.maps is not None:
-            _put(store.maps(row_id), self.maps.record(cell, result, runner.device).write)
-        if self.iterates is not None:
-            _put(store.iterates(row_id), self.iterates.record(cell, runner.device).write)
-        if result.scores is not None:
-            _put(store.scores(row_id), result.scores.write)
-        if result.measured.per_image is not None:
-            per_image = PerImage(cell.clean.ids, result.measured.per_image)
-            _put(store.per_image(row_id), per_image.write)
+        wanted = self.maps
+        maps = None if wanted is None else wanted.record(cell, result, runner.device)
+        steps = self.iterates
+        iterates = None if steps is None else steps.record(cell, runner.device)
+        images = image_record(cell, result)
         pictures = strips(
             *(cell.clean, result.attacked.images, cell.defense.cpu()),
             seed=cell.seed,
             answers=(result.before, result.after),
         )
         png = sheet(pictures)
+        if maps is not None:
+            _put(store.maps(row_id), maps.write)
+        if iterates is not None:
+            _put(store.iterates(row_id), iterates.write)
+        if result.scores is not None:
+            _put(store.scores(row_id), result.scores.write)
+        _put(store.per_image(row_id), images.write)
         _put(store.picture(row_id), lambda path: write_picture(path, png))
         return pictures
 

@@ -7,7 +7,7 @@ from medrobust.report.table.footnote import uncovered
 from medrobust.report.table.label import flatten, readable
 from medrobust.result.row import Row
 
-_SETTINGS = ("split", "quantize", "precision")
+_SETTINGS = ("split", "quantize", "precision", "defender_draws")
 
 
 @dataclass(frozen=True)

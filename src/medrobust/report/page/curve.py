@@ -162,9 +162,10 @@ def _keys(row: Row) -> tuple[Hashable, Hashable]:
     # Rows that differ in anything else (split, quantisation) must not share a line.
     rest = {key: value for key, value in row.config.items() if key not in ("attack", "defense")}
     rest.pop("eps", None)
+    draws = rest.pop("defender_draws", 1)  # a deterministic defense has one, whatever was asked
     return (
         (names, comparable(attack), row.seed, comparable(rest)),
-        (row.cell.get("defense", ""), comparable(flatten(row.defense_variant))),
+        (row.cell.get("defense", ""), comparable(flatten(row.defense_variant)), draws),
     )
 
 

@@ -1,0 +1,21 @@
+"""What a cell decided of each image, as the record next to its row."""
+
+from medrobust.evaluation.cell import Cell
+from medrobust.evaluation.evaluate import Result
+from medrobust.result.per_image import PerImage
+
+
+def image_record(cell: Cell, result: Result) -> PerImage:
+    """Return what the metrics record of each image, and what the attack counted of it.
+
+    Args:
+        cell: clean images and attack.
+        result: metrics and adversarial set of the cell.
+    """
+    columns = dict(result.measured.per_image or {})
+    attacked = result.attacked
+    for name, value in (("queries", attacked.queries), ("member", attacked.member)):
+        if value is not None:
+            columns[name] = value.long().numpy()
+    members = tuple(map(str, getattr(cell.attack, "members", ())))
+    return PerImage(cell.clean.ids, columns, members if "member" in columns else ())
