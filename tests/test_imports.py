@@ -19,7 +19,7 @@ BELOW_NONE = {
     "prediction": {"box"},  # what a detector of boxes answers
     "configured": {"code"},  # digests of classes
     "checkpoint": {"result"},  # writing whole or not at all
-    "keys": set(),
+    "keys": {"report"},  # checks what a table is asked for
     "__main__": {"cli"},
 }
 """Modules beside the packages, and the packages that they import; all others import none."""

@@ -37,8 +37,9 @@ class AdversarialSet(NamedTuple):
         queries: int64 (N,), of a black-box attack.
         replayed: it was on disk already.
         course: int64 (N, 2), of an iterated attack that was watched; see `Course`.
-        member: int64 (N,), place in `Attack.members` of the one that fooled the image, -1 for none;
-            of an attack with members.
+        member: int64 (N,), place in `members` of the one that fooled the image, -1 for none; of
+            an ensemble.
+        members: names of an ensemble's attacks.
     """
 
     images: ImageSet
@@ -49,6 +50,7 @@ class AdversarialSet(NamedTuple):
     queries: Tensor | None = None
     course: Tensor | None = None
     member: Tensor | None = None
+    members: tuple[str, ...] = ()
 
 
 def set_key(
@@ -142,7 +144,7 @@ class _Craft:
             made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
         more = {
             "queries": crafted.queries,
-            "member": getattr(crafted, "member", None),
+            "member": crafted.member,
             "course": None if course is None else course.counts,
         }
         return {"images": made, **{name: one for name, one in more.items() if one is not None}}
@@ -203,7 +205,8 @@ def adversarial_set(
             check_unchanged(reached, code, __name__)
             seconds = time.perf_counter() - start
             checks = craft_checks(surrogate, attack, clean, tensors["images"], seeds, runner)
-            slot.fill(tensors, {"seconds": seconds, "checks": checks})
+            members = _members(surrogate, attack, clean, seeds, runner)
+            slot.fill(tensors, {"seconds": seconds, "checks": checks} | members)
     tensors, meta = slot.entry
     return AdversarialSet(
         clean.with_images(tensors["images"]),
@@ -214,4 +217,14 @@ def adversarial_set(
         queries=tensors.get("queries"),
         course=tensors.get("course"),
         member=tensors.get("member"),
+        members=tuple(meta.get("members", ())),
     )
+
+
+def _members(
+    surrogate: Surrogate, attack: Attack, clean: ImageSet, seeds: Tensor, runner: Runner
+) -> dict[str, list[str]]:
+    """Return the names of an ensemble's attacks, to be kept beside the set."""
+    first = (part[:1].to(runner.device) for part in (clean.images, clean.labels, seeds))
+    names = attack.members(surrogate, *first)
+    return {"members": list(names)} if names else {}

@@ -1,7 +1,6 @@
 """The record of a cell's images: what it says of each is what the row says of all."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +8,8 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.base import Attack
+from medrobust.attack.core.crafted import Crafted
+from medrobust.attack.core.goal import Goal
 from medrobust.attack.pgd import PGD
 from medrobust.attack.square import Square
 from medrobust.cache.tensors import TensorCache
@@ -107,27 +108,19 @@ def test_counted_queries(tmp_path: Path) -> None:
     assert record.members == ()
 
 
-class Made(NamedTuple):
-    """What an attack gives that names the member which fooled each image."""
-
-    images: Tensor
-    queries: Tensor | None
-    member: Tensor | None
-
-
 class Ensemble(PGD):
     """PGD that says of each image, at random, which of two members fooled it."""
 
-    members = ("weak", "strong")
+    def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
+        return Crafted(x.clone(), member=integers(seeds, 3) - 1)
+
+    def members(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> tuple[str, ...]:
+        return "weak", "strong"
 
 
 def test_the_member_that_fooled_each_image_is_kept_and_replayed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    def craft(self: Attack, surrogate: Surrogate, x: Tensor, y: Tensor, *, seeds: Tensor) -> Made:
-        return Made(x.clone(), None, integers(seeds, 3) - 1)
-
-    monkeypatch.setattr(Ensemble, "craft", craft)
     attack = Ensemble(8 / 255, steps=1)
     _, first, record = run(tmp_path / "a", attack)
     _, again, replayed = run(tmp_path / "a", attack)

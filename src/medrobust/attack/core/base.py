@@ -179,6 +179,10 @@ class Attack(Configured, ABC):
         self._check_output(x, crafted.images)
         return crafted
 
+    def members(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> tuple[str, ...]:
+        """Names of the attacks of an ensemble, which `Crafted.member` counts; () for others."""
+        return ()
+
     def _goal(self, surrogate: Surrogate, x: Tensor, y: Tensor, seeds: Tensor) -> Goal:
         criterion = self.criterion
         if criterion is None:

@@ -17,5 +17,4 @@ def image_record(cell: Cell, result: Result) -> PerImage:
     for name, value in (("queries", attacked.queries), ("member", attacked.member)):
         if value is not None:
             columns[name] = value.long().numpy()
-    members = tuple(map(str, getattr(cell.attack, "members", ())))
-    return PerImage(cell.clean.ids, columns, members if "member" in columns else ())
+    return PerImage(cell.clean.ids, columns, attacked.members)
