@@ -49,7 +49,7 @@ FEW = {"copies": 16, "n0": 8, "chunk": 40, "steps": 2, "iterations": 6, "width":
 """Smaller than in the configs: it changes no property."""
 HERE = {"taps": ["act"], "target": "act", "fits": None}
 """Layers that the victim of these tests has; nothing is written."""
-INEXACT = ("StraightThroughPurifier", "PoissonNoise", "ComDefend")
+INEXACT = ("StraightThroughPurifier", "PoissonNoise", "ComDefend", "Median")
 """Classes that state another gradient than the derivative of their forward pass."""
 NAMES = sorted(
     name

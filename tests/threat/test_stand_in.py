@@ -6,11 +6,13 @@ from torch import Tensor, nn
 
 from medrobust.attack.pgd import PGD
 from medrobust.defense.bit_depth import BitDepth
-from medrobust.defense.core.base import with_identity
+from medrobust.defense.core.stand_in import stand_ins, with_identity
+from medrobust.defense.gaussian_smoothing import GaussianSmoothing
 from medrobust.defense.jpeg import JPEG, StraightThroughJPEG
 from medrobust.defense.median import Median
 from medrobust.defense.medrdf import MedRDF
 from medrobust.defense.noise.additive import GaussianNoise
+from medrobust.fingerprint import digest
 from medrobust.threat.adaptive import Adaptive
 from tests.support.helpers import small_cnn
 
@@ -26,17 +28,29 @@ def vote(denoiser: nn.Module) -> MedRDF:
 
 
 def test_only_approximated_parts_change() -> None:
-    for exact in (Median(3), BitDepth(4), vote(Median(3))):
+    for exact in (GaussianSmoothing(), BitDepth(4), vote(GaussianSmoothing())):
         assert with_identity(exact) is exact
     inner = JPEG(60)
     defense = vote(inner)
     changed = with_identity(defense)
     assert isinstance(changed, MedRDF)
     assert isinstance(changed.denoiser, JPEG)
-    assert changed.denoiser.identity
-    assert not inner.identity
+    assert changed.denoiser.chosen == "identity"
+    assert not inner.chosen
     assert defense.denoiser is inner
     assert changed.fingerprint == defense.fingerprint  # it answers the same
+
+
+def test_parts_with_a_derivative_of_their_own_take_it() -> None:
+    x, seeds = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(2)
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    changed = with_identity(Median(3))
+    assert isinstance(changed, Median)
+    leaf = x.requires_grad_()
+    (found,) = torch.autograd.grad((changed.differentiable(leaf, seeds=seeds) * weight).sum(), leaf)
+    (exact,) = torch.autograd.grad((changed.purify(leaf, seeds=seeds) * weight).sum(), leaf)
+    assert torch.equal(found, exact)
+    assert changed.stand_in_name != stand_ins(Median(3))["identity"].stand_in_name
 
 
 @pytest.mark.parametrize("wrap", [lambda jpeg: jpeg, vote], ids=["purifier", "vote"])
@@ -57,7 +71,10 @@ def test_identity_is_bpda_and_the_answers_are_the_same(wrap, images) -> None:
 def test_the_fingerprint_tells_them_apart_where_they_differ() -> None:
     victim = small_cnn()
     prints = {
-        name: [Adaptive(stand_in=name)(victim, one).fingerprint for one in (JPEG(60), Median(3))]
+        name: [
+            Adaptive(stand_in=name)(victim, one).fingerprint
+            for one in (JPEG(60), GaussianSmoothing(), Median(3))
+        ]
         for name in ("best", "identity")
     }
     assert prints["best"][0] != prints["identity"][0]
@@ -71,6 +88,25 @@ def test_the_default_is_no_part_of_the_settings_that_earlier_rows_have() -> None
     assert Adaptive().fingerprint != Adaptive(stand_in="identity").fingerprint
 
 
+def test_identity_keeps_the_fingerprint_that_earlier_sets_have() -> None:
+    victim, defense = small_cnn(), JPEG(60)
+    parts = ["adaptive", victim.fingerprint, defense.fingerprint, 1]
+    assert Adaptive()(victim, defense).fingerprint == digest(parts)
+    surrogate = Adaptive(stand_in="identity")(victim, defense)
+    assert surrogate.fingerprint == digest([*parts, "identity"])
+
+
+def test_every_name_of_the_defense_is_taken() -> None:
+    victim, defense = small_cnn(), vote(Median(3))
+    prints = {
+        name: Adaptive(stand_in=name)(victim, defense).fingerprint for name in stand_ins(defense)
+    }
+    assert list(prints) == ["soft", "exact", "identity"]
+    assert len(set(prints.values())) == 3
+    assert prints["soft"] == Adaptive()(victim, defense).fingerprint
+
+
 def test_another_word_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"threat\.stand_in=bpda, expected best or identity"):
-        Adaptive(stand_in="bpda")
+    expected = "expected best or identity or soft or exact"
+    with pytest.raises(ValueError, match=rf"^threat\.stand_in=bpda .* of Median, {expected}$"):
+        Adaptive(stand_in="bpda")(small_cnn(), Median(3))

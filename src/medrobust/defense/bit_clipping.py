@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medrobust.defense.core.base import StraightThroughPurifier
+from medrobust.defense.core.base import Derivative, StraightThroughPurifier, unchanged
 from medrobust.defense.core.rounding import smooth_round
 from medrobust.number import whole
 
@@ -25,7 +25,11 @@ class BitClipping(StraightThroughPurifier):
         value = (x * 255).round()
         return (value / self.step).floor() * self.step / 255
 
-    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `identity` and `smooth`, see `smoothed`."""
+        return {"identity": unchanged, "smooth": self.smoothed}
+
+    def smoothed(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute the same with `smooth_round`, which favours values that are about to jump.
 
         The 8-bit value jumps half a grey level below a multiple of 2^bits; ⌊c⌋ = round(c - 1/2).

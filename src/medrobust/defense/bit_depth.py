@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medrobust.defense.core.base import StraightThroughPurifier
+from medrobust.defense.core.base import Derivative, StraightThroughPurifier, unchanged
 from medrobust.defense.core.rounding import smooth_round
 from medrobust.number import whole
 
@@ -22,6 +22,14 @@ class BitDepth(StraightThroughPurifier):
         """Compute round(x (2^bits - 1)) / (2^bits - 1)."""
         return (x * self.levels).round() / self.levels
 
-    def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Compute the same with `smooth_round`, which favours values that are about to jump."""
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `identity` and `smooth`, see `smoothed`."""
+        return {"identity": unchanged, "smooth": self.smoothed}
+
+    def smoothed(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Compute the same with `smooth_round`, which favours values that are about to jump.
+
+        Its derivative is positive, so that sign steps are those of the identity, except on a level
+        itself, where it is 0: with 8 bits everywhere on a clean image, so it is not the default.
+        """
         return smooth_round(x * self.levels) / self.levels

@@ -17,7 +17,7 @@ class FeatureSqueezing(Detector):
 
     It is Eq. 8 of Xu, Evans and Qi 2018 on softmax probabilities, in [0, 2], and in float64, since
     confident ones saturate in float32. Each squeezer takes one more forward pass. An attacker
-    differentiates the squeezers exactly, or by the identity where they have no gradient (BPDA).
+    takes the derivative of each squeezer's stand-in.
 
     Args:
         squeezers: purifiers that remove detail from the image.

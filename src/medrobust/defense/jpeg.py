@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from medrobust.defense.core.base import Derivative, StraightThroughPurifier, unchanged
+from medrobust.defense.core.rounding import slanted_round
 from medrobust.defense.core.smooth_jpeg import smooth_jpeg
 from medrobust.number import whole
 
@@ -46,9 +47,17 @@ class JPEG(StraightThroughPurifier):
         images = torch.from_numpy(decoded).to(x.device).permute(0, 3, 1, 2)
         return images.to(x.dtype) / 255
 
+    def derivatives(self) -> dict[str, Derivative]:
+        """Return `smooth`, `slanted`, see `slanted_round`, and `identity`."""
+        return {"smooth": self.stand_in, "slanted": self.slanted, "identity": unchanged}
+
     def stand_in(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute the differentiable JPEG of the same quality and subsampling."""
         return smooth_jpeg(x, self.quality, _COARSER[self.subsampling])
+
+    def slanted(self, x: Tensor, *, seeds: Tensor) -> Tensor:
+        """Compute the same with a rounding whose derivative is nowhere below a tenth."""
+        return smooth_jpeg(x, self.quality, _COARSER[self.subsampling], slanted_round)
 
     def _code(self, image: np.ndarray) -> np.ndarray:
         buffer = io.BytesIO()

@@ -94,8 +94,7 @@ class Purifier(Defense):
 
     def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute `purify`, bit for bit, with the chosen derivative."""
-        known = self.derivatives()
-        near = known[self.chosen or next(iter(known))]
+        near = self._derivative()
         if near == self.purify:
             return self.purify(x, seeds=seeds)
         with torch.no_grad():
@@ -109,7 +108,13 @@ class Purifier(Defense):
 
     def proxy(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
         """Compute the deployed prediction with the chosen derivative."""
+        if self._derivative() == self.purify:
+            return self(x, victim, seeds=seeds)
         return victim.predict(self.differentiable(x, seeds=seeds))
+
+    def _derivative(self) -> Derivative:
+        known = self.derivatives()
+        return known[self.chosen or next(iter(known))]
 
     def view(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Return the purified image."""

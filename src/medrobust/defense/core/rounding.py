@@ -11,3 +11,11 @@ def smooth_round(value: Tensor) -> Tensor:
     """
     near = value.detach().round()
     return near + (value - near) ** 3
+
+
+def slanted_round(value: Tensor) -> Tensor:
+    """Compute nine tenths of `smooth_round` and one tenth of the value.
+
+    Its derivative is nowhere below a tenth, so that values on a step can cross several.
+    """
+    return 0.9 * smooth_round(value) + 0.1 * value

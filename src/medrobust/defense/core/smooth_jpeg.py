@@ -8,6 +8,7 @@ at a quality, and linear interpolation of chroma.
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -35,13 +36,19 @@ _TO_YCC = (
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136286, -0.714136286), (1.0, 1.772, 0.0))
 
 
-def smooth_jpeg(x: Tensor, quality: int, sampling: tuple[int, int]) -> Tensor:
+def smooth_jpeg(
+    x: Tensor,
+    quality: int,
+    sampling: tuple[int, int],
+    rounding: Callable[[Tensor], Tensor] = smooth_round,
+) -> Tensor:
     """Compress and decompress images, differentiably.
 
     Args:
         x: images (N, 1 or 3, H, W) in [0, 1].
         quality: quality of libjpeg, 1 to 100.
         sampling: factors by which chroma is coarser than luma, vertically and horizontally.
+        rounding: differentiable rounding of the coefficients.
 
     Returns:
         Images like `x`, in [0, 1].
@@ -49,15 +56,15 @@ def smooth_jpeg(x: Tensor, quality: int, sampling: tuple[int, int]) -> Tensor:
     height, width = x.shape[2:]
     luma, chroma = tables(quality)
     if x.shape[1] == 1:
-        return _coded(x * 255, luma).clamp(0, 255) / 255
+        return _coded(x * 255, luma, rounding).clamp(0, 255) / 255
     planes = _mixed(x * 255, _TO_YCC)
-    found = [_coded(planes[:, :1], luma).clamp(0, 255)]
+    found = [_coded(planes[:, :1], luma, rounding).clamp(0, 255)]
     down, right = sampling
     colour = planes[:, 1:] + 128
     if sampling != (1, 1):
         edge = (0, -width % right, 0, -height % down)
         colour = F.avg_pool2d(F.pad(colour, edge, mode="replicate"), sampling)
-    colour = _coded(colour, chroma).clamp(0, 255)
+    colour = _coded(colour, chroma, rounding).clamp(0, 255)
     if sampling != (1, 1):
         size = (colour.shape[2] * down, colour.shape[3] * right)
         colour = F.interpolate(colour, size, mode="bilinear", align_corners=False)
@@ -80,7 +87,7 @@ def tables(quality: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return scaled(_LUMA), scaled(_CHROMA)
 
 
-def _coded(plane: Tensor, table: tuple[int, ...]) -> Tensor:
+def _coded(plane: Tensor, table: tuple[int, ...], rounding: Callable[[Tensor], Tensor]) -> Tensor:
     """Quantise the coefficients of planes (N, C, H, W) in [0, 255]."""
     count, channels, height, width = plane.shape
     padded = F.pad(plane - 128, (0, -width % 8, 0, -height % 8), mode="replicate")
@@ -88,7 +95,7 @@ def _coded(plane: Tensor, table: tuple[int, ...]) -> Tensor:
     blocks = padded.view(count, channels, down, 8, right, 8).transpose(3, 4).reshape(-1, 64)
     transform = _transform(plane.dtype, plane.device)
     steps = torch.tensor(table, dtype=plane.dtype, device=plane.device)
-    kept = smooth_round(blocks @ transform.T / steps) * steps
+    kept = rounding(blocks @ transform.T / steps) * steps
     back = (kept @ transform).view(count, channels, down, right, 8, 8).transpose(3, 4)
     return back.reshape(padded.shape)[:, :, :height, :width] + 128
 
