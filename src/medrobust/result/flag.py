@@ -47,6 +47,21 @@ WORDS: Final[Mapping[str, Words]] = {
         "The attack failed on the very model that it could see, without any defense in between. "
         "A high accuracy here is the attack's weakness, not the defense's strength.",
     ),
+    "unrelated_gradient": Words(
+        "the attacker's gradient does not lead where the deployed loss rises: cosine {cosine:.2f}, "
+        "within chance (standard error {error:.2f})",
+        "The attack follows a gradient that stands in for the deployed defense's. Measured by tiny "
+        "random changes of the image, the deployed system's loss rises in other directions, so the "
+        "attack was led astray and the accuracy is an upper bound. Give the defense a better "
+        "stand-in, or use a black-box attack.",
+    ),
+    "step_below_quantization": Words(
+        "no step of the attack exceeds {step:.2g}, less than half of the defense's quantization "
+        "step {quantization:.2g}",
+        "The defense rounds pixels to coarse levels, and a single step of the attack is too short "
+        "to move most pixels to another level, so it sees the same gradient again and again. Set "
+        "a larger attack.step_size, or use attack=momentum_pgd or attack=apgd_ce.",
+    ),
     "lighter_attack_stronger": Words(
         "weaker than a lighter attack: {more} left more accuracy",
         "More effort should never help the defender. If it does, the heavier attack is set badly "

@@ -31,6 +31,8 @@ class Defense(Configured, nn.Module, ABC):
     random: bool = False
     moves_pixels: ClassVar[bool] = False
     """True if pixels change their place, so that a mask would not fit the image."""
+    quantization_step: float | None = None
+    """Distance between the levels that it rounds pixels to, in [0, 1] units; None = it does not."""
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Learn the state of the defense and its parts; most have none.
