@@ -79,6 +79,17 @@ WORDS: Final[Mapping[str, Words]] = {
         "sign of masked gradients: the accuracy under the better-informed attack is too good to "
         "be true.",
     ),
+    "queries_as_strong": Words(
+        "not clearly stronger than {attack}, which left {left:.1%}: gradients may be masked",
+        "A search by queries, which sees no gradient, did about as well as an attack that sees "
+        "everything, and both left much. A sound gradient attack is far stronger, so this one's "
+        "gradient is probably poor, and the defense is weaker than either number.",
+    ),
+    "other_attack_stronger": Words(
+        "weaker than {attack}, which left {metric} {left:.1%} with the same budget",
+        "Another attack with the same knowledge and budget did clearly better, so this number is "
+        "not what an attacker can reach. Read the lower one.",
+    ),
     "oblivious_stronger": Words(
         "weaker than the oblivious attack, although it sees the defense",
         "An attacker who knows the defense should do at least as well as one who does not. Here it "
