@@ -9,6 +9,7 @@ from torch import Tensor
 from medrobust.attack.core.board import Board
 from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.plan import EFFORTS, Effort
 from medrobust.attack.core.query import CERTAIN
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.criterion.undetected import Undetected
@@ -36,7 +37,13 @@ from tests.support.guarded import Sum
 from tests.support.toys import Noise
 
 EPS = 4 / 255
+TINY = Effort(steps=8, restarts=1, targets=1, ranks=1, queries=60, draws=4)
 DEFENSES: dict[str, Defense] = {"jpeg": JPEG(50), "median": Median(3), "bits": BitDepth(4)}
+
+
+@pytest.fixture(autouse=True)
+def little_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EFFORTS, "small", TINY)
 
 
 def right(defense: Defense, victim: Victim, x: Tensor, y: Tensor, draws: int = 1) -> Tensor:
@@ -59,9 +66,9 @@ def test_no_weaker_than_the_oblivious_one_and_than_its_parts(
     adaptive = right(defense, victim, attack(seen, x, y, seeds=seeds), y)
     oblivious = right(defense, victim, attack(surrogate, x, y, seeds=seeds), y)
     assert (adaptive <= oblivious).all()
-    for part in (PGD(EPS, steps=20), MomentumPGD(EPS, steps=20)):
+    for part in (PGD(EPS, steps=8), MomentumPGD(EPS, steps=8)):
         assert adaptive.sum() <= right(defense, victim, part(seen, x, y, seeds=seeds), y).sum()
-    asked = Square(EPS, queries=200)(BlackBox()(victim, defense), x, y, seeds=seeds)
+    asked = Square(EPS, queries=60)(BlackBox()(victim, defense), x, y, seeds=seeds)
     assert adaptive.sum() <= right(defense, victim, asked, y).sum()
     assert 0 < adaptive.mean() < 0.9 * right(defense, victim, x, y).mean()
 
@@ -122,7 +129,7 @@ def test_a_random_defense_is_judged_by_fresh_draws(
     victim, x, y, seeds = surrogate.victim, images[:16], labels[:16], seeds[:16]
     seen = Adaptive(eot_samples=4)(victim, Noise())
     made = Strongest(EPS, effort="small")(seen, x, y, seeds=seeds)
-    other = PGD(EPS, steps=20)(seen, x, y, seeds=seeds)
+    other = PGD(EPS, steps=8)(seen, x, y, seeds=seeds)
     left = right(Noise(), victim, made, y, 40).mean()
     assert left <= right(Noise(), victim, other, y, 40).mean() + 0.02
     assert left < right(Noise(), victim, x, y, 40).mean() - 0.2
@@ -143,7 +150,7 @@ def test_past_a_detector_the_answer_is_wrong_and_accepted(
     made = Strongest(EPS, effort="small").craft(seen, x, y, seeds=seeds)
     assert made.member is not None
     assert torch.equal(undetected(made.images), made.member >= 0)
-    blind = undetected(PGD(EPS, steps=20)(seen, x, y, seeds=seeds))
+    blind = undetected(PGD(EPS, steps=8)(seen, x, y, seeds=seeds))
     assert undetected(made.images).sum() >= blind.sum()
 
 
@@ -174,7 +181,7 @@ def test_masks_and_boxes_lose_at_least_as_much_as_under_pgd(
     ):
         goal = Goal(loss, Misclassified(), y)
         made = Strongest(EPS, effort="small")(seen, clean, y, seeds=seeds)
-        other = PGD(EPS, steps=10)(seen, clean, y, seeds=seeds)
+        other = PGD(EPS, steps=4)(seen, clean, y, seeds=seeds)
         with torch.no_grad():
             lost, by_pgd = (goal.value(seen(one, seeds)) for one in (made, other))
         assert (lost >= by_pgd - 1e-4).all()

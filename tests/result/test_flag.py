@@ -22,8 +22,9 @@ def raised() -> list[Flag]:
     attack = PGD(eps=0.1, steps=2)
     assert flags(SOUND, attack) == []
     weak = {"surrogate_clean": 0.3, "zero_gradient": 0.2, "linf_median": 0.01}
-    found = flags(SOUND | weak | {"surrogate_adversarial": 0.3}, attack)
-    assert len(found) == 4
+    weak |= {"surrogate_adversarial": 0.3, "gradient_cosine": 0.1, "gradient_cosine_error": 0.1}
+    found = flags(SOUND | weak, PGD(eps=0.1, steps=20), quantization=0.2)
+    assert len(found) == 6
 
     def row(accuracy: float, steps: int = 5, **more: str) -> Row:
         return make_row(accuracy, settings={"eps": 0.1, "norm": "linf", "steps": steps}, **more)
@@ -34,6 +35,8 @@ def raised() -> list[Flag]:
         row(0.1, attack="square", threat="blackbox"),  # knows less
         row(0.2, defense="jpeg"),
         row(0.6, defense="jpeg", threat="adaptive"),  # weaker than the oblivious one
+        row(0.61, defense="jpeg", threat="blackbox", attack="square"),  # as strong
+        row(0.3, attack="dim"),  # stronger
     ]
     between = [one for texts in crosschecks(rows).values() for one in texts]
     assert len(between) >= 3
@@ -43,7 +46,7 @@ def raised() -> list[Flag]:
 def test_every_flag_has_its_own_explanation() -> None:
     texts = {flag.text: flag.meaning for flag in raised()}
     assert all(texts.values()), texts
-    assert len(set(texts.values())) == 7
+    assert len(set(texts.values())) == 11
 
 
 def test_a_row_keeps_codes_and_numbers() -> None:

@@ -19,6 +19,7 @@ class BitClipping(StraightThroughPurifier):
     def __init__(self, bits: int = 3) -> None:
         super().__init__()
         self.step = 2 ** whole(bits, "defense.bits", low=1, high=7)
+        self.quantization_step = self.step / 255
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute ⌊v / 2^bits⌋ 2^bits of the 8-bit value v."""

@@ -17,6 +17,7 @@ class BitDepth(StraightThroughPurifier):
     def __init__(self, bits: int = 5) -> None:
         super().__init__()
         self.levels = 2 ** whole(bits, "defense.bits", low=1, high=8) - 1
+        self.quantization_step = 1 / self.levels
 
     def purify(self, x: Tensor, *, seeds: Tensor) -> Tensor:
         """Compute round(x (2^bits - 1)) / (2^bits - 1)."""

@@ -4,6 +4,7 @@ The checks follow Carlini et al. (2019) and the ones of AutoAttack: a strong res
 means little if the attack had no gradient, spent no budget, or did not even fool its surrogate.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,16 +12,28 @@ from torch import Tensor
 
 from medrobust.attack.core.base import Attack, distance
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.iterated import Iterated
 from medrobust.attack.criterion.by_task import by_task
 from medrobust.attack.loss.by_task import ByTask
 from medrobust.data.core.image_set import ImageSet
+from medrobust.defense.core.base import Defense
 from medrobust.evaluation.batches.batches import Batch
 from medrobust.evaluation.batches.diagnosis import check_finite
 from medrobust.evaluation.batches.runner import Runner
+from medrobust.evaluation.gradient_cosine import (
+    IMAGES,
+    defended,
+    deviation,
+    follows_gradients,
+    gradient_cosines,
+)
 from medrobust.result.flag import Flag, flag
 from medrobust.threat.surrogate import Surrogate
 
 GRADIENT_IMAGES = 256  # images whose gradient is checked: one pass, whatever the attack costs
+
+_MEDIAN = math.sqrt(math.pi / 2)
+"""Standard error of a median in units of that of a mean."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class _Check:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return `before`, `after`: right or not; `zero`: no gradient, of the first images.
 
+        Behind a defense also `cosine` of the first few images; see `gradient_cosines`.
+
         Raises:
             FloatingPointError: a logit or gradient is not finite.
         """
@@ -52,6 +67,11 @@ class _Check:
         check_finite(before.logits, "the surrogate's logits", number, ids)
         check_finite(after.logits, "the surrogate's logits under attack", number, ids)
         seen = {"before": ~rule.away(before, y), "after": ~rule.away(after, y)}
+        few = max(0, IMAGES - batch.first)
+        if few and defended(self.surrogate) and follows_gradients(self.attack):
+            seen["cosine"] = gradient_cosines(
+                self.surrogate, self.attack, x[:few], y[:few], words[:few]
+            )
         most = GRADIENT_IMAGES - batch.first
         if most <= 0 or not self.surrogate.differentiable:
             return seen
@@ -83,7 +103,12 @@ def craft_checks(
         detection: half of the boxes found) before and after;
         `zero_gradient`: share of images that the surrogate gets right and whose input gradient is
         zero everywhere at the clean image, where the surrogate has gradients;
-        `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units.
+        `gradient_cosine`: of an attack on the gradients of a defended surrogate, the median over at
+        most 16 images of `gradient_cosines`, where one is defined, and `gradient_cosine_error`, the
+        standard error that the median would have if the two gradients were unrelated;
+        `linf_median`, `linf_max`, `l2_median`, `l2_max`: budget used, in [0, 1] pixel units;
+        `linf_median_right`, `l2_median_right`: the median over the images that the surrogate gets
+        right before, if any: an ensemble returns the others as they are.
 
     Raises:
         FloatingPointError: NaN or infinite logits or gradients; names the batch and the images.
@@ -95,20 +120,45 @@ def craft_checks(
     }
     if "zero" in found:
         checks["zero_gradient"] = _share(found["zero"])
+    cosine = found.get("cosine", torch.empty(0))
+    cosine = cosine[cosine.isfinite()]
+    if len(cosine):
+        checks["gradient_cosine"] = cosine.quantile(0.5).item()
+        error = deviation(clean.images[0].numel()) / math.sqrt(len(cosine))
+        checks["gradient_cosine_error"] = error * (_MEDIAN if len(cosine) > 2 else 1.0)
     for norm in ("linf", "l2"):
         used = distance(clean.images, adversarial, norm)
         checks[f"{norm}_median"] = used.median().item()
         checks[f"{norm}_max"] = used.max().item()
+        if found["before"].any():
+            checks[f"{norm}_median_right"] = used[found["before"]].median().item()
     return checks
 
 
-def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> list[Flag]:
+def coarsest_quantization(surrogate: Surrogate) -> float | None:
+    """Return the largest quantization step in the defense that a surrogate holds.
+
+    Returns:
+        The step in [0, 1] pixel units; None without a defense, or if no part of it quantizes.
+    """
+    parts = [part for part in surrogate.modules() if isinstance(part, Defense)]
+    return max((step for part in parts if (step := part.quantization_step)), default=None)
+
+
+def flags(
+    checks: dict[str, float],
+    attack: Attack,
+    *,
+    random: bool = False,
+    quantization: float | None = None,
+) -> list[Flag]:
     """Return the failed checks.
 
     Args:
         checks: of `craft_checks`.
         attack: that crafted.
         random: the surrogate is randomized.
+        quantization: of `coarsest_quantization`.
     """
     found: list[Flag] = []
     if attack.eps is None and checks["linf_max"] == 0:
@@ -120,12 +170,21 @@ def flags(checks: dict[str, float], attack: Attack, *, random: bool = False) -> 
     before, after = checks["surrogate_clean"], checks["surrogate_adversarial"]
     if before < 0.5:
         found.append(flag("weak_surrogate", share=before))
-    bounded = attack.eps if attack.fills_budget else None
-    used = checks[f"{attack.norm}_median"]
+    bounded = attack.eps if attack.fills_budget and before > 0 else None
+    median = f"{attack.norm}_median"
+    used = checks.get(f"{median}_right", checks[median])  # older entries have the latter alone
     if bounded is not None and used < 0.5 * bounded:
         found.append(flag("unused_budget", share=used / bounded, norm=attack.norm))
-    if after > 0.9 * before:
+    if attack.fools and after > 0.9 * before:
         found.append(flag("surrogate_not_fooled", before=before, after=after))
+    cosine, error = (checks.get(f"gradient_cosine{end}") for end in ("", "_error"))
+    if cosine is not None and error is not None and cosine < 2 * error:
+        found.append(flag("unrelated_gradient", cosine=cosine, error=error))
+    if quantization is not None and isinstance(attack, Iterated):
+        step = attack.largest_step
+        # A step of the whole radius is as long as one can be that starts from the clean image.
+        if step < min(quantization / 2, attack.eps):
+            found.append(flag("step_below_quantization", step=step, quantization=quantization))
     return found
 
 

@@ -13,7 +13,7 @@ from medrobust.defense.core.learned import remarks
 from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
-from medrobust.evaluation.checks import flags
+from medrobust.evaluation.checks import coarsest_quantization, flags
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.record.feature_mean import feature_means
 from medrobust.evaluation.record.overhead import overhead
@@ -118,7 +118,12 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         after=after,
         checks=attacked.checks,
         flags=[
-            *flags(attacked.checks, cell.attack, random=cell.surrogate.random),
+            *flags(
+                attacked.checks,
+                cell.attack,
+                random=cell.surrogate.random,
+                quantization=coarsest_quantization(cell.surrogate),
+            ),
             *remarks(cell.defense),
         ],
         seconds=seconds | cost,

@@ -47,6 +47,21 @@ WORDS: Final[Mapping[str, Words]] = {
         "The attack failed on the very model that it could see, without any defense in between. "
         "A high accuracy here is the attack's weakness, not the defense's strength.",
     ),
+    "unrelated_gradient": Words(
+        "the attacker's gradient does not lead where the deployed loss rises: cosine {cosine:.2f}, "
+        "within chance (standard error {error:.2f})",
+        "The attack follows a gradient that stands in for the deployed defense's. Measured by tiny "
+        "random changes of the image, the deployed system's loss rises in other directions, so the "
+        "attack was led astray and the accuracy is an upper bound. Give the defense a better "
+        "stand-in, or use a black-box attack.",
+    ),
+    "step_below_quantization": Words(
+        "no step of the attack exceeds {step:.2g}, less than half of the defense's quantization "
+        "step {quantization:.2g}",
+        "The defense rounds pixels to coarse levels, and a single step of the attack is too short "
+        "to move most pixels to another level, so it sees the same gradient again and again. Set "
+        "a larger attack.step_size, or use attack=momentum_pgd or attack=apgd_ce.",
+    ),
     "lighter_attack_stronger": Words(
         "weaker than a lighter attack: {more} left more accuracy",
         "More effort should never help the defender. If it does, the heavier attack is set badly "
@@ -63,6 +78,17 @@ WORDS: Final[Mapping[str, Words]] = {
         "An attacker who knows less did better than one who sees everything. That is the classic "
         "sign of masked gradients: the accuracy under the better-informed attack is too good to "
         "be true.",
+    ),
+    "queries_as_strong": Words(
+        "not clearly stronger than {attack}, which left {left:.1%}: gradients may be masked",
+        "A search by queries, which sees no gradient, did about as well as an attack that sees "
+        "everything, and both left much. A sound gradient attack is far stronger, so this one's "
+        "gradient is probably poor, and the defense is weaker than either number.",
+    ),
+    "other_attack_stronger": Words(
+        "weaker than {attack}, which left {metric} {left:.1%} with the same budget",
+        "Another attack with the same knowledge and budget did clearly better, so this number is "
+        "not what an attacker can reach. Read the lower one.",
     ),
     "oblivious_stronger": Words(
         "weaker than the oblivious attack, although it sees the defense",

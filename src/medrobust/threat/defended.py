@@ -12,8 +12,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 from medrobust.threat.deployed import DeployedSurrogate
-from medrobust.threat.siblings import Siblings
-from medrobust.threat.surrogate import Surrogate, VictimSurrogate
+from medrobust.threat.surrogate import Siblings, Surrogate, VictimSurrogate
 
 
 class DefendedSurrogate(Surrogate):

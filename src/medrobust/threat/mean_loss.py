@@ -17,8 +17,7 @@ from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 from medrobust.threat.aim import Aim
 from medrobust.threat.defended import DefendedSurrogate
-from medrobust.threat.siblings import Siblings
-from medrobust.threat.surrogate import Gradient, Surrogate
+from medrobust.threat.surrogate import Gradient, Siblings, Surrogate
 
 
 class MeanLossSurrogate(DefendedSurrogate):

@@ -7,8 +7,7 @@ from torch import Tensor
 from medrobust.fingerprint import digest
 from medrobust.prediction import Prediction
 from medrobust.threat.aim import Aim
-from medrobust.threat.siblings import Siblings
-from medrobust.threat.surrogate import Gradient, Surrogate
+from medrobust.threat.surrogate import Gradient, Siblings, Surrogate
 
 
 class ReducedPrecision(Surrogate):

@@ -1,9 +1,9 @@
 """The model that the attacker can differentiate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
 
 import torch
@@ -14,7 +14,6 @@ from medrobust.fingerprint import digest
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.threat.aim import Aim
-from medrobust.threat.siblings import Siblings
 
 
 class Gradient(NamedTuple):
@@ -29,6 +28,28 @@ class Gradient(NamedTuple):
     loss: Tensor
     grad: Tensor
     reached: Tensor
+
+
+@dataclass(frozen=True)
+class Siblings:
+    """Views that one attacker has of the system that it attacks.
+
+    Attributes:
+        bare: the victim without its defense.
+        stand_ins: by name, the surrogates that an attack may differentiate, the surrogate itself
+            first. They give equal predictions with other derivatives, or average other things.
+        deployed: the system as it will answer, without gradients. It is asked with the attacker's
+            seeds, so that an attacker never sees the defender's draws.
+    """
+
+    bare: "Surrogate"
+    stand_ins: "Mapping[str, Surrogate]"
+    deployed: "Surrogate"
+
+    @property
+    def every(self) -> "tuple[Surrogate, ...]":
+        """All views, each once."""
+        return tuple(dict.fromkeys((self.bare, *self.stand_ins.values(), self.deployed)))
 
 
 class Surrogate(nn.Module, ABC):

@@ -218,5 +218,5 @@ def test_bad_tnr(tnr):
 
 
 def test_a_cushion_that_is_none():
-    with pytest.raises(TypeError, match=r"defense\.cushion is a str, expected a purifier"):
+    with pytest.raises(TypeError, match=r"cushion is .jpeg., expected an object of Purifier"):
         Loudness(TAPS, cushion="jpeg")

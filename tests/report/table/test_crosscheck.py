@@ -131,7 +131,7 @@ def test_adaptive_within_sampling_error_is_not_flagged(row: MakeRow) -> None:
 def test_another_oblivious_attack_that_leaves_less_is_told(row: MakeRow) -> None:
     budget = {"settings": {"eps": "2/255"}, "defense": "mdda"}
     best, blind = row(0.4, threat="adaptive", **budget), row(0.2, attack="autoattack", **budget)
-    flags = crosschecks([best, row(0.5, attack="dim", threat="adaptive", **budget), blind])
+    flags = crosschecks([best, row(0.41, attack="dim", threat="adaptive", **budget), blind])
     assert list(flags) == [best.id]
     assert "weaker than oblivious autoattack, which knows less" in flags[best.id][0].text
     same = crosschecks([best, row(0.2, **budget)])
@@ -140,13 +140,50 @@ def test_another_oblivious_attack_that_leaves_less_is_told(row: MakeRow) -> None
 
 def test_detectors_are_held_by_auroc(row: MakeRow) -> None:
     def of(auroc: float, **more: str) -> Row:
-        metrics = {"accuracy": 0.3, "auroc": auroc}
-        span = {"auroc": [auroc - 0.02, auroc + 0.02]}
+        metrics = {"accuracy": 0.3, "auroc": 0.7, "auroc_detection": auroc}
+        span = {name: [auroc - 0.02, auroc + 0.02] for name in ("auroc", "auroc_detection")}
         return row(0.3, defense="kd", metrics=metrics, intervals=span, **more)
 
     weak = [of(0.6), of(0.9, threat="adaptive")]
     assert list(adaptive(weak)) == [weak[1].id]
     assert not adaptive([of(0.60), of(0.62, threat="adaptive")])
+
+
+def test_the_auroc_of_classes_decides_nothing(row: MakeRow) -> None:
+    """An attack on the accuracy need not lower the rank of the true class."""
+
+    def of(accuracy: float, auroc: float, **more: str) -> Row:
+        metrics = {"accuracy": accuracy, "auroc": auroc}
+        span = {"auroc": [auroc - 0.02, auroc + 0.02]}
+        return row(accuracy, defense="jpeg", metrics=metrics, intervals=span, **more)
+
+    assert not adaptive([of(0.3, 0.6), of(0.1, 0.9, threat="adaptive")])
+    assert adaptive([of(0.1, 0.9), of(0.3, 0.6, threat="adaptive")])
+
+
+def test_an_attack_on_features_is_no_weaker_attack(row: MakeRow) -> None:
+    """`stress/mean` with more steps may well leave more accuracy."""
+    stress = {"attack": "stress/mean", "defense": "none"}
+    rows = [row(a, settings={"steps": s}, **stress) for a, s in ((0.3, 10), (0.5, 20))]
+    assert stronger_setting(rows)
+    assert not crosschecks(rows)
+    named = [
+        row(
+            0.5,
+            settings={"steps": s},
+            metrics={"accuracy": a, "feature_mean": 1.0},
+            attack="bim",
+        )
+        for a, s in ((0.3, 10), (0.5, 20))
+    ]
+    assert not crosschecks(named)
+
+
+def test_victims_of_other_weights_are_not_compared(row: MakeRow) -> None:
+    weak = row(0.1, settings={"steps": 10}, fingerprints={"victim": "one"})
+    for victim, flagged in (("one", True), ("two", False)):
+        strong = row(0.5, settings={"steps": 20}, fingerprints={"victim": victim})
+        assert (strong.id in crosschecks([weak, strong])) is flagged
 
 
 def test_segmentation_uses_its_interval(row: MakeRow) -> None:

@@ -82,6 +82,11 @@ class Attack(Configured, ABC):
         return {"linf": 1.0, "l2": 1e4}[self.norm]
 
     @property
+    def fools(self) -> bool:
+        """Whether it aims at wrong answers, by its loss and its criterion."""
+        return self.loss.fools and (self.criterion is None or self.criterion.fools)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Class, arguments, and the norm of the budget."""
         return super().settings | {"norm": self.norm}

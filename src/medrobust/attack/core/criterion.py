@@ -1,6 +1,7 @@
 """Base class of every criterion: when an image counts as fooled."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from medrobust.prediction import Prediction
 
 class Criterion(Configured, ABC):
     """Decides, image by image, whether the attack has won."""
+
+    fools: ClassVar[bool] = True
+    """False if no image ever counts as fooled; then fooling none is no failure."""
 
     @abstractmethod
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:

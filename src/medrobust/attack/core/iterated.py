@@ -107,6 +107,11 @@ class Iterated(Attack):
         """Length of a step, counted from 0; the same for all unless a subclass has a schedule."""
         return self.step_size
 
+    @property
+    def largest_step(self) -> float:
+        """Length of the longest step, in units of `step_size`."""
+        return max(self.size_at(step) for step in range(self.steps))
+
     @contextmanager
     def watched(self, watcher: Watcher) -> Iterator[None]:
         """Call the watcher after every step inside the block; no result changes."""

@@ -35,6 +35,8 @@ class Loss(Configured, ABC):
     learns: bool = False
     evades: bool = False
     """Aims past a detector, too: then only an image that it accepts counts as a success."""
+    fools: ClassVar[bool] = True
+    """False if it does not aim at wrong answers; then fooling no image is no failure."""
 
     @property
     def taps(self) -> tuple[str, ...]:

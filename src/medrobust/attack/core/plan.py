@@ -22,8 +22,7 @@ from medrobust.attack.selective_pgd import SelectivePGD
 from medrobust.attack.spsa import SPSA
 from medrobust.attack.square import Square
 from medrobust.task import Task
-from medrobust.threat.siblings import Siblings
-from medrobust.threat.surrogate import Surrogate
+from medrobust.threat.surrogate import Siblings, Surrogate
 
 
 class Effort(NamedTuple):

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class Stress(Loss):
         direction: `up` or `down`.
         taps: modules; None = the one that feeds the classifier.
     """
+
+    fools: ClassVar[bool] = False
 
     def __init__(self, direction: str = "up", taps: Sequence[str] | None = None) -> None:
         if direction not in _SIGNS:
@@ -64,6 +66,8 @@ class Stress(Loss):
 
 class LossOnly(Criterion):
     """No image ever counts as fooled, so that an attack ranks points by their loss alone."""
+
+    fools: ClassVar[bool] = False
 
     def away(self, prediction: Prediction, y: Tensor) -> Tensor:
         """False (N,)."""

@@ -35,6 +35,8 @@ class Defense(Configured, nn.Module, ABC):
     """True if pixels change their place, so that a mask would not fit the image."""
     stand_in_name: str = ""
     """Name of the derivative in a copy made by `stand_ins` or `with_identity`; else empty."""
+    quantization_step: float | None = None
+    """Distance between the levels that it rounds pixels to, in [0, 1] units; None = it does not."""
 
     def fit(self, victim: Victim, datamodule: Any) -> None:
         """Learn the state of the defense and its parts; most have none.

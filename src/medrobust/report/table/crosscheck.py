@@ -1,11 +1,23 @@
 """Attack-strength checks between rows: a sound attack gains by effort and by knowledge."""
 
-import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
+from medrobust.report.table.compare import (
+    DETECTION,
+    Flags,
+    bounded,
+    budget,
+    groups,
+    higher,
+    is_adaptive,
+    measure,
+    name_of,
+    place,
+)
 from medrobust.report.table.label import comparable, flatten, readable
-from medrobust.result.flag import Flag, flag
+from medrobust.report.table.rival import aims_to_fool, other_attack, query_search
+from medrobust.result.flag import flag
 from medrobust.result.row import Row
 
 EFFORT = ("eps", "steps", "restarts", "queries", "max_queries")
@@ -17,24 +29,20 @@ RETUNED = ("step_size",)
 VERSION = ("version", "targets")
 """Settings of AutoAttack that go with the threat: `rand` is for random defenses that it sees."""
 
-NOISE = 2.0
-"""Number of standard errors that a difference must exceed."""
-
-Flags = dict[str, list[Flag]]
-
 
 def crosschecks(rows: Iterable[Row]) -> Flags:
     """Return the failed checks between rows.
 
     Args:
-        rows: of one table; failed ones and clean ones (`attack=none`) are passed over.
+        rows: of one table; failed ones, clean ones (`attack=none`) and attacks that do not aim at
+            wrong answers are passed over.
 
     Returns:
         Row id -> flags; rows without a flag are absent.
     """
-    attacked = [row for row in rows if row.status == "done" and row.cell.get("attack") != "none"]
+    attacked = [row for row in rows if row.status == "done" and aims_to_fool(row)]
     flags: Flags = {}
-    for check in (stronger_setting, black_box, adaptive):
+    for check in (stronger_setting, black_box, adaptive, query_search, other_attack):
         for row_id, texts in check(attacked).items():
             flags.setdefault(row_id, []).extend(texts)
     return flags
@@ -50,13 +58,13 @@ def stronger_setting(rows: Sequence[Row]) -> Flags:
     def alike(row: Row) -> Hashable:
         settings = flatten(row.attack_variant)
         kept = {k: v for k, v in settings.items() if k not in (*EFFORT, *RETUNED)}
-        return (*_place(row), *_attacker(row), comparable(kept))
+        return (*place(row), *_attacker(row), comparable(kept))
 
-    for group in _groups(rows, alike):
+    for group in groups(rows, alike):
         for strong in group:
-            beaten = [weak for weak in group if _more(strong, weak) and _higher(strong, weak)]
+            beaten = [weak for weak in group if _more(strong, weak) and higher(strong, weak)]
             if beaten:
-                weak = min(beaten, key=lambda row: _measure(row, _ACCURACY) or 0.0)
+                weak = min(beaten, key=lambda row: measure(row) or 0.0)
                 more = ", ".join(
                     f"{key} {readable(_effort(strong)[key])} instead of {readable(value)}"
                     for key, value in _effort(weak).items()
@@ -79,20 +87,17 @@ def black_box(rows: Sequence[Row]) -> Flags:
     flags: Flags = {}
 
     def alike(row: Row) -> Hashable:
-        settings = flatten(row.attack_variant)
-        budget = [comparable(settings.get(key)) for key in ("eps", "norm")]
-        return (*_place(row), *budget)
+        return (*place(row), *budget(row))
 
-    bounded = [row for row in rows if flatten(row.attack_variant).get("eps") is not None]
-    for group in _groups(bounded, alike):
-        white = [row for row in group if _white(row) and _measure(row, _ACCURACY) is not None]
+    for group in groups([row for row in rows if bounded(row)], alike):
+        white = [row for row in group if _white(row) and measure(row) is not None]
         if not white:
             continue
-        best = min(white, key=lambda row: _measure(row, _ACCURACY) or 0.0)
-        beaten = [row for row in group if _knows_less(row, best) and _higher(best, row)]
+        best = min(white, key=lambda row: measure(row) or 0.0)
+        beaten = [row for row in group if _knows_less(row, best) and higher(best, row)]
         for row in beaten:
             flags.setdefault(best.id, []).append(
-                flag("less_knowledge_stronger", attack=_name_of(row))
+                flag("less_knowledge_stronger", attack=name_of(row))
             )
     return flags
 
@@ -107,44 +112,23 @@ def adaptive(rows: Sequence[Row]) -> Flags:
     def alike(row: Row) -> Hashable:
         settings = flatten(row.attack_variant)
         kept = {k: v for k, v in settings.items() if k not in (*EFFORT, *RETUNED, *VERSION)}
-        return (*_place(row), comparable(settings.get("eps")), comparable(kept))
+        return (*place(row), comparable(settings.get("eps")), comparable(kept))
 
-    for group in _groups(rows, alike):
+    for group in groups(rows, alike):
         for aware in (row for row in group if is_adaptive(row)):
             for blind in (row for row in group if row.cell.get("threat") == "oblivious"):
                 if (
                     aware.cell.get("defense") != "none"
                     and _no_less(aware, blind)
-                    and _higher(aware, blind, _DETECTION)
+                    and higher(aware, blind, DETECTION)
                 ):
                     flags.setdefault(aware.id, []).append(flag("oblivious_stronger"))
                     break
     return flags
 
 
-_ACCURACY = ("jaccard", "dice", "accuracy")
-_DETECTION = ("auroc", *_ACCURACY)  # an adaptive attacker of a detector aims at its score
-
-
-def _place(row: Row) -> tuple[Hashable, ...]:
-    names = (row.cell.get(axis, "") for axis in ("data", "model", "objective", "defense"))
-    return (*names, comparable(flatten(row.defense_variant)), row.seed)
-
-
 def _attacker(row: Row) -> tuple[Hashable, ...]:
     return tuple(row.cell.get(axis, "") for axis in ("threat", "surrogate"))
-
-
-def _groups(rows: Sequence[Row], key: Callable[[Row], Hashable]) -> list[list[Row]]:
-    groups: dict[Hashable, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def is_adaptive(row: Row) -> bool:
-    """Return whether the attacker knew the defense, in any form of `threat=adaptive`."""
-    return row.cell.get("threat", "").partition("/")[0] == "adaptive"
 
 
 def _white(row: Row) -> bool:
@@ -160,10 +144,6 @@ def _knows_less(row: Row, best: Row) -> bool:
         )
         return row.cell.get("defense") != "none" and other
     return row.cell.get("threat") in ("blackbox", "transfer")
-
-
-def _name_of(row: Row) -> str:
-    return " ".join(filter(None, (row.cell.get(axis) for axis in ("threat", "attack"))))
 
 
 def _effort(row: Row) -> dict[str, Any]:
@@ -189,29 +169,3 @@ def _no_less(strong: Row, weak: Row) -> bool:
         or (isinstance(ours.get(key), float) and isinstance(value, float) and ours[key] >= value)
         for key, value in theirs.items()
     )
-
-
-def _name(row: Row, names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in row.metrics), None)
-
-
-def _measure(row: Row, names: Sequence[str]) -> float | None:
-    name = _name(row, names)
-    return None if name is None else row.metrics[name]
-
-
-def _higher(row: Row, other: Row, names: Sequence[str] = _ACCURACY) -> bool:
-    """Return whether `row` kept more than `other`, beyond noise."""
-    name = _name(row, names)
-    if name is None or name != _name(other, names) or not (row.n and other.n):
-        return False
-    difference = row.metrics[name] - other.metrics[name]
-    if name == "accuracy":
-        pooled = (row.metrics[name] * row.n + other.metrics[name] * other.n) / (row.n + other.n)
-        error = math.sqrt(pooled * (1 - pooled) * (1 / row.n + 1 / other.n))
-    else:
-        spans = [item.intervals.get(name) for item in (row, other)]
-        if None in spans:
-            return False
-        error = math.hypot(*((span[1] - span[0]) / (2 * 1.96) for span in spans if span))
-    return difference > NOISE * error and difference > 1e-9
