@@ -1,5 +1,7 @@
 """The strongest attack finds the true robustness of systems that mask gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,10 +12,27 @@ from tests.support.traps import TRAPS, left
 DRAWS = 20
 
 
-@pytest.mark.parametrize("name", TRAPS)
-def test_the_strongest_attack_leaves_no_more_than_the_truth(name: str) -> None:
-    trap = TRAPS[name]()
+def more_than_the_truth(name: str, count: int | None = None) -> float:
+    """Share of the first images that the attack leaves although another image fools the system."""
+    whole = TRAPS[name]()
+    trap = replace(
+        whole,
+        images=whole.images[:count],
+        labels=whole.labels[:count],
+        share=whole.share[:count],
+    )
     surrogate = Adaptive(eot_samples=32)(trap.victim, trap.defense)
-    attack, seeds = Strongest(trap.eps, effort="standard"), torch.arange(len(trap.images))
-    found = attack.craft(surrogate, trap.images, trap.labels, seeds=seeds).images
-    assert left(trap, found, draws=DRAWS) <= trap.truth + 0.02, trap.why
+    attack, seeds = Strongest(trap.eps), torch.arange(len(trap.images))
+    found = attack(surrogate, trap.images, trap.labels, seeds=seeds)
+    return left(trap, found, draws=DRAWS) - trap.truth
+
+
+@pytest.mark.parametrize("name", [name for name in TRAPS if name != "stochastic"])
+def test_some_images_of_a_trap(name: str) -> None:
+    assert more_than_the_truth(name, 96) <= 0.03, TRAPS[name]().why  # two images of 96
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_trap_is_left_within_two_points_of_the_truth(name: str) -> None:
+    assert more_than_the_truth(name) <= 0.02, TRAPS[name]().why
