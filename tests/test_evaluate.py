@@ -50,9 +50,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a phantom and two victims trained on it for an epoch."""
     root = tmp_path_factory.mktemp("trained")
     settings = ["trainer.max_epochs=1", "progress_bar=false", "logger=none"]
-    command = script("train.py", *settings, "-m", "seed=0,1", root=root)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        told = words(*settings, "-m", "seed=0,1", root=root)
+        assert run_here(patch, "train.py", *told) == 0
     return root
 
 
