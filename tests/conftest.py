@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,6 +15,15 @@ def pytest_collection_finish() -> None:
     """Thousands of tests, and torch, live as long as the session: no collection looks at them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def tracer_kept() -> Iterator[None]:
+    """What measures coverage goes on after a test of pyautoattack, which switches it off."""
+    tracer = sys.gettrace()
+    yield
+    if sys.gettrace() is not tracer:
+        sys.settrace(tracer)
 
 
 @pytest.fixture(scope="session", autouse=True)

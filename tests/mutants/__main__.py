@@ -4,9 +4,9 @@ python -m tests.mutants [--only PART_OF_A_FILE_NAME] [--unchanged]
 """
 
 import argparse
+import importlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -15,10 +15,12 @@ from pathlib import Path
 from tests.mutants.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
+LIBRARIES = ("pytest", "torch", "pytorch_lightning", "torchmetrics", "timm", "hydra", "scipy.stats")
+"""Imported once, before the processes that run the tests are forked; the package is not."""
 
 
 def fails(tests: Iterable[str], copy: Path) -> bool:
-    """Return whether a default test fails on a copy of the package.
+    """Return whether a default test fails on a copy of the package; say which.
 
     Args:
         tests: paths below `tests`.
@@ -28,20 +30,40 @@ def fails(tests: Iterable[str], copy: Path) -> bool:
         RuntimeError: the tests did not run.
     """
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not device"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *(f"tests/{name}" for name in tests)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}")
-    for line in done.stdout.splitlines():
+    log = copy.parent / "log"
+    pid = os.fork()
+    if not pid:
+        status = 70
+        try:
+            place = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(place, 1)
+            os.dup2(place, 2)
+            status = run([*options, *(f"tests/{name}" for name in tests)], copy)
+        finally:
+            os._exit(status)
+    _, how = os.waitpid(pid, 0)
+    status, said = os.waitstatus_to_exitcode(how), log.read_text(encoding="utf-8")
+    if status not in (0, 1):
+        raise RuntimeError(f"pytest ended with {status}:\n{said[-2000:]}")
+    for line in said.splitlines():
         if line.startswith(("FAILED", "ERROR")):
             print(f"    {line}"[:160])
-    return done.returncode == 1
+    return status == 1
+
+
+def run(arguments: list[str], copy: Path) -> int:
+    """Run pytest on a copy of the package and return its exit status."""
+    import pytest
+
+    os.chdir(ROOT)
+    os.environ["PYTHONPATH"] = str(copy)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(copy))
+    status = int(pytest.main(arguments))
+    sys.stdout.flush()
+    package = sys.modules["medrobust"].__file__ or ""
+    return status if package.startswith(str(copy)) else 71
 
 
 def found(mutant: Mutant, copy: Path) -> bool:
@@ -63,6 +85,9 @@ def main() -> int:
         "--unchanged", action="store_true", help="first run the tests on a copy without a mistake"
     )
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # the pool of more does not survive a fork
+    for name in LIBRARIES:
+        importlib.import_module(name)
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "src"
