@@ -237,6 +237,7 @@ def test_transfer_and_adaptive_threats(run: Run, root: Path) -> None:
     assert {"abstention_rate", "robust_metric"} <= set(adaptive.metrics)
 
 
+@pytest.mark.slow
 def test_batch_size_is_not_science(run: Run, root: Path) -> None:
     cell = ["attack=pgd", "defense=medrdf", "copies=10", *FAST]
     assert run("-m", "batch_size=4", *cell) == 0
