@@ -17,6 +17,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Libraries that look for leaks at the end of the process find none."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def tracer_kept() -> Iterator[None]:
     """What measures coverage goes on after a test of pyautoattack, which switches it off."""
