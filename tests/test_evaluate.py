@@ -25,6 +25,7 @@ from medrobust.result.sidecar import State, all_paths, state
 from medrobust.result.store import RowStore
 from tests.experiment.paper_cells import planned
 from tests.support.here import run_here
+from tests.support.kinds import slow_unless
 from tests.support.wandb_file import finished
 
 ROOT = Path(__file__).parents[1]
@@ -50,9 +51,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a phantom and two victims trained on it for an epoch."""
     root = tmp_path_factory.mktemp("trained")
     settings = ["trainer.max_epochs=1", "progress_bar=false", "logger=none"]
-    command = script("train.py", *settings, "-m", "seed=0,1", root=root)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        told = words(*settings, "-m", "seed=0,1", root=root)
+        assert run_here(patch, "train.py", *told) == 0
     return root
 
 
@@ -66,8 +67,15 @@ def root(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(root: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs evaluate.py's main in this process and returns its exit status."""
-    return lambda *overrides: run_here(monkeypatch, "evaluate.py", *words(*overrides, root=root))
+    """Runs evaluate.py's main in this process and returns its exit status.
+
+    A sweep's table is written as text alone, unless the overrides say otherwise.
+    """
+    return lambda *overrides: run_here(
+        monkeypatch,
+        "evaluate.py",
+        *words("++hydra.callbacks.table.formats=[csv,md]", *overrides, root=root),
+    )
 
 
 def rows(root: Path) -> list[Row]:
@@ -102,7 +110,7 @@ MATRIX = ["-m", "attack=bim,pgd", "defense=none,jpeg,medrdf", "copies=10", *FAST
 
 
 def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
-    assert run(*MATRIX) == 0
+    assert run(*MATRIX, "++hydra.callbacks.table.formats=null") == 0
     first = latest(root)
     found = rows(root)
     assert len(found) == 6
@@ -234,6 +242,7 @@ def test_transfer_and_adaptive_threats(run: Run, root: Path) -> None:
     assert {"abstention_rate", "robust_metric"} <= set(adaptive.metrics)
 
 
+@pytest.mark.slow
 def test_batch_size_is_not_science(run: Run, root: Path) -> None:
     cell = ["attack=pgd", "defense=medrdf", "copies=10", *FAST]
     assert run("-m", "batch_size=4", *cell) == 0
@@ -379,7 +388,11 @@ def options(group: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "override",
-    [word for group in ("attack", "threat", "defense") for word in options(group)],
+    [
+        slow_unless("/" not in word, word)  # variants are composed with the experiments
+        for group in ("attack", "threat", "defense")
+        for word in options(group)
+    ],
 )
 def test_every_choice_composes_and_can_be_made(override: str) -> None:
     from hydra.utils import instantiate

@@ -74,9 +74,8 @@ def test_a_victim_from_the_command_line(
         "model.network=mobilenetv2_050", "trainer=cpu", "trainer.max_epochs=2",
         "progress_bar=false", f"paths.root={tmp_path}",
     ]  # fmt: skip
-    done = train(*overrides)
-    assert done.returncode == 0, done.stderr
-    assert "test/accuracy" in done.stdout
+    assert run_here(monkeypatch, "train.py", *overrides) == 0
+    assert "test/accuracy" in capfd.readouterr().out
     path = tmp_path / "checkpoints/dermamnist_28px_phantom/mobilenet_v2/standard/seed_0.ckpt"
     victim = load_victim(path, train_command="")
     assert victim(torch.rand(2, 3, 28, 28)).shape == (2, 7)

@@ -18,6 +18,7 @@ from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim
 from medrobust.threat.reduced import ReducedPrecision
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.kinds import slow_unless
 from tests.support.nearest import (
     Changed,
     bordered,
@@ -80,8 +81,15 @@ def peer(library: str, victim: Victim, x: Tensor, y: Tensor, settings: dict[str,
     return found.detach()
 
 
-@pytest.mark.parametrize("library", ["foolbox", "adv_lib"])
-@pytest.mark.parametrize("settings", [FIXED, SEARCH], ids=["fixed", "search"])
+@pytest.mark.parametrize(
+    ("library", "settings"),
+    [
+        slow_unless(False, "foolbox", FIXED, id="foolbox-fixed"),
+        slow_unless(True, "foolbox", SEARCH, id="foolbox-search"),
+        slow_unless(True, "adv_lib", FIXED, id="adv_lib-fixed"),
+        slow_unless(False, "adv_lib", SEARCH, id="adv_lib-search"),
+    ],
+)
 def test_the_peers_distances(
     library: str,
     settings: dict[str, float],
@@ -113,7 +121,7 @@ def test_black_pixels_move(victim: Victim, images: Tensor, seeds: Tensor) -> Non
     assert median(x, found, "l2") < 0.95 * median(x, other, "l2")
 
 
-@pytest.mark.parametrize("confidence", [0.0, 1.5])
+@pytest.mark.parametrize("confidence", [slow_unless(False, 0.0), 1.5])
 def test_shifted_logits_change_nothing(
     confidence: float, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -202,7 +210,7 @@ def test_who_makes_no_progress_stops(
     torch.testing.assert_close(one, found[:1], rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("steps", "stages"), [(30, 3), (110, 1)])
+@pytest.mark.parametrize(("steps", "stages"), [(30, 3), slow_unless(False, 110, 1)])
 def test_alone_as_in_a_batch(steps: int, stages: int, row_surrogate: VictimSurrogate) -> None:
     attack = CWL2(steps=steps, binary_search_steps=stages, initial_const=0.1)
     assert same_alone_and_in_a_batch(attack, row_surrogate)

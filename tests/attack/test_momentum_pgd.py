@@ -57,11 +57,11 @@ def test_the_step_falls_like_a_cosine() -> None:
 def test_behind_a_purifier_its_loss_is_higher_than_that_of_pgd(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
-    seen = Adaptive()(surrogate.victim, JPEG(75))
+    seen, x, y, seeds = Adaptive()(surrogate.victim, JPEG(75)), images[:60], labels[:60], seeds[:60]
     losses = []
     for attack in (PGD("4/255", steps=25), MomentumPGD("4/255", steps=25)):
-        made = attack(seen, images, labels, seeds=seeds)
-        losses.append(cross_entropy(seen(made, seeds).logits, labels).item())
+        made = attack(seen, x, y, seeds=seeds)
+        losses.append(cross_entropy(seen(made, seeds).logits, y).item())
     assert losses[1] > losses[0]
 
 

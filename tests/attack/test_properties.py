@@ -28,6 +28,7 @@ from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.kinds import one_of_each
 
 Make = Callable[..., Attack]
 
@@ -68,8 +69,16 @@ RANDOM = ["pgd", "momentum_pgd", "decayed_pgd", "pgd_restarts", "pgd_l2", "cw_li
 EPS = 2 / 255
 COUNT = 90
 
+KINDS = {"fgsm", "pgd_restarts", "pgd_l2", "dim", "apgd_ce"}
+"""One step, restarts from random places, the other norm, a random change of the image, and steps
+of a size that adapts."""
+
 every = pytest.mark.parametrize("make", ATTACKS.values(), ids=ATTACKS.keys())
 iterated = pytest.mark.parametrize("make", [ATTACKS[n] for n in ITERATED], ids=ITERATED)
+kinds = pytest.mark.parametrize("make", one_of_each(ATTACKS, KINDS))
+iterated_kinds = pytest.mark.parametrize(
+    "make", one_of_each({name: ATTACKS[name] for name in ITERATED}, KINDS - {"fgsm"})
+)
 
 
 def right(surrogate: VictimSurrogate, x: Tensor, y: Tensor) -> Tensor:
@@ -94,10 +103,10 @@ def fewer_seeds(seeds: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[Tensor, Tensor, Tensor]:
-    """37 images (3, 6, 5), a number that no batch size below divides."""
+    """37 images (3, 6, 5) with a black border."""
     generator = torch.Generator().manual_seed(5)
     x = torch.rand(37, 3, 6, 5, generator=generator)
-    x[:, :, 0] = 0.0  # a black border
+    x[:, :, 0] = 0.0
     y = torch.randint(4, (37,), generator=generator)
     return x, y, sample_seeds(1, [str(i) for i in range(37)])
 
@@ -122,7 +131,7 @@ def test_in_the_ball_and_uses_it(
     assert used.median() > 0.9 * attack.eps
 
 
-@every
+@kinds
 def test_inputs_are_left_alone(
     make: Make, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -147,7 +156,7 @@ def test_weights_and_modes_are_left_alone(
     assert all(torch.equal(state[name], tensor) for name, tensor in victim.state_dict().items())
 
 
-@every
+@kinds
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_any_gradient_mode(
     make: Make,
@@ -189,11 +198,9 @@ CASES = [(name, False) for name in ATTACKS] + [(name, True) for name in ITERATED
 
 
 @pytest.mark.parametrize(("name", "early"), CASES)
-@pytest.mark.parametrize("size", [1, 5, 16])
 def test_batch_size_changes_no_bit(
     name: str,
     early: bool,
-    size: int,
     row_surrogate: VictimSurrogate,
     rows: tuple[Tensor, Tensor, Tensor],
 ) -> None:
@@ -201,8 +208,8 @@ def test_batch_size_changes_no_bit(
     x, y, seeds = rows
     whole = attack(row_surrogate, x, y, seeds=seeds)
     parts = [
-        attack(row_surrogate, x[i : i + size], y[i : i + size], seeds=seeds[i : i + size])
-        for i in range(0, len(x), size)
+        attack(row_surrogate, x[rows], y[rows], seeds=seeds[rows])
+        for rows in torch.arange(len(x)).split([1, 1, 5, 14, 16])
     ]
     assert torch.equal(whole, torch.cat(parts))
 
@@ -218,7 +225,7 @@ def test_order_changes_no_bit(
     assert torch.equal(found[order], shuffled)
 
 
-@every
+@kinds
 def test_batch_size_on_a_convnet(
     make: Make, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -226,13 +233,14 @@ def test_batch_size_on_a_convnet(
     surrogate = VictimSurrogate(copy.deepcopy(victim).double())
     x, y, s = images[:10].double(), labels[:10], seeds[:10]
     whole = make(EPS)(surrogate, x, y, seeds=s)
-    alone = [
-        make(EPS)(surrogate, x[i : i + 1], y[i : i + 1], seeds=s[i : i + 1]) for i in range(10)
+    parts = [
+        make(EPS)(surrogate, x[rows], y[rows], seeds=s[rows])
+        for rows in torch.arange(10).split([1, 2, 7])
     ]
-    torch.testing.assert_close(whole, torch.cat(alone), atol=1e-9, rtol=0)
+    torch.testing.assert_close(whole, torch.cat(parts), atol=1e-9, rtol=0)
 
 
-@every
+@kinds
 def test_stronger_than_noise_and_total_at_large_eps(
     make: Make, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -247,7 +255,7 @@ def test_stronger_than_noise_and_total_at_large_eps(
         assert not right(surrogate, large, labels).any()
 
 
-@iterated
+@iterated_kinds
 def test_more_steps_are_not_weaker(
     make: Make, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -274,7 +282,7 @@ def test_early_stop_fools_the_same_images(
     assert 0 < fooled.sum() < len(x)
 
 
-@iterated
+@iterated_kinds
 def test_early_stop_costs_less(
     make: Make, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -289,7 +297,7 @@ def test_early_stop_costs_less(
     assert sum(passes) < 0.6 * whole
 
 
-@every
+@kinds
 @pytest.mark.parametrize("rule", [NextClass, LeastLikely])
 def test_targeted_reaches_its_target(
     make: Make,
@@ -319,7 +327,7 @@ def test_masks(make: Make, pixel_surrogate: VictimSurrogate) -> None:
     assert wrong > 0.3
 
 
-@every
+@kinds
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_dtypes(
     make: Make,
@@ -362,7 +370,7 @@ def test_small_steps_are_not_lost_in_bfloat16(
     assert right(surrogate, found, labels).float().mean() < single + 0.2
 
 
-@every
+@kinds
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_sizes_and_layouts(make: Make, channels: int) -> None:
     network = nn.Sequential(
@@ -384,7 +392,7 @@ def test_channels_sizes_and_layouts(make: Make, channels: int) -> None:
     assert found.shape == x.shape
 
 
-@every
+@kinds
 def test_grey_image_stays_grey(
     make: Make, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -392,7 +400,7 @@ def test_grey_image_stays_grey(
     assert make(EPS)(surrogate, grey, labels[:8], seeds=seeds[:8]).shape == (8, 1, 12, 12)
 
 
-@iterated
+@iterated_kinds
 @pytest.mark.parametrize("early", [False, True])
 def test_all_wrong_already(
     make: Make, early: bool, surrogate: VictimSurrogate, images: Tensor, seeds: Tensor

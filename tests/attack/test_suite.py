@@ -34,6 +34,7 @@ from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.kinds import one_of_each, slow_unless
 
 EPS = 6 / 255
 Make = Callable[[], Attack]
@@ -71,7 +72,10 @@ QUERY: dict[str, Make] = {
     "hopskipjump": lambda: HopSkipJump(36 * EPS, queries=400),
 }
 ALL = GRADIENT | NEAREST | QUERY
+KINDS = {"apgd_t", "smia", "autoattack", "cw_l2", "fab", "square", "nes", "hopskipjump"}
+"""By gradients, in a row, to the nearest image in two ways, and by queries in three."""
 every = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
+kinds = pytest.mark.parametrize("make", one_of_each(ALL, KINDS))
 
 
 @pytest.fixture(scope="module")
@@ -123,21 +127,20 @@ def test_the_same_bits_in_any_batch_and_order(
     x, y, seeds = rows
     attack = make()
     whole = attack.craft(row_surrogate, x, y, seeds=seeds)
-    for size in (1, 5):
-        parts = [
-            attack.craft(row_surrogate, x[i : i + size], y[i : i + size], seeds=seeds[i : i + size])
-            for i in range(0, 13, size)
-        ]
-        assert torch.equal(whole.images, torch.cat([part.images for part in parts])), size
-        if whole.queries is not None:
-            counts = [part.queries for part in parts if part.queries is not None]
-            assert torch.equal(whole.queries, torch.cat(counts))
+    parts = [
+        attack.craft(row_surrogate, x[rows], y[rows], seeds=seeds[rows])
+        for rows in torch.arange(13).split([1, 5, 7])
+    ]
+    assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+    if whole.queries is not None:
+        counts = [part.queries for part in parts if part.queries is not None]
+        assert torch.equal(whole.queries, torch.cat(counts))
     order = torch.arange(12, -1, -1)
     turned = attack(row_surrogate, x[order], y[order], seeds=seeds[order])
     assert torch.equal(whole.images[order], turned)
 
 
-@every
+@kinds
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_any_gradient_mode_and_nothing_left_behind(
     make: Make,
@@ -160,8 +163,16 @@ def test_any_gradient_mode_and_nothing_left_behind(
     assert torch.equal(state, torch.get_rng_state())
 
 
-@every
-@pytest.mark.parametrize("classes", [2, 3, 4, 7, 12])
+COUNTS = [
+    slow_unless(
+        classes < 4 or (classes == 7 and name in KINDS), make, classes, id=f"{name}-{classes}"
+    )
+    for name, make in ALL.items()
+    for classes in (2, 3, 4, 7, 12)
+]
+
+
+@pytest.mark.parametrize(("make", "classes"), COUNTS)
 def test_any_number_of_classes(make: Make, classes: int) -> None:
     """The references raise an index error below ten classes; a single logit is two classes."""
     torch.manual_seed(classes)
@@ -175,7 +186,7 @@ def test_any_number_of_classes(make: Make, classes: int) -> None:
     assert not right(victim, found, y).all()
 
 
-@every
+@kinds
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_dtypes_and_layouts(make: Make, dtype: torch.dtype) -> None:
     torch.manual_seed(2)
@@ -229,14 +240,17 @@ def test_masks_are_attacked_or_refused(make: Make, pixel_surrogate: VictimSurrog
             attack(pixel_surrogate, x, y, seeds=seeds)
 
 
-@pytest.mark.parametrize("name", QUERY)
-@pytest.mark.parametrize("answer", ["scores", "labels"])
+HARD = ("rays", "hopskipjump")
+SCORED = [slow_unless(name not in HARD, name, "scores", id=f"{name}-scores") for name in QUERY]
+
+
+@pytest.mark.parametrize(("name", "answer"), [*SCORED, *((name, "labels") for name in QUERY)])
 def test_queries_to_a_black_box_are_counted(
     name: str, answer: str, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
     """What a row calls queries is what passed the deployed system."""
     surrogate, few = BlackBox(answer)(victim, NoDefense()), slice(20)
-    if answer == "labels" and name not in ("rays", "hopskipjump"):
+    if answer == "labels" and name not in HARD:
         with pytest.raises(AttackError, match="needs scores"):
             ALL[name]().craft(surrogate, images[few], labels[few], seeds=seeds[few])
         return
@@ -259,7 +273,7 @@ def test_gradient_attacks_refuse_a_black_box(
 SATURATED = ["apgd_dlr", "apgd_t", "autoattack", "square", "deepfool", "fab", "fab_t", "rays"]
 
 
-@pytest.mark.parametrize("name", SATURATED)
+@pytest.mark.parametrize("name", one_of_each(SATURATED, {"apgd_t", "square", "deepfool", "fab"}))
 def test_saturated_logits_hide_nothing_from_scale_free_attacks(
     name: str, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:

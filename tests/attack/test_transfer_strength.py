@@ -12,6 +12,7 @@ from medrobust.attack.tim import TIM
 from medrobust.attack.vmi_fgsm import VMIFGSM
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
+from tests.support.kinds import slow_unless
 
 Batch = tuple[Tensor, Tensor, Tensor]
 EPS, COUNT = 10 / 255, 100
@@ -118,13 +119,12 @@ def baseline(victims: list[Victim], batch: Batch) -> float:
 @pytest.mark.parametrize(
     ("attack", "gain"),
     [
-        (DIM(EPS, steps=10), -0.03),
-        (TIM(EPS, steps=10, kernel_size=5), 0.1),
-        (TIM(EPS, steps=10, kernel_size=5, diversity_prob=0.5), 0.1),
-        (VMIFGSM(EPS, steps=10, neighbours=3), -0.03),
-        (SINIFGSM(EPS, steps=10), -0.03),
+        slow_unless(False, DIM(EPS, steps=10), -0.03, id="dim"),
+        slow_unless(True, TIM(EPS, steps=10, kernel_size=5), 0.1, id="tim"),
+        slow_unless(False, TIM(EPS, steps=10, kernel_size=5, diversity_prob=0.5), 0.1, id="ti_dim"),
+        slow_unless(False, VMIFGSM(EPS, steps=10, neighbours=3), -0.03, id="vmi_fgsm"),
+        slow_unless(False, SINIFGSM(EPS, steps=10), -0.03, id="sini_fgsm"),
     ],
-    ids=["dim", "tim", "ti_dim", "vmi_fgsm", "sini_fgsm"],
 )
 def test_transfers_no_worse_than_bim(
     attack: Attack,

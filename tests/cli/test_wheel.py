@@ -51,33 +51,48 @@ def test_it_holds_every_file_that_the_checkout_uses(installed: Path) -> None:
     assert "medrobust = medrobust.cli.main:main" in entry.read_text()
 
 
-def test_a_sweep_in_an_empty_folder_with_a_config_of_ones_own(
-    installed: Path, tmp_path: Path
-) -> None:
-    own = tmp_path / "mine" / "attack" / "gentle.yaml"
-    own.parent.mkdir(parents=True)
-    own.write_text("_target_: medrobust.attack.fgsm.FGSM\neps: 1/255\n")
-    data = ["data=dermamnist", "data.phantom=true", "data.phantom_n=140", "trainer=cpu"]
+DATA = ["data=dermamnist", "data.phantom=true", "data.phantom_n=140", "trainer=cpu"]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with a config of one's own, in an otherwise empty one."""
+    gentle = tmp_path / "mine" / "attack" / "gentle.yaml"
+    gentle.parent.mkdir(parents=True)
+    gentle.write_text("_target_: medrobust.attack.fgsm.FGSM\neps: 1/255\n")
+    return tmp_path
+
+
+def test_its_configs_compose_with_ones_own(installed: Path, own: Path) -> None:
     made = "import medrobust, sys; print(medrobust.__file__); sys.exit('torch' in sys.modules)"
     where = subprocess.run(
         [sys.executable, "-c", made],
-        cwd=tmp_path,
+        cwd=own,
         env={**os.environ, "PYTHONPATH": str(installed)},
         check=True,
         capture_output=True,
         text=True,
     )
     assert where.stdout.startswith(str(installed))
-    run(installed, tmp_path, "train", *data, "trainer.max_epochs=1", "progress_bar=false")
+    shown = run(
+        installed, own, "evaluate", "--config-dir=mine", "--cfg=job", "attack=gentle", *DATA
+    )
+    assert "_target_: medrobust.attack.fgsm.FGSM\n  eps: 1/255\n" in shown
+    assert "phantom_n: 140" in shown
+
+
+@pytest.mark.slow
+def test_a_sweep_in_an_empty_folder_with_a_config_of_ones_own(installed: Path, own: Path) -> None:
+    run(installed, own, "train", *DATA, "trainer.max_epochs=1", "progress_bar=false")
     sweep = ["attack=fgsm,gentle", "logger=none"]
-    shown = run(installed, tmp_path, "evaluate", "--config-dir=mine", "-m", *data, *sweep)
+    shown = run(installed, own, "evaluate", "--config-dir=mine", "-m", *DATA, *sweep)
     assert "2 jobs: 2 rows done" in shown
-    rows = RowStore(tmp_path / "outputs" / "rows").rows()
+    rows = RowStore(own / "outputs" / "rows").rows()
     assert {row.cell["attack"] for row in rows} == {"fgsm", "gentle"}
     for row in rows:  # the command that a page prints for a cell
-        assert row.overrides[0] == f"--config-dir={tmp_path / 'mine'}"
+        assert row.overrides[0] == f"--config-dir={own / 'mine'}"
         assert "_target_" not in " ".join(row.overrides)
-    (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    (folder,) = (own / "outputs" / "sweeps").iterdir()
     page = (folder / "report.html").read_text()
-    assert f"medrobust evaluate --config-dir={tmp_path / 'mine'} data=dermamnist" in page
-    assert "fgsm" in run(installed, tmp_path, "report", str(folder), "--format", "rich")
+    assert f"medrobust evaluate --config-dir={own / 'mine'} data=dermamnist" in page
+    assert "fgsm" in run(installed, own, "report", str(folder), "--format", "rich")

@@ -8,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
 from medrobust.resolvers import register
+from tests.support.kinds import slow_unless
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if p.stem not in ("base", "medmnist"))
@@ -25,8 +26,14 @@ def data_config(tmp_path, name, *overrides):
         return compose("train", overrides=[f"data={name}", *paths, *overrides]).data
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("phantom", [False, True])
+@pytest.mark.parametrize(
+    ("name", "phantom"),
+    [
+        slow_unless(phantom or name == "dermamnist", name, phantom, id=f"{name}-{phantom}")
+        for name in NAMES
+        for phantom in (False, True)
+    ],
+)
 def test_key_and_name(tmp_path, name, phantom):
     config = data_config(tmp_path, name, f"data.phantom={phantom}", "data.size=32")
     module = instantiate(config)

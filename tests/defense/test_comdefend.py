@@ -155,6 +155,7 @@ def test_the_gradient_is_that_of_the_softsign_and_never_vanishes() -> None:
     assert (found.flatten(1).norm(dim=1) > 0).all()
 
 
+@pytest.mark.slow
 def test_knowing_the_defense_beats_passing_straight_through_it() -> None:
     """On a short training's weights, whose purified images have something to do with images."""
     x = pictures()

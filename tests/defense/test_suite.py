@@ -41,6 +41,7 @@ from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 from tests.support.clinic import SplitData
+from tests.support.kinds import one_of_each, slow_unless
 
 CONF = Path(__file__).parents[2] / "conf"
 PARTS = ("noise", "denoiser", "cushion", "estimator")
@@ -57,7 +58,20 @@ NAMES = sorted(
     if (name := path.relative_to(CONF / "defense").with_suffix("").as_posix()).split("/")[0]
     not in PARTS
 )
+KINDS = {
+    *("jpeg", "median", "random_resize_pad", "medrdf", "randomized_smoothing"),
+    *("zo_ds/single_pass", "feature_squeezing", "maha", "comdefend"),
+}
+"""A gradient of its own, an exact one, a random size, a vote, a certified vote, a denoiser, a
+detector by squeezed images and one by features, and networks of its own."""
+REPEATED = {
+    *("denoised_smoothing", "zo_ds", "zo_ds/cge", "zo_ds/single_pass_cge"),
+    *("zo_ae_ds", "zo_ae_ds/cge", "zo_ae_ds/single_pass_cge"),
+}
+"""Votes over a denoiser, and variants: their `single_pass` is the same classes with one copy."""
 every = pytest.mark.parametrize("name", NAMES)
+kinds = pytest.mark.parametrize("name", one_of_each(NAMES, KINDS))
+SHAPES = [(3, 16, 16), (1, 16, 16), (3, 20, 13), (1, 9, 24)]
 COUNT, CLASSES = 6, 4
 CONTEXT = ["+paths.checkpoints=nowhere", "+data.key=toy", "+data.name=toy", "+defense_seed=0"]
 CONTEXT += ["+model.name=resnet18", "+objective.name=standard", "+victim_seed=0"]
@@ -168,8 +182,14 @@ def refuses(defense: Defense, x: Tensor, seeds: Tensor) -> bool:
     return False
 
 
-@every
-@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 16, 16), (3, 20, 13), (1, 9, 24)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        slow_unless(shape == SHAPES[0] or name in KINDS, name, shape, id=f"{shape}-{name}")
+        for name in NAMES
+        for shape in SHAPES
+    ],
+)
 def test_answers_for_every_image_or_says_why_not(
     name: str, shape: tuple[int, ...], victim: Victim
 ) -> None:
@@ -200,7 +220,7 @@ def test_the_same_bits_in_any_batch_and_order(name: str, victim: Victim) -> None
     defense = build(name)
     with torch.no_grad():
         whole, shown = defense(x, victim, seeds=seeds), defense.view(x, seeds=seeds)
-        batches = [torch.arange(COUNT - 1, -1, -1), *torch.arange(COUNT).split(1)]
+        batches = [torch.arange(COUNT - 1, -1, -1), *torch.arange(COUNT).split([1, 2, 3])]
         for rows in [*batches, torch.tensor([0, 0, 5, 2])]:
             assert same(whole, defense(x[rows], victim, seeds=seeds[rows]), rows)
             assert torch.equal(shown[rows], defense.view(x[rows], seeds=seeds[rows]))
@@ -223,8 +243,16 @@ def test_random_exactly_when_it_says_so(name: str, victim: Victim) -> None:
             assert same(*(defense(x, victim, seeds=s) for s in (seeds, others)))
 
 
-@every
-@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        slow_unless(
+            mode is torch.enable_grad or name in KINDS, name, mode, id=f"{name}-{mode.__name__}"
+        )
+        for name in NAMES
+        for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode)
+    ],
+)
 def test_nothing_left_behind(
     name: str, mode: Callable[[], torch.autograd.grad_mode.no_grad], victim: Victim
 ) -> None:
@@ -308,7 +336,7 @@ def test_fingerprint_knows_what_is_science(name: str) -> None:
         assert (changed.settings != defense.settings) is science, key
 
 
-@every
+@kinds
 def test_copies_answer_alike(name: str, victim: Victim) -> None:
     x, seeds = draw(COUNT, 3, 16, 16)
     defense = build(name)
@@ -352,7 +380,7 @@ def exact(part: Any) -> bool:
     return all(exact(value) for value in parts if isinstance(value, Configured))
 
 
-@every
+@pytest.mark.parametrize("name", one_of_each(NAMES, set(NAMES) - REPEATED))
 def test_gradient_is_the_derivative(name: str, victim: Victim) -> None:
     """Along random directions, in float64; and is not where a defense promises another one."""
     defense = build(name)

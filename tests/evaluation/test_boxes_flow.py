@@ -24,6 +24,7 @@ from medrobust.evaluation.record.pictures import strips
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.oblivious import Oblivious
 from tests.support.boxes import CLASSES, answered, detector, pictures
+from tests.support.kinds import slow_unless
 
 SET = ImageSet(pictures(), answered(), tuple(f"set/{i}" for i in range(len(pictures()))))
 
@@ -45,7 +46,10 @@ def cell(folder, attack: Attack, defense: Defense, batch_size: int = 7, threat=N
     )
 
 
-@pytest.mark.parametrize("attack", [PGD(0.1, steps=5), SMIA(0.1, steps=5), DAG(0.1, steps=10)])
+@pytest.mark.parametrize(
+    "attack",
+    [PGD(0.1, steps=5), slow_unless(False, SMIA(0.1, steps=5)), DAG(0.1, steps=10)],
+)
 def test_an_attack_costs_boxes(tmp_path, attack):
     clean = cell(tmp_path, NoAttack(), NoDefense())
     found = cell(tmp_path, attack, NoDefense())
@@ -59,7 +63,7 @@ def test_an_attack_costs_boxes(tmp_path, attack):
     assert found.scores is None
 
 
-@pytest.mark.parametrize("defense", [NoDefense(), Median()])
+@pytest.mark.parametrize("defense", [slow_unless(False, NoDefense()), Median()])
 def test_the_same_for_any_batch_and_replayed(tmp_path, defense):
     one = cell(tmp_path / "a", PGD(0.05, steps=2), defense)
     other = cell(tmp_path / "b", PGD(0.05, steps=2), defense, batch_size=2)

@@ -62,7 +62,8 @@ class Place:
         importlib.invalidate_caches()
         sweep = self.folder / "sweep"
         words = [f"paths.root={self.victim}", *DATA, *VICTIM, *overrides]
-        flags = ["-m", f"hydra.sweep.dir={sweep}", f"paths.rows={self.folder / outputs / 'rows'}"]
+        flags = ["-m", f"hydra.sweep.dir={sweep}", "++hydra.callbacks.table.formats=[md]"]
+        flags.append(f"paths.rows={self.folder / outputs / 'rows'}")
         flags.append(f"paths.cache={self.folder / outputs / 'cache'}")
         assert run_here(self.patch, "evaluate.py", *flags, *words) == status
         notes = [json.loads(path.read_text()) for path in sorted(sweep.glob("*/cell.json"))]
@@ -145,7 +146,7 @@ def test_rows_by_other_code_are_flagged_and_renewed_alone(
     assert place.run("attack=fgsm", "defense=jpeg") == old  # shown, not renewed
     assert "made by other code" in capsys.readouterr().out
 
-    none, jpeg = place.run(*words)
+    none, jpeg = place.run(*words, "++hydra.callbacks.table.formats=[md,tex,html]")
     assert place.said == ["done", "skipped"]
     for name in ("table.md", "table.tex", "report.html"):
         assert "made by other code" in (place.folder / "sweep" / name).read_text()

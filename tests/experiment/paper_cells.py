@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ PATHS = ("checkpoint", "fits")
 """Settings that a row does not have."""
 
 
+@cache
 def composed(*overrides: str) -> DictConfig:
+    """The config of `medrobust evaluate` with these overrides; shared, so nobody changes it."""
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -18,6 +18,7 @@ from medrobust.report.write import FORMATS, report
 from tests.experiment.made_up import gaps, rows, sweep
 from tests.experiment.paper_cells import experiments
 from tests.report.page_reader import read
+from tests.support.kinds import one_of_each
 
 
 def reported(made: Sweep) -> tuple[int, str]:
@@ -49,11 +50,12 @@ def check(made: Sweep) -> None:
     assert frame["status"].tolist() == [cell["status"] for cell in cells]
 
 
-PIXELS = {
-    *("demo", "mdda/fig4", "mdda/fig7", "mdda/table3", "medical_aegis/table3"),
-    *("medrdf/fig3", "medrdf/fig4", "medrdf/fig5", "segmentation/rm_map", "smia/fig2"),
-}
-"""One of each kind: run by default, and with pixels, whose encoding is most of the time."""
+PIXELS = {"demo", "mdda/fig4", "mdda/table3", "medrdf/fig4", "medrdf/fig5", "smia/fig2"}
+"""Run with pixels, whose encoding is most of the time."""
+KINDS = PIXELS | {"mdda/fig7", "medical_aegis/table3", "medrdf/fig3", "segmentation/rm_map"}
+"""One of each kind."""
+GAPS = {"demo", "mdda/fig7", "mdda/table3", "medrdf/fig3", "smia/fig2"}
+"""One of each kind of table and figure that can lack a cell."""
 
 
 @pytest.fixture
@@ -67,15 +69,7 @@ def unencoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Canvas, "savefig", draw)
 
 
-def each() -> list[Any]:
-    """All experiments; by default one of each kind."""
-    return [
-        pytest.param(name, marks=() if name in PIXELS else pytest.mark.slow)
-        for name in experiments()
-    ]
-
-
-@pytest.mark.parametrize("name", each())
+@pytest.mark.parametrize("name", one_of_each(experiments(), KINDS))
 def test_a_finished_sweep(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if name not in PIXELS:
         request.getfixturevalue("unencoded")
@@ -92,7 +86,7 @@ def test_a_finished_sweep(name: str, tmp_path: Path, request: pytest.FixtureRequ
     check(made)
 
 
-@pytest.mark.parametrize("name", each())
+@pytest.mark.parametrize("name", one_of_each(experiments(), GAPS))
 @pytest.mark.usefixtures("unencoded")
 def test_a_sweep_with_failed_and_missing_cells(name: str, tmp_path: Path) -> None:
     made = sweep(name, gaps(rows(name)), tmp_path)

@@ -1,6 +1,7 @@
 """Medical Aegis' experiments compose, plan what they say, and find every number that is printed."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from hydra.utils import instantiate
@@ -36,6 +37,7 @@ def rows(number: int) -> list[Row]:
     return found
 
 
+@cache
 def table(number: int) -> Table:
     return build(rows(number), table_config(composed(f"experiment=medical_aegis/table{number}")))
 

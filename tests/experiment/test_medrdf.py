@@ -1,6 +1,7 @@
 """MedRDF's experiments compose, plan what they say, and find every number that the paper prints."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ def rows(number: int) -> list[Row]:
     return found
 
 
+@cache
 def table(number: int) -> Table:
     return build(rows(number), table_config(composed(f"experiment=medrdf/table{number}")))
 

@@ -53,6 +53,7 @@ def test_the_second_says_whom_it_waits_for(zygote: Zygote, outputs: Path) -> Non
     assert set(made(outputs).values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_dead_holder_holds_nothing(zygote: Zygote, outputs: Path, whole: Whole) -> None:
     """The first is killed in the middle of a cell; the second, which waits for it, does it."""
     first = zygote.start(outputs, *MATRIX, gate=outputs / "craft 1")  # which nobody opens

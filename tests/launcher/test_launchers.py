@@ -33,18 +33,25 @@ def where(app: Path) -> list[dict[str, Any]]:
 
 
 @BOTH
-def test_jobs_run_elsewhere_and_the_table_is_printed(
+def test_jobs_run_elsewhere_on_gpus_of_their_own_and_the_table_is_printed(
     app: Path, launch: Launch, launcher: tuple[str, ...]
 ) -> None:
-    done = launch(*launcher, "attack=a,b,c", "together=2")
+    done = launch(*launcher, "attack=a,b,c,d", "together=2", CUDA_VISIBLE_DEVICES="3,5")
     assert done.returncode == 0, done.stderr
-    assert "3 jobs: 3 rows done (0 were there before), 0 failed or missing" in done.stdout
+    assert "4 jobs: 4 rows done (0 were there before), 0 failed or missing" in done.stdout
     found = where(app)
-    assert [item["num"] for item in found] == [0, 1, 2]
-    assert len({item["pid"] for item in found}) == (2 if launcher is JOBLIB else 3)
+    assert [item["num"] for item in found] == [0, 1, 2, 3]
+    assert len({item["pid"] for item in found}) == (2 if launcher is JOBLIB else 4)
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     assert {item["threads"] for item in found} == {str(share)}
     assert (latest(app) / "table.md").exists()
+    assert {item["gpu"] for item in found} == {"3", "5"}
+    first = {item["gpu"] for item in found if item["num"] < 2}
+    assert first == {"3", "5"}  # those two ran at once
+    by_process = {item["pid"]: set[str]() for item in found}
+    for item in found:
+        by_process[item["pid"]].add(item["gpu"])
+    assert all(len(gpus) == 1 for gpus in by_process.values())
 
 
 @pytest.mark.parametrize(
@@ -81,32 +88,12 @@ def test_a_worker_killed_once_costs_nothing(app: Path, launch: Launch) -> None:
 def test_a_job_that_raises_is_missing_in_the_table(
     app: Path, launch: Launch, launcher: tuple[str, ...]
 ) -> None:
-    done = launch(*launcher, "attack=a,b,c", "throw=b")
+    done = launch(*launcher, "attack=a,b,c", "throw=b", OMP_NUM_THREADS="7")
     assert done.returncode == 1
     assert "job 1 is lost: OSError('no space left')" in done.stdout
     assert "3 jobs: 2 rows done" in done.stdout
     assert "Traceback" in (latest(app) / "1" / "app.log").read_text()
-
-
-@BOTH
-def test_each_worker_has_a_gpu_of_its_own(
-    app: Path, launch: Launch, launcher: tuple[str, ...]
-) -> None:
-    done = launch(*launcher, "attack=a,b,c,d", "together=2", CUDA_VISIBLE_DEVICES="3,5")
-    assert done.returncode == 0, done.stderr
-    found = where(app)
-    assert {item["gpu"] for item in found} == {"3", "5"}
-    first = {item["gpu"] for item in found if item["num"] < 2}
-    assert first == {"3", "5"}  # those two ran at once
-    by_process = {item["pid"]: set[str]() for item in found}
-    for item in found:
-        by_process[item["pid"]].add(item["gpu"])
-    assert all(len(gpus) == 1 for gpus in by_process.values())
-
-
-def test_the_users_threads_win(app: Path, launch: Launch) -> None:
-    assert launch(*JOBLIB, "attack=a", OMP_NUM_THREADS="7").returncode == 0
-    assert where(app)[0]["threads"] == "7"
+    assert {item["threads"] for item in where(app)} == {"7"}  # the user's own number wins
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

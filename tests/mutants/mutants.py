@@ -37,7 +37,7 @@ MUTANTS = (
         _CORE,
     ),
     Mutant("attack/core/iterated.py", "fold_in(now.seeds, step)", "now.seeds", _CORE),
-    Mutant("attack/core/step.py", "self.decay * memory + fresh", "memory + fresh", ("attack",)),
+    Mutant("attack/core/step.py", "self.decay * memory + fresh", "memory + fresh", _CORE),
     Mutant("attack/pgd.py", "2.5 * self.eps / self.steps", "0.5 * self.eps / self.steps", _CORE),
     Mutant("attack/apgd.py", "return 2 * self.eps", "return self.eps", ("attack/test_apgd.py",)),
     Mutant(
@@ -92,7 +92,7 @@ MUTANTS = (
         "threat/defended.py",
         "noise = fold_in(seeds, 0)",
         "noise = seeds",
-        ("threat", "attack/core", "evaluation"),
+        ("threat", "attack/core", "evaluation/test_flow.py"),
     ),
     Mutant(
         "threat/surrogate.py",
@@ -110,7 +110,7 @@ MUTANTS = (
         "evaluation/stream.py",
         "sample_seeds(seed, ids), 2)",
         "sample_seeds(seed, ids), 1)",
-        ("evaluation",),
+        ("evaluation/test_flow.py",),
     ),
     # defenses
     Mutant(

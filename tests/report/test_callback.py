@@ -1,12 +1,16 @@
-"""The callback inside a real, tiny Hydra application, in a process of its own."""
+"""The callback inside a real, tiny Hydra application."""
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from medrobust.cli.report import main
 
@@ -78,6 +82,22 @@ def app(tmp_path: Path) -> Path:
 
 
 def run(app: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """What `python app.py OVERRIDES…` prints and exits with, in this process."""
+    GlobalHydra.instance().clear()
+    command, status = ["app.py", *overrides], 0
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(app)
+        patch.setattr(sys, "argv", command)
+        try:
+            runpy.run_path("app.py", run_name="__main__")
+        except SystemExit as leave:
+            status = int(leave.code or 0)
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
+
+
+def run_elsewhere(app: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, which may be killed."""
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "app.py", *overrides],
@@ -127,7 +147,7 @@ def test_what_is_missing_is_named_and_exits_with_1(app: Path) -> None:
 def test_a_killed_sweep_is_rebuilt(
     app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(app, *SWEEP, "die=pgd").returncode < 0
+    assert run_elsewhere(app, *SWEEP, "die=pgd").returncode < 0
     assert not (app / "out" / "table.md").exists()
     monkeypatch.chdir(app)
     assert main(["out", "--format", "md"]) == 1
@@ -178,7 +198,7 @@ def test_blocks_of_the_sweeper_are_planned_and_run(app: Path) -> None:
     assert "5 jobs: 5 rows done" in result.stdout
     plan = json.loads((app / "out" / "sweep.json").read_text())
     assert plan["jobs"][-1] == ["attack=bim", "defense=median"]
-    result = run(app, "-m", "attack=none,bim", "die=bim")
+    result = run_elsewhere(app, "-m", "attack=none,bim", "die=bim")
     assert result.returncode < 0
     assert main([str(app / "out"), "--rows", str(app / "rows")]) == 1
     planned = json.loads((app / "out" / "sweep.json").read_text())["jobs"]

@@ -18,10 +18,14 @@ from medrobust.defense.none import NoDefense
 from medrobust.defense.wavelet import Wavelet
 from medrobust.rng import fold_in, sample_seeds
 from medrobust.threat.adaptive import Adaptive
+from medrobust.threat.blackbox import BlackBox
+from medrobust.threat.defended import DefendedSurrogate
+from medrobust.threat.mean_loss import MeanLossSurrogate
 from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.surrogate import VictimSurrogate
 from medrobust.threat.transfer import Transfer
 from tests.support.helpers import linear_victim, small_cnn
+from tests.support.toys import Noise
 
 N = 6
 X = torch.rand(N, 3, 8, 8, generator=torch.Generator().manual_seed(5))
@@ -208,3 +212,18 @@ def test_nan_in_a_gradient_is_recorded_step_by_step() -> None:
     assert [bool(one) for one in found] == [False, True, False]
     surrogate.value_and_grad(x, goal, seeds=torch.ones(2, dtype=torch.int64))
     assert len(found) == 3  # nothing is recorded outside
+
+
+def test_one_draw_is_the_first_of_several():
+    victim, defense = small_cnn(), Noise()
+    one = DefendedSurrogate(victim, defense)(X, SEEDS)
+    first = MeanLossSurrogate(victim, defense, eot_samples=1, chunk=64)(X, SEEDS)
+    torch.testing.assert_close(one.logits.log_softmax(1), first.logits.log_softmax(1))
+    second = MeanLossSurrogate(victim, defense, eot_samples=2, chunk=64)(X, SEEDS)
+    assert not torch.allclose(one.logits.log_softmax(1), second.logits.log_softmax(1))
+
+
+@pytest.mark.parametrize("answer", ["scores", "labels"])
+def test_a_black_box_is_as_random_as_its_defense(answer):
+    assert BlackBox(answer)(small_cnn(), Noise()).random
+    assert not BlackBox(answer)(small_cnn(), Median()).random

@@ -27,6 +27,7 @@ from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.oblivious import Oblivious
 from tests.support.black_corner import BlackCorner
 from tests.support.helpers import small_cnn
+from tests.support.kinds import slow_unless
 
 CPU = torch.device("cpu")
 N = 21
@@ -42,7 +43,7 @@ def shards() -> Iterator[Shards]:
 @pytest.fixture(scope="module")
 def victim() -> Victim:
     torch.manual_seed(0)
-    return build(4, name="resnet18", network="resnet18").freeze().accelerate()
+    return build(4, name="resnet18", network="test_resnet").freeze().accelerate()
 
 
 def images_for(victim: Victim) -> ImageSet:
@@ -76,9 +77,9 @@ WHITE, BLACK = PGD(eps="2/255", steps=3), Square(eps="2/255", queries=20)
 @pytest.mark.parametrize(
     ("defense", "threat", "attack"),
     [
-        pytest.param(NoDefense(), Oblivious(), WHITE, id="oblivious"),
-        pytest.param(VOTE, Adaptive(2), WHITE, id="adaptive"),
-        pytest.param(VOTE, BlackBox(), BLACK, id="blackbox"),
+        slow_unless(False, NoDefense(), Oblivious(), WHITE, id="oblivious"),
+        slow_unless(True, VOTE, Adaptive(2), WHITE, id="adaptive"),
+        slow_unless(True, VOTE, BlackBox(), BLACK, id="blackbox"),
     ],
 )
 def test_two_devices_give_the_bytes_of_one(tmp_path, shards, victim, defense, threat, attack):

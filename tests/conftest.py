@@ -1,0 +1,53 @@
+"""What every test of the suite pays for is paid once."""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.plugins.config_source import ConfigResult
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests, and torch, live as long as the session: no collection looks at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Libraries that look for leaks at the end of the process find none."""
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def tracer_kept() -> Iterator[None]:
+    """What measures coverage goes on after a test of pyautoattack, which switches it off."""
+    tracer = sys.gettrace()
+    yield
+    if sys.gettrace() is not tracer:
+        sys.settrace(tracer)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configs_read_once() -> Iterator[None]:
+    """A config file that has not changed is parsed once, not at each composition."""
+    read, known = FileConfigSource.load_config, dict[tuple[object, ...], ConfigResult]()
+
+    def load_config(self: FileConfigSource, config_path: str) -> ConfigResult:
+        path = os.path.join(self.path, self._normalize_file_name(config_path))  # noqa: PTH118
+        try:
+            about = os.stat(path)  # noqa: PTH116
+        except OSError:
+            return read(self, config_path)
+        key = (path, self.provider, about.st_ino, about.st_mtime_ns, about.st_size)
+        if key not in known:
+            known[key] = read(self, config_path)
+        found = known[key]
+        return replace(found, config=found.config.copy())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileConfigSource, "load_config", load_config)
+        yield
