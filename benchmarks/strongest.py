@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +38,7 @@ from medrobust.rng import fold_in
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
+CONF = Path(__file__).parents[1] / "conf"
 JUDGES = 2**40
 """Seed of the defender's first draw; those of the attacks are small numbers."""
 
@@ -48,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     victim, x, y = subject(options)
     register()
-    with initialize_config_module("medrobust.conf", version_base=None):
+    with initialize_config_dir(str(CONF), version_base=None):
         config = compose("evaluate", [f"defense={options.defense}"])
     defense: Defense = instantiate(config.defense).eval()
     bare = VictimSurrogate(victim)
