@@ -108,9 +108,33 @@ MUTANTS = (
     ),
     Mutant(
         "evaluation/stream.py",
-        "sample_seeds(seed, ids), 2)",
-        "sample_seeds(seed, ids), 1)",
+        "else fold_in(own, 2)",
+        "else fold_in(own, 1)",
         ("evaluation/test_flow.py",),
+    ),
+    Mutant(
+        "attack/core/board.py",
+        "(share > old_share)",
+        "(share < old_share)",
+        ("attack/test_strongest.py",),
+    ),
+    Mutant(
+        "attack/core/board.py",
+        "while asked < CERTAIN",
+        "while asked < 1",
+        ("attack/test_strongest.py",),
+    ),
+    Mutant(
+        "attack/core/board.py",
+        "(share == old_share) & (loss > old_loss)",
+        "(share == old_share) & (loss < old_loss)",
+        ("attack/test_strongest.py", "attack/test_strongest_traps.py"),
+    ),
+    Mutant(
+        "attack/strongest.py",
+        "board.offer(rows, made.images, 1)",
+        "board.offer(rows, x[rows], 1)",
+        ("attack/test_strongest.py",),
     ),
     # defenses
     Mutant(
@@ -170,8 +194,8 @@ MUTANTS = (
     ),
     Mutant(
         "metric/classification.py",
-        "(~vote & ~silent)[right_before]",
-        "(~vote)[right_before]",
+        "= ~vote & ~silent",
+        "= ~vote",
         ("metric",),
     ),
     Mutant(
@@ -183,9 +207,7 @@ MUTANTS = (
     Mutant(
         "metric/detector.py", "TNR * kept[:, -1:] - 1e-9", "TNR * kept[:, -1:] + 1", ("metric",)
     ),
-    Mutant(
-        "metric/detector.py", "(fooled & passes)[vote_before]", "(fooled & passes)", ("metric",)
-    ),
+    Mutant("metric/detector.py", ": fooled & passes}", ": fooled}", ("metric",)),
     Mutant(
         "metric/interval.py",
         "int(hits.sum()), len(hits)",
