@@ -1,5 +1,6 @@
 """Strongest: at least as strong as each part, on every kind of system."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -20,20 +21,26 @@ from medrobust.attack.pgd import PGD
 from medrobust.attack.square import Square
 from medrobust.attack.strongest import Strongest
 from medrobust.attack.target.next_class import NextClass
+from medrobust.data.core.image_set import ImageSet
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.base import Defense
 from medrobust.defense.jpeg import JPEG
 from medrobust.defense.median import Median
+from medrobust.defense.medrdf import MedRDF
+from medrobust.defense.noise.additive import GaussianNoise
 from medrobust.defense.none import NoDefense
 from medrobust.defense.random_resize_pad import RandomResizePad
+from medrobust.evaluation.adversarial import set_key
 from medrobust.model.core.victim import Victim
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in, uniform
 from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
+from medrobust.threat.deployed import REHEARSED, DeployedSurrogate
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.support import boxes
 from tests.support.guarded import Sum
+from tests.support.helpers import small_cnn
 from tests.support.toys import Noise
 
 EPS = 4 / 255
@@ -262,3 +269,39 @@ def test_random_resizing_gives_each_expectation(surrogate: VictimSurrogate) -> N
     assert [name for name in views if name.endswith(", mean probability")]
     kinds = {type(view).__name__ for view in views.values()}
     assert kinds == {"MeanLossSurrogate", "MeanAnswerSurrogate"}
+
+
+def test_a_vote_is_judged_by_its_votes_and_not_queried(
+    surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
+) -> None:
+    victim, x, y, seeds = surrogate.victim, images[:12], labels[:12], seeds[:12]
+    vote = MedRDF(GaussianNoise(0.05), Median(3), copies=1000)
+    seen = Adaptive(eot_samples=4)(victim, vote)
+    rehearsed = seen.siblings.deployed
+    assert isinstance(rehearsed, DeployedSurrogate)
+    assert rehearsed.defense.copies == REHEARSED
+    assert vote.copies == 1000
+    attack = Strongest(2 * EPS, effort="small")
+    names = attack.members(seen, x, y, seeds)
+    assert not any(name.startswith("deployed: ") for name in names)
+    made = attack(seen, x, y, seeds=seeds)
+    few = MedRDF(GaussianNoise(0.05), Median(3), copies=100)
+    before, after = (right(few, victim, one, y).mean() for one in (x, made))
+    assert after < before
+
+
+def test_its_set_depends_on_every_view(surrogate: VictimSurrogate) -> None:
+    images = ImageSet.of((torch.rand(2, 3, 12, 12), torch.tensor([0, 1])))
+    seen = Adaptive()(surrogate.victim, JPEG(50))
+    attacks = (Strongest(EPS), PGD(EPS, steps=1))
+    strongest, pgd = (set_key(seen, attack, images, 0, False) for attack in attacks)
+    views = seen.siblings
+    for other in (
+        replace(views, bare=VictimSurrogate(small_cnn())),
+        replace(views, stand_ins=dict(list(views.stand_ins.items())[:1])),
+        replace(views, deployed=DeployedSurrogate(surrogate.victim, JPEG(51))),
+    ):
+        seen._siblings = lambda other=other: other  # type: ignore[method-assign]
+        changed, same = (set_key(seen, attack, images, 0, False) for attack in attacks)
+        assert changed != strongest
+        assert same == pgd

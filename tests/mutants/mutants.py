@@ -120,7 +120,7 @@ MUTANTS = (
     ),
     Mutant(
         "attack/core/board.py",
-        "while asked < CERTAIN",
+        "while asked < self.certain",
         "while asked < 1",
         ("attack/test_strongest.py",),
     ),

@@ -13,6 +13,7 @@ from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.plan import EFFORTS, Member, Planner, System
+from medrobust.attack.core.query import CERTAIN
 from medrobust.attack.core.target import Target
 from medrobust.attack.criterion.undetected import Undetected
 from medrobust.attack.loss.by_task import ByTask
@@ -41,7 +42,9 @@ class Strongest(Attack):
     3. on each stand-in, momentum PGD on cross-entropy and on DLR, and APGD; then momentum PGD from
        the best image so far, whatever made it;
     4. APGD toward one wrong class after another;
-    5. queries: Square and SPSA on the deployed system, RayS where scores are hidden.
+    5. the bare victim toward its likeliest classes, the true one included: behind a defense that
+       answers otherwise, any change of its answer may be the way;
+    6. queries of the deployed system: Square, SPSA and RayS; of a vote with large effort only.
 
     Each result is judged on the system as deployed, with the attacker's own draws (`Board`), and an
     image that is fooled leaves. Where the system has no gradients, under `threat=blackbox`, only
@@ -121,7 +124,14 @@ class Strongest(Attack):
             for name, view in siblings.stand_ins.items()
             if gives_gradient(view, x[:1], seeds[:1])
         }
-        return System(siblings, views, task_of(goal.labels), seen.logits.shape[1], detects(seen))
+        return System(
+            siblings=siblings,
+            views=views,
+            task=task_of(goal.labels),
+            classes=seen.logits.shape[1],
+            detects=detects(seen),
+            votes=getattr(siblings.deployed, "votes", False),
+        )
 
     def _board(self, system: System, x: Tensor, goal: Goal, seeds: Tensor) -> Board:
         """Judge by the deployed system: how, depends on task and system."""
@@ -137,15 +147,16 @@ class Strongest(Attack):
             for view in system.views.values():
                 loss = loss.bind(view, x, goal.labels, seeds, targeted=False)
                 break
-        draws = EFFORTS[self.effort].draws
-        if getattr(system.siblings.deployed, "votes", False):
-            draws = _VOTES
+        draws, certain = EFFORTS[self.effort].draws, CERTAIN
+        if system.votes:
+            draws = certain = _VOTES
         return Board(
             system.siblings.deployed,
             x,
             replace(goal, loss=loss, criterion=criterion),
             fold_in(seeds, 0),
             draws=draws,
+            certain=certain,
             settles=system.task == "classification",
         )
 

@@ -14,9 +14,9 @@ class Board:
 
     Candidates rank by (share of the draws that they fool, mean loss). Of a deterministic system
     there is one draw. Of a randomized one all candidates of an image meet the same draws, which are
-    the attacker's own, and an image is settled only after `CERTAIN` further responses in a row: no
-    lucky draw ends its attack. On masks and boxes nothing is ever settled, since there more can
-    always be lost.
+    the attacker's own, and an image is settled only after `certain` further responses in a row: no
+    lucky draw ends its attack. A vote has averaged its noise already and is asked less. On masks
+    and boxes nothing is ever settled, since there more can always be lost.
 
     Args:
         deployed: answers; no gradients.
@@ -24,6 +24,7 @@ class Board:
         goal: loss and criterion of the whole batch.
         seeds: int64 (N,).
         draws: responses per candidate of a randomized system.
+        certain: further ones that must all be wrong before an image leaves.
         settles: whether an image that is fooled needs no further attack.
     """
 
@@ -35,11 +36,12 @@ class Board:
         seeds: Tensor,
         *,
         draws: int,
+        certain: int = CERTAIN,
         settles: bool,
     ) -> None:
         self.deployed, self.goal, self.seeds = deployed, goal, seeds
         self.draws = draws if deployed.random else 1
-        self.settles = settles
+        self.certain, self.settles = certain, settles
         self.image = x.clone()
         self.share = torch.full((len(x),), -1.0, dtype=torch.float64, device=x.device)
         self.loss = torch.full_like(self.share, -torch.inf)
@@ -73,14 +75,14 @@ class Board:
             self.settled[sure] = self._certain(sure)
 
     def _certain(self, rows: Tensor) -> Tensor:
-        """Return which of the kept images fool every one of `CERTAIN` further responses."""
+        """Return which of the kept images fool every one of `certain` further responses."""
         certain = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         if not self.deployed.random:
             return certain
         asked, more = 0, 2  # in groups that double: who fails, fails early
-        while asked < CERTAIN and certain.any():
+        while asked < self.certain and certain.any():
             again = certain.nonzero().flatten()
-            number = min(more, CERTAIN - asked)
+            number = min(more, self.certain - asked)
             first = self.draws + asked
             share, _ = self._ask(rows[again], self.image[rows[again]], first, number)
             certain[again] = share == 1

@@ -46,7 +46,7 @@ class Effort(NamedTuple):
 
 
 EFFORTS = {
-    "small": Effort(steps=20, restarts=1, targets=2, ranks=2, queries=200, draws=8),
+    "small": Effort(steps=40, restarts=1, targets=2, ranks=2, queries=200, draws=8),
     "standard": Effort(steps=50, restarts=1, targets=9, ranks=3, queries=1000, draws=16),
     "large": Effort(steps=100, restarts=3, targets=9, ranks=10, queries=5000, draws=32),
 }
@@ -77,6 +77,7 @@ class System(NamedTuple):
         task: of the labels.
         classes: number of classes K.
         detects: the deployed system scores images and refuses some.
+        votes: it answers by the vote of many copies, so that a query costs as many passes.
     """
 
     siblings: Siblings
@@ -84,6 +85,7 @@ class System(NamedTuple):
     task: Task
     classes: int
     detects: bool
+    votes: bool
 
 
 class Planner:
@@ -124,6 +126,8 @@ class Planner:
         if not system.detects:
             yield from self._targeted(views)
         yield from self._bare(system)
+        if system.votes and self.effort != EFFORTS["large"]:
+            return
         yield from self._queries(system)
 
     def _dense(self, views: dict[str, Surrogate], system: System) -> Iterator[Member]:
