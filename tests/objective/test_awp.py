@@ -92,7 +92,9 @@ def test_it_chooses_epochs_as_what_it_wraps_and_has_its_settings() -> None:
 
 def test_only_robust_objectives_are_wrapped() -> None:
     wrong: Any = Standard()
-    with pytest.raises(TypeError, match=r"objective\.objective is Standard; expected .*trades"):
+    with pytest.raises(
+        TypeError, match=r"AWP.objective is a Standard, expected an object of RobustObjective"
+    ):
         AWP("awp", objective=wrong, gamma=0.01)
 
 

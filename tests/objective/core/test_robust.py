@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from medrobust.attack.core.base import distance
+from medrobust.model.core.frozen import frozen_eval
 from medrobust.model.core.victim import Victim
+from medrobust.model.resnet import build
 from medrobust.number import NumberError
 from medrobust.objective.adversarial_training import AdversarialTraining
 from medrobust.objective.core.robust import RobustObjective
 from medrobust.objective.mart import MART
 from medrobust.objective.trades import TRADES
+from medrobust.threat.surrogate import VictimSurrogate
 
 EPS = 8 / 255
 KINDS = [AdversarialTraining, TRADES, MART]
@@ -214,3 +217,20 @@ def test_masks_too(kind: Make) -> None:
     assert loss > 0
     loss.backward()
     assert net.weight.grad.isfinite().all()
+
+
+def test_the_inner_attack_follows_the_present_weights() -> None:
+    torch.manual_seed(0)
+    made = build(4, name="resnet18", network="resnet10t").train()
+    objective, x = AdversarialTraining(steps=2), torch.rand(4, 3, 32, 32)
+    for _ in range(2):
+        with frozen_eval(made):
+            plain = objective.inner(VictimSurrogate(made), x, Y[:4], seeds=SEEDS[:4])
+        crafted = objective.craft(made, x, Y[:4], seeds=SEEDS[:4])
+        assert (crafted != plain).double().mean() < 0.02  # a sign that rounding decides
+        assert not made._fast
+        with torch.no_grad():
+            for weight in made.parameters():
+                weight.mul_(-1)
+    again = objective.craft(made, x, Y[:4], seeds=SEEDS[:4])
+    assert (again != crafted).double().mean() > 0.1
