@@ -24,7 +24,7 @@ def check_argument(owner: str, name: str, value: Any, kind: Any) -> None:
         TypeError: the argument is no such object.
     """
     options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    if not all(_is_known(option) for option in options):
+    if kind in (None, types.NoneType) or not all(_is_known(option) for option in options):
         return
     options = tuple(types.NoneType if option is None else option for option in options)
     if isinstance(value, options):

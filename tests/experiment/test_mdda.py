@@ -73,13 +73,13 @@ def test_the_second_block_is_adaptive_and_has_no_number_of_the_paper(
 
 def test_jobs_and_how_the_command_line_narrows_them() -> None:
     config = composed("experiment=mdda/table2")
-    assert len(planned(config)) == 7 * 4 * 2 + 7 + 7 + 2 * (3 * 2 + 1 + 1)
+    assert len(planned(config)) == 7 * 4 * 2 + 7 + 7 + 4 * (3 * 2 + 1 + 1)
     assert len(rows("table2")) == len(planned(config)) - 2 * 4  # clean and CW, once for both eps
     small = planned(config, "eps=2/255", "defense=mdda")
-    assert len(small) == 7 + 2
+    assert len(small) == 7 + 4
     assert {job["threat"] for job in planned(config, "threat=adaptive")} == {"adaptive"}
     transfer = planned(composed("experiment=mdda/table3"))
-    assert len(transfer) == 4 * 4 + 3 + 2 + 1
+    assert len(transfer) == 4 * 4 + 4 * 3
     for job in transfer:
         assert ("model@threat.surrogate_model" in job) == (job["threat"] == "transfer")
 

@@ -76,7 +76,7 @@ def test_columns_of_steps_have_the_papers_attacks() -> None:
         assert not any(settings.get("early_stop") for settings in made)
     heads = [" ".join(level.label for level in heading) for heading in table(3).column_headings]
     labels = (f"{name} steps={n}" for name, n in steps)
-    assert heads == ["none", *labels, "cw_linf", "autoattack"]
+    assert heads == ["none", *labels, "cw_linf", "momentum_pgd", "strongest", "autoattack"]
 
 
 def test_random_defenses_meet_autoattacks_version_for_them() -> None:
@@ -102,8 +102,8 @@ def test_how_the_command_line_narrows_a_table() -> None:
     eleven = composed("experiment=medrdf/table11")
     small = planned(eleven, "data=dermamnist", "model=resnet18", "objective=trades")
     assert {job["defense"] for job in small} == {"none"}
-    assert len(small) == 5 + 2
-    assert len(planned(composed("experiment=medrdf/table2"), "copies=20")) == 2 * (4 + 2)
+    assert len(small) == 5 + 4
+    assert len(planned(composed("experiment=medrdf/table2"), "copies=20")) == 2 * (4 + 4)
 
 
 @pytest.mark.parametrize("name", [n for n in experiments() if n.startswith("medrdf/")])

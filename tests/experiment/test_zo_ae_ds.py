@@ -11,7 +11,7 @@ from medrobust.report.table.pivot import build
 from tests.experiment.paper_cells import composed, planned, row, table_config
 
 TASKS = ("classification", "segmentation")
-ATTACKS = {"none", "fgsm", "pgd", "zo_ae_ds/ddn"}
+ATTACKS = {"none", "fgsm", "pgd", "momentum_pgd", "strongest", "zo_ae_ds/ddn"}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -19,7 +19,7 @@ def test_both_blocks_have_their_cells(name: str) -> None:
     config = composed(f"experiment=zo_ae_ds/{name}")
     jobs = planned(config)
     assert {job["attack"] for job in jobs} == ATTACKS
-    assert len(jobs) == 5 * 4 + 4 * 3
+    assert len(jobs) == 5 * 4 + 4 * 5
     metric = config.table.metric
     certified = {f"certified_accuracy@{radius}": 0.25 for radius in ("0.1", "0.25", "0.5")}
     asked = {metric: 0.5, "training_queries": 1234.0} | certified

@@ -57,7 +57,7 @@ class Journal:
 
 def watch(journal: Journal) -> None:
     """Let every step of an attack, every batch answered and every write pass the journal."""
-    look, fields, write = Surrogate.value_and_grad, predict._fields, store._write
+    look, fields, write = Surrogate.value_and_grad, predict._fields, store.atomic_file
     sync, replace = os.fsync, Path.replace
 
     @wraps(look)  # as the class has it: its code is a part of every identity
@@ -69,9 +69,10 @@ def watch(journal: Journal) -> None:
         journal.event("answer")
         return fields(prediction)
 
-    def writing(path: Path, data: bytes) -> None:
+    @wraps(write)
+    def writing(path: Path) -> Any:
         journal.writing = path
-        write(path, data)
+        return write(path)
 
     def fsync(handle: int) -> None:
         journal.event(f"write {kind(journal.writing)}", journal.writing.name, handle)
@@ -85,7 +86,7 @@ def watch(journal: Journal) -> None:
 
     Surrogate.value_and_grad = craft  # type: ignore[method-assign]
     predict._fields = answer
-    store._write = writing
+    store.atomic_file = writing
     os.fsync = fsync
     Path.replace = rename  # type: ignore[method-assign]
 
