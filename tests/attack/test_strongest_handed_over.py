@@ -92,9 +92,8 @@ class Pooled(torch.nn.Module):
 def test_a_stand_in_of_another_shape_is_left_out() -> None:
     x = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     y = Pooled()(Crop().purify(x, seeds=torch.arange(20))).argmax(1)
-    given = {"defense": Crop(), "threat": "adaptive"}
     row, weaker = (
-        medrobust.evaluate(Pooled(), (x, y), attack=attack, **given)
+        medrobust.evaluate(Pooled(), (x, y), attack=attack, defense=Crop(), threat="adaptive")
         for attack in (Strongest("8/255", effort="small"), PGD("8/255", steps=8))
     )
     assert 0 < row.metrics["accuracy"] <= weaker.metrics["accuracy"] < 1
