@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import Attack, known_norm
+from medrobust.attack.core.base import Attack, AttackError, known_norm
 from medrobust.attack.core.board import Board
 from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.judging import Judging
 from medrobust.attack.core.loss import Loss
 from medrobust.attack.core.plan import EFFORTS, Member, Planner, System
 from medrobust.attack.core.query import CERTAIN
@@ -20,6 +21,7 @@ from medrobust.attack.loss.by_task import ByTask
 from medrobust.attack.loss.dice import Dice
 from medrobust.attack.loss.joint import Joint
 from medrobust.attack.loss.margin import Margin
+from medrobust.defense.core.base import StandInError
 from medrobust.prediction import Prediction
 from medrobust.rng import fold_in
 from medrobust.task import task_of
@@ -29,7 +31,7 @@ _VOTES = 2
 """Responses of a vote to each candidate: its copies average the noise already."""
 
 
-class Strongest(Attack):
+class Strongest(Judging, Attack):
     """Stand-ins × losses × schedules × starts, then queries: the best image of all, per image.
 
     In the spirit of AutoAttack (Croce and Hein 2020), for any defense: deterministic, randomized,
@@ -46,9 +48,10 @@ class Strongest(Attack):
        answers otherwise, any change of its answer may be the way;
     6. queries of the deployed system: Square, SPSA and RayS; of a vote with large effort only.
 
-    Each result is judged on the system as deployed, with the attacker's own draws (`Board`), and an
-    image that is fooled leaves. Where the system has no gradients, under `threat=blackbox`, only
-    the queries are run. On masks and boxes every member attacks every image.
+    Each result is judged on the system as deployed, with the attacker's own draws (`Board`), under
+    `quantize` after rounding, and an image that is fooled leaves. Where the system has no
+    gradients, under `threat=blackbox`, only the queries are run; there are none on masks and boxes,
+    where every member attacks every image.
 
     An image that a detector accepts must be wrong, too: there the criterion is `Undetected`.
 
@@ -86,25 +89,35 @@ class Strongest(Attack):
         self.planner = Planner(self.eps, norm, EFFORTS[effort])
 
     def perturb(self, surrogate: Surrogate, x: Tensor, goal: Goal, *, seeds: Tensor) -> Crafted:
-        """Run the members and return the best image of each image, and who made it."""
+        """Run the members and return the best image of each image, and who made it.
+
+        Raises:
+            AttackError: there are none: no gradients, and no search that the answers allow.
+        """
         system = self._system(surrogate, x, goal, seeds)
-        siblings = system.siblings
+        siblings, members = system.siblings, self.planner.members(system)
+        if not (members or siblings.bare.differentiable):
+            raise AttackError(
+                f"Strongest has no member for {system.task}, norm {self.norm} and what "
+                f"{type(surrogate).__name__} answers: set threat=adaptive, or for labels of "
+                "classes attack.norm=linf"
+            )
         board = self._board(system, x, goal, seeds)
         everyone = torch.arange(len(x), device=x.device)
-        board.offer(everyone, x, 0)
+        board.offer(everyone, self.handed_over(x, x), 0)
         if siblings.bare is not surrogate and siblings.bare.differentiable:
             rows = board.standing
             if len(rows):
                 made = self.perturb(siblings.bare, x[rows], goal.at(rows), seeds=seeds[rows])
-                board.offer(rows, made.images, 1)
-        for number, member in enumerate(self.planner.members(system), start=2):
+                board.offer(rows, made.images, 1)  # handed over already
+        for number, member in enumerate(members, start=2):
             rows = board.standing
             if len(rows) == 0:
                 break
             noise = fold_in(seeds[rows], number)
             aim = self._aim(member, board, goal, x, rows, noise)
             tried = member.attack.perturb(member.view, x[rows], aim, seeds=noise)
-            board.offer(rows, _images(tried), number)
+            board.offer(rows, self.handed_over(x[rows], _images(tried)), number)
         fooled = board.share > 0
         return Crafted(board.image, member=board.member.masked_fill(~fooled, -1))
 
@@ -122,7 +135,7 @@ class Strongest(Attack):
         views = {
             name: view
             for name, view in siblings.stand_ins.items()
-            if gives_gradient(view, x[:1], seeds[:1])
+            if gives_gradient(view, x[:1], seeds[:1], needed=view is surrogate)
         }
         return System(
             siblings=siblings,
@@ -182,12 +195,23 @@ def detects(seen: Prediction) -> bool:
     return seen.score is not None and seen.threshold is not None
 
 
-def gives_gradient(view: Surrogate, x: Tensor, seeds: Tensor) -> bool:
-    """Return whether a gradient reaches an image (1, C, H, W); it may be zero."""
+def gives_gradient(view: Surrogate, x: Tensor, seeds: Tensor, *, needed: bool = False) -> bool:
+    """Return whether a gradient reaches an image (1, C, H, W); it may be zero.
+
+    An identity that stands for a change of shape gives none.
+
+    Raises:
+        StandInError: that of a view which is `needed`.
+    """
     if not view.differentiable:
         return False
-    with torch.enable_grad():
-        return view(x.detach().requires_grad_(), seeds).logits.requires_grad
+    try:
+        with torch.enable_grad():
+            return view(x.detach().requires_grad_(), seeds).logits.requires_grad
+    except StandInError:
+        if needed:
+            raise
+        return False
 
 
 def _images(made: Tensor | Crafted) -> Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.judging import Judging
 from medrobust.code.digest import check_unchanged, reach_digest
 from medrobust.configured import Code, all_code, unsourced
 from medrobust.data.core.image_set import ImageSet
@@ -134,20 +135,33 @@ class _Craft:
         """
         x = batch.images
         try:
-            with self.surrogate.nan_gradients() as nan, self._course(len(x)) as course:
+            with (
+                self.surrogate.nan_gradients() as nan,
+                self._course(len(x)) as course,
+                self._rounding(),
+            ):
                 crafted = self.attack.craft(self.surrogate, x, batch.labels, seeds=batch.seeds)
         except AttackError as error:
             raise AttackError(f"{error}; the batch holds {batch.ids}") from None
         check_gradients(nan, batch.number, batch.ids)
         made = crafted.images
-        if self.quantize:
-            made = to_eight_bit(x, made, self.attack.norm, self.attack.eps)
+        if self.quantize and not isinstance(self.attack, Judging):
+            made = self._rounded(x, made)
         more = {
             "queries": crafted.queries,
             "member": crafted.member,
             "course": None if course is None else course.counts,
         }
         return {"images": made, **{name: one for name, one in more.items() if one is not None}}
+
+    def _rounded(self, x: Tensor, made: Tensor) -> Tensor:
+        return to_eight_bit(x, made, self.attack.norm, self.attack.eps)
+
+    def _rounding(self) -> AbstractContextManager[None]:
+        """Let an attack that chooses among images see them rounded, where they will be."""
+        if self.quantize and isinstance(self.attack, Judging):
+            return self.attack.handing_over(self._rounded)
+        return nullcontext()
 
     @contextmanager
     def _course(self, count: int) -> Iterator[Course | None]:

@@ -21,6 +21,10 @@ _CACHED = 2**20
 """Bytes of copies that are drawn at once on a CPU, so that noise and filters stay in its cache."""
 
 
+class StandInError(ValueError):
+    """A stand-in does not answer with an image of the purifier's shape."""
+
+
 class Defense(Configured, nn.Module, ABC):
     """The base class of defenses.
 
@@ -95,13 +99,23 @@ class Purifier(Defense):
         return {"exact": self.purify, "identity": unchanged}
 
     def differentiable(self, x: Tensor, *, seeds: Tensor) -> Tensor:
-        """Compute `purify`, bit for bit, with the chosen derivative."""
+        """Compute `purify`, bit for bit, with the chosen derivative.
+
+        Raises:
+            StandInError: that of an image of another shape.
+        """
         near = self._derivative()
         if near == self.purify:
             return self.purify(x, seeds=seeds)
         with torch.no_grad():
             purified = self.purify(x.detach(), seeds=seeds)
         approximate = near(x, seeds=seeds)
+        if approximate.shape != purified.shape:  # a sum might broadcast, to another answer
+            name = self.chosen or next(iter(self.derivatives()))
+            raise StandInError(
+                f"{type(self).__name__}: the stand-in {name} answers {tuple(approximate.shape)}, "
+                f"purify {tuple(purified.shape)}; override derivatives() with ones of that shape"
+            )
         return purified + (approximate - approximate.detach())  # adds zero
 
     def forward(self, x: Tensor, victim: Victim, *, seeds: Tensor) -> Prediction:
