@@ -44,7 +44,7 @@ from tests.support.helpers import small_cnn
 from tests.support.toys import Noise
 
 EPS = 4 / 255
-TINY = Effort(steps=8, restarts=1, targets=1, ranks=1, queries=60, draws=4)
+TINY = Effort(steps=8, restarts=1, targets=1, ranks=1, queries=60, searches=1, draws=4)
 DEFENSES: dict[str, Defense] = {"jpeg": JPEG(50), "median": Median(3), "bits": BitDepth(4)}
 
 

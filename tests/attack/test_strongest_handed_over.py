@@ -19,7 +19,7 @@ from medrobust.threat.adaptive import Adaptive
 from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.surrogate import VictimSurrogate
 
-LITTLE = Effort(steps=8, restarts=1, targets=1, ranks=1, queries=60, draws=4)
+LITTLE = Effort(steps=8, restarts=1, targets=1, ranks=1, queries=60, searches=1, draws=4)
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,7 @@ def _shrink(node: Any, place: str, swept: set[str]) -> None:
 
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every job of `train.py` and `evaluate.py` in this process be shrunk first."""
-    least = Effort(steps=2, restarts=1, targets=1, ranks=1, queries=12, draws=2)
+    least = Effort(steps=2, restarts=1, targets=1, ranks=1, queries=12, searches=1, draws=2)
     for effort in EFFORTS:
         monkeypatch.setitem(EFFORTS, effort, least)
     for module, name in ((evaluation, "run_cell"), (job, "run_training")):

@@ -33,7 +33,8 @@ class Effort(NamedTuple):
         restarts: of the first climb on each stand-in.
         targets: wrong classes of the targeted climb.
         ranks: classes that the bare victim is led to.
-        queries: of Square; the other searches have as many.
+        queries: of each search.
+        searches: of RayS, from one start each.
         draws: responses of a randomized system to each candidate.
     """
 
@@ -42,13 +43,16 @@ class Effort(NamedTuple):
     targets: int
     ranks: int
     queries: int
+    searches: int
     draws: int
 
 
 EFFORTS = {
-    "small": Effort(steps=40, restarts=1, targets=2, ranks=2, queries=200, draws=8),
-    "standard": Effort(steps=50, restarts=1, targets=9, ranks=3, queries=1000, draws=16),
-    "large": Effort(steps=100, restarts=3, targets=9, ranks=10, queries=5000, draws=32),
+    "small": Effort(steps=40, restarts=1, targets=2, ranks=2, queries=200, searches=1, draws=8),
+    "standard": Effort(
+        steps=50, restarts=1, targets=9, ranks=3, queries=1000, searches=3, draws=16
+    ),
+    "large": Effort(steps=100, restarts=3, targets=9, ranks=10, queries=5000, searches=5, draws=32),
 }
 
 
@@ -213,7 +217,9 @@ class Planner:
                 )
                 yield Member("deployed: SPSA", deployed, spsa)
         if self.norm == "linf" and not system.detects:
-            yield Member("deployed: RayS", deployed, RayS(self.eps, queries=queries))
+            for turn in range(self.effort.searches):  # greedy, so another start is worth more
+                again = f" {turn + 1}" if turn else ""
+                yield Member(f"deployed: RayS{again}", deployed, RayS(self.eps, queries=queries))
 
 
 def _title(part: Attack | Loss) -> str:
