@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, open_dict
 
 from medrobust.attack.core.plan import EFFORTS, Effort
+from medrobust.evaluation import gradient_cosine
 from medrobust.evaluation import run as evaluation
 from medrobust.model.core.taps import layers
 from medrobust.training import job
@@ -94,6 +95,7 @@ def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     least = Effort(steps=2, restarts=1, targets=1, ranks=1, queries=12, searches=1, draws=2)
     for effort in EFFORTS:
         monkeypatch.setitem(EFFORTS, effort, least)
+    monkeypatch.setattr(gradient_cosine, "DIRECTIONS", 2)
     for module, name in ((evaluation, "run_cell"), (job, "run_training")):
         work = getattr(module, name)
         monkeypatch.setattr(module, name, lambda config, work=work: work(shrunk(config)))
