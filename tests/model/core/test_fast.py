@@ -1,7 +1,10 @@
 """The accelerated copy: the same numbers up to rounding, and never a stale one."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from medrobust.model.core.fast import accelerated
 from medrobust.model.resnet import build as resnet
@@ -160,3 +163,10 @@ def test_training_networks_are_refused():
     victim.network.requires_grad_(True)
     with pytest.raises(ValueError, match="only a frozen network"):
         victim.accelerate()
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 2, 3, padding=1), nn.Linear(4, 2)])
+def test_a_network_of_a_single_layer(layer: nn.Module) -> None:
+    network = copy.deepcopy(layer).eval().requires_grad_(False)
+    x = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(accelerated(network)(x), network(x))

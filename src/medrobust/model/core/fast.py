@@ -41,12 +41,13 @@ def accelerated(network: nn.Module) -> nn.Module:
         fast.set_submodule(conv, Folded())
     fast.eval().requires_grad_(False)
     fast = fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for name, module in list(fast.named_modules()):
+    whole = nn.Sequential(fast)  # so that a network of a single layer has a name, too
+    for name, module in list(whole.named_modules()):
         if type(module) is nn.Conv2d:
-            fast.set_submodule(name, rewritten(module))
+            whole.set_submodule(name, rewritten(module))
         elif type(module) is nn.Linear:
-            fast.set_submodule(name, SteadyLinear(module))
-    return fast
+            whole.set_submodule(name, SteadyLinear(module))
+    return whole[0]
 
 
 def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
