@@ -83,7 +83,7 @@ class Attack(Configured, ABC):
 
     @property
     def fools(self) -> bool:
-        """Whether it aims at wrong answers, by its loss and its criterion."""
+        """Tell whether it aims at wrong answers, by its loss and its criterion."""
         return self.loss.fools and (self.criterion is None or self.criterion.fools)
 
     @property

@@ -1,4 +1,4 @@
-"""What an attack returns."""
+"""The adversarial images that an attack returns, and what it counted."""
 
 from typing import NamedTuple
 

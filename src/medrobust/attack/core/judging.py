@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 HandOver = Callable[[Tensor, Tensor], Tensor]
-"""From clean images and attacked ones, (N, C, H, W) each, to what the system will really get."""
+"""Function of clean and attacked images (N, C, H, W): the images that the system will get."""
 
 
 class Judging:

@@ -73,7 +73,7 @@ class Member(NamedTuple):
 
 
 class System(NamedTuple):
-    """What the plan depends on.
+    """The system, as far as the plan depends on it.
 
     Attributes:
         siblings: the attacker's views.

@@ -1,4 +1,4 @@
-"""What a cell decided of each image, as the record next to its row."""
+"""Record what a cell decided of each image, next to its row."""
 
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result

@@ -21,7 +21,7 @@ from medrobust.result.flag import flag
 from medrobust.result.row import Row
 
 LEFT = 0.1
-"""What both attacks must leave, for a search by queries to say anything about gradients."""
+"""Share that both attacks must leave for a search by queries to tell of gradients."""
 
 LEAD = 0.1
 """Lead of a white-box attack that is never held against it, however few the images."""
