@@ -1,4 +1,4 @@
-"""What every test of the suite pays for is paid once."""
+"""Fixtures that pay once for what every test needs."""
 
 import gc
 import os
@@ -24,7 +24,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(autouse=True)
 def tracer_kept() -> Iterator[None]:
-    """What measures coverage goes on after a test of pyautoattack, which switches it off."""
+    """Restore the tracer that measures coverage; pyautoattack switches it off."""
     tracer = sys.gettrace()
     yield
     if sys.gettrace() is not tracer:

@@ -73,7 +73,7 @@ QUERY: dict[str, Make] = {
 }
 ALL = GRADIENT | NEAREST | QUERY
 KINDS = {"apgd_t", "smia", "autoattack", "cw_l2", "fab", "square", "nes", "hopskipjump"}
-"""By gradients, in a row, to the nearest image in two ways, and by queries in three."""
+"""One attack of each kind: gradients, a chain, two to the nearest image, three by queries."""
 every = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
 kinds = pytest.mark.parametrize("make", one_of_each(ALL, KINDS))
 

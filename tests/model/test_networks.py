@@ -28,7 +28,7 @@ def test_every_config_is_tested() -> None:
 
 
 SMALL = {"resnet18", "mobilenet_v2"}
-"""With the other stem by default; `vgg16`'s is measured below, and the rest are ResNets."""
+"""Networks tested with the other stem by default; `vgg16` is measured below."""
 _LARGE_STEM = [pytest.param(name, False, id=name) for name in CLASSIFIERS]
 _SMALL_STEM = [
     pytest.param(

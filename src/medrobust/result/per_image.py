@@ -24,7 +24,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class PerImage:
-    """What a cell decided of each image; means of the columns are metrics of the row.
+    """Record of what a cell decided of each image; means of the columns are metrics of the row.
 
     Attributes:
         ids: N sample ids.

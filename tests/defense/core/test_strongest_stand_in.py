@@ -61,7 +61,7 @@ def trained() -> Victim:
 
 
 def compared(name: str) -> bool:
-    """Whether a config answers classes, untrained, and has several stand-ins."""
+    """Return whether a config answers classes, untrained, and has several stand-ins."""
     defense = build(name)
     votes_on_masks = getattr(defense, "dense", False)
     rejects = isinstance(defense, Detector)
