@@ -93,13 +93,14 @@ def watch(journal: Journal) -> None:
 
 def fill_disk(what: str) -> None:
     """From now on there is no room for files of this kind; half of each still fits."""
-    write = store._write
+    write = store.atomic_file
     sync = os.fsync
     state = {"full": False}
 
-    def writing(path: Path, data: bytes) -> None:
+    @wraps(write)
+    def writing(path: Path) -> Any:
         state["full"] = kind(path) == what
-        write(path, data)
+        return write(path)
 
     def fsync(handle: int) -> None:
         if state["full"]:
@@ -107,7 +108,7 @@ def fill_disk(what: str) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(handle)
 
-    store._write = writing
+    store.atomic_file = writing
     os.fsync = fsync
 
 

@@ -161,7 +161,8 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
         files = present(job.store, identity.id)
         if row is not None:  # it lacked only files next to it; its answers came from the cache
             if row.files and row.files != files:
-                job.store.put(replace(row, files=files))
+                row = replace(row, files=files)
+                job.store.put(row)
             return row, "skipped"
         row = done_row(
             *(cell, result, identity),
