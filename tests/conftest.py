@@ -10,6 +10,10 @@ import pytest
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
 
+from medrobust.evaluation import gradient_cosine
+
+ALL_DIRECTIONS = gradient_cosine.DIRECTIONS
+
 
 def pytest_collection_finish() -> None:
     """Thousands of tests, and torch, live as long as the session: no collection looks at them."""
@@ -29,6 +33,20 @@ def tracer_kept() -> Iterator[None]:
     yield
     if sys.gettrace() is not tracer:
         sys.settrace(tracer)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_directions() -> Iterator[None]:
+    """The check of an attacker's gradient costs little, where a test is about something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradient_cosine, "DIRECTIONS", 4)
+        yield
+
+
+@pytest.fixture
+def all_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as outside the tests, for tests of that check."""
+    monkeypatch.setattr(gradient_cosine, "DIRECTIONS", ALL_DIRECTIONS)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -209,7 +209,7 @@ class Script(Surrogate):
     def forward(self, x: Tensor, seeds: Tensor, taps: object = ()) -> Any:
         raise AssertionError("an oracle asks for values only")
 
-    def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def _value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         told = [self.answers[round(image, 2)].pop(0) for image in x.flatten(1)[:, 0].tolist()]
         return torch.arange(len(x)).float(), torch.tensor([word == "y" for word in told])
 

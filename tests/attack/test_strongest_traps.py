@@ -12,7 +12,7 @@ from tests.support.traps import TRAPS, left
 DRAWS = 20
 
 
-def more_than_the_truth(name: str, count: int | None = None) -> float:
+def more_than_the_truth(name: str, effort: str, count: int | None = None) -> float:
     """Share of the first images that the attack leaves although another image fools the system."""
     whole = TRAPS[name]()
     trap = replace(
@@ -22,17 +22,17 @@ def more_than_the_truth(name: str, count: int | None = None) -> float:
         share=whole.share[:count],
     )
     surrogate = Adaptive(eot_samples=32)(trap.victim, trap.defense)
-    attack, seeds = Strongest(trap.eps), torch.arange(len(trap.images))
+    attack, seeds = Strongest(trap.eps, effort=effort), torch.arange(len(trap.images))
     found = attack(surrogate, trap.images, trap.labels, seeds=seeds)
     return left(trap, found, draws=DRAWS) - trap.truth
 
 
 @pytest.mark.parametrize("name", [name for name in TRAPS if name != "stochastic"])
-def test_some_images_of_a_trap(name: str) -> None:
-    assert more_than_the_truth(name, 96) <= 0.03, TRAPS[name]().why  # two images of 96
+def test_little_effort_leaves_little_more_than_the_truth_of_some_images(name: str) -> None:
+    assert more_than_the_truth(name, "small", 96) <= 0.05, TRAPS[name]().why
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAPS)
 def test_a_trap_is_left_within_two_points_of_the_truth(name: str) -> None:
-    assert more_than_the_truth(name) <= 0.02, TRAPS[name]().why
+    assert more_than_the_truth(name, "standard") <= 0.02, TRAPS[name]().why

@@ -127,17 +127,15 @@ def test_the_same_bits_in_any_batch_and_order(
     x, y, seeds = rows
     attack = make()
     whole = attack.craft(row_surrogate, x, y, seeds=seeds)
+    order = torch.arange(12, -1, -1)
     parts = [
         attack.craft(row_surrogate, x[rows], y[rows], seeds=seeds[rows])
-        for rows in torch.arange(13).split([1, 5, 7])
+        for rows in order.split([1, 5, 7])
     ]
-    assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+    assert torch.equal(whole.images[order], torch.cat([part.images for part in parts]))
     if whole.queries is not None:
         counts = [part.queries for part in parts if part.queries is not None]
-        assert torch.equal(whole.queries, torch.cat(counts))
-    order = torch.arange(12, -1, -1)
-    turned = attack(row_surrogate, x[order], y[order], seeds=seeds[order])
-    assert torch.equal(whole.images[order], turned)
+        assert torch.equal(whole.queries[order], torch.cat(counts))
 
 
 @kinds

@@ -36,6 +36,8 @@ from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.reduced import ReducedPrecision
 from tests.support.clinic import clinic
 
+pytestmark = pytest.mark.usefixtures("all_directions")
+
 SOUND = {
     "surrogate_clean": 0.9,
     "surrogate_adversarial": 0.1,

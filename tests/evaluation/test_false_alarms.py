@@ -21,6 +21,8 @@ from medrobust.model.core.victim import Victim
 from medrobust.report.table.crosscheck import crosschecks
 from tests.support.clinic import CLASSES, pictures
 
+pytestmark = pytest.mark.usefixtures("all_directions")
+
 EPS = ("12/255", "16/255", "24/255")
 N = 60
 WHY = {

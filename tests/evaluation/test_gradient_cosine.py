@@ -27,6 +27,8 @@ from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 from tests.support.helpers import linear_victim
 from tests.support.toys import Noise
 
+pytestmark = pytest.mark.usefixtures("all_directions")
+
 N, SIZE = 16, 16
 D = 3 * SIZE * SIZE
 ATTACK = PGD(eps="8/255", steps=2)

@@ -28,9 +28,9 @@ class MeanAnswerSurrogate(MeanLossSurrogate):
         """SHA-256 of the mean-loss surrogate and the rule."""
         return digest(["mean answer", super().fingerprint])
 
-    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def _value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and success of the mean answer."""
-        return Surrogate.value(self, x, goal, seeds=seeds)
+        return Surrogate._value(self, x, goal, seeds=seeds)
 
     def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         """Loss, its gradient and success of the mean answer."""

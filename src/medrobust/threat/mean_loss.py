@@ -74,7 +74,7 @@ class MeanLossSurrogate(DefendedSurrogate):
         assert total is not None
         return replace(total.mean(self.eot_samples), features=features)
 
-    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def _value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Average the loss over the draws; success is that of the mean probabilities."""
         with torch.no_grad():
             parts = [

@@ -44,7 +44,7 @@ class ReducedPrecision(Surrogate):
         """The exact prediction."""
         return self.surrogate(x, seeds, taps)
 
-    def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    def _value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """The exact loss and success."""
         return self.surrogate.value(x, goal, seeds=seeds)
 

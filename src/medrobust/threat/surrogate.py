@@ -1,7 +1,7 @@
 """The model that the attacker can differentiate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, final
@@ -69,11 +69,12 @@ class Surrogate(nn.Module, ABC):
     scored: bool = True
     random: bool = False
     _nan: list[Tensor] | None = None
+    _watcher: "Watcher | None" = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a subclass whose gradients would not be checked for NaN."""
+        """Refuse a subclass that would neither be watched nor checked for NaN gradients."""
         super().__init_subclass__(**kwargs)
-        for name in ("value_and_grad", "values_and_grads", "logits_and_grads"):
+        for name in ("value", "value_and_grad", "values_and_grads", "logits_and_grads"):
             if name in vars(cls):
                 raise TypeError(f"{cls.__name__}.{name} is final; override _{name} instead")
 
@@ -97,10 +98,10 @@ class Surrogate(nn.Module, ABC):
     @final
     @property
     def siblings(self) -> Siblings:
-        """The attacker's views of the system, with a common record of NaN in gradients."""
+        """The attacker's views of the system, with a common watcher and record of NaN."""
         found = self._siblings()
         for one in found.every:
-            one._nan = self._nan
+            one._nan, one._watcher = self._nan, self._watcher
         return found
 
     def _siblings(self) -> Siblings:
@@ -114,11 +115,13 @@ class Surrogate(nn.Module, ABC):
         With `taps`, the prediction carries the outputs of the victim's modules of these names.
         """
 
+    @final
     def value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (N,) and success bool (N,), as `value_and_grad` gives them, without the gradient."""
-        with torch.no_grad():
-            prediction = self(x, seeds, goal.loss.taps)
-            return goal.value(prediction), goal.reached(prediction)
+        loss, reached = self._value(x, goal, seeds=seeds)
+        if self._watcher is not None:
+            self._watcher(self, goal, loss, reached)
+        return loss, reached
 
     @final
     def value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
@@ -137,6 +140,8 @@ class Surrogate(nn.Module, ABC):
         seen = self._value_and_grad(x, goal, seeds=seeds)
         if self._nan is not None:
             self._nan.append(seen.grad.isnan().any())
+        if self._watcher is not None:
+            self._watcher(self, goal, seen.loss, seen.reached)
         return seen
 
     @final
@@ -154,6 +159,8 @@ class Surrogate(nn.Module, ABC):
         several = self._values_and_grads(x, goals, seeds=seeds)
         if self._nan is not None:
             self._nan.append(torch.stack([seen.grad.isnan().any() for seen in several]).any())
+        if self._watcher is not None:
+            self._watcher(self, goals[0], several[0].loss, several[0].reached)
         return several
 
     @final
@@ -195,6 +202,20 @@ class Surrogate(nn.Module, ABC):
             yield found
         finally:
             self._nan = None
+
+    @contextmanager
+    def watched(self, watcher: "Watcher") -> Iterator[None]:
+        """Tell the watcher of every loss that is computed inside the block; no result changes."""
+        self._watcher = watcher
+        try:
+            yield
+        finally:
+            self._watcher = None
+
+    def _value(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            prediction = self(x, seeds, goal.loss.taps)
+            return goal.value(prediction), goal.reached(prediction)
 
     def _value_and_grad(self, x: Tensor, goal: Aim, *, seeds: Tensor) -> Gradient:
         with torch.enable_grad():
@@ -239,6 +260,11 @@ class Surrogate(nn.Module, ABC):
                 f"{type(self).__name__} gives no gradient; a gradient attack needs a "
                 "differentiable surrogate: set threat=adaptive, or use a black-box attack"
             )
+
+
+Watcher = Callable[[Surrogate, Aim, Tensor, Tensor], None]
+"""Told of each loss that an attack asks for: by which surrogate, of which goal (the first of
+several), its values (N,), and which images (N,) reached the goal."""
 
 
 class VictimSurrogate(Surrogate):

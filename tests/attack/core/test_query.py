@@ -75,7 +75,7 @@ def test_the_qth_query_has_the_qth_noise() -> None:
         def forward(self, x: Tensor, seeds: Tensor, taps: object = ()) -> Any:
             raise AssertionError("an oracle asks for values only")
 
-        def value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        def _value(self, x: Tensor, goal: Goal, *, seeds: Tensor) -> tuple[Tensor, Tensor]:
             self.log += list(zip(x.flatten(1)[:, 0].tolist(), seeds.tolist(), strict=True))
             return torch.zeros(len(x)), torch.zeros(len(x), dtype=torch.bool)
 
