@@ -78,6 +78,7 @@ SEEDS = (*COUNTS, -1, 2**63)
         ("paths.rows", (None, 3)),
         ("maps", ({"taps": ["layer1"], "imgs": 4}, {"taps": ["layer1"]}, 3)),
         ("iterates", ({"at": [0], "images": 1}, [1])),
+        ("convergence", ({"images": 0}, 4)),
     ],
 )
 def test_values_of_another_type_are_refused_by_name(

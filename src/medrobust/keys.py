@@ -66,6 +66,12 @@ class Iterates(TypedDict):
     images: Count
 
 
+class Convergence(TypedDict):
+    """The number of images whose losses are recorded."""
+
+    images: Count
+
+
 class Maps(TypedDict):
     """Layers to record, and the number of images."""
 
@@ -89,6 +95,7 @@ EVALUATE: Mapping[str, Any] = {
     "rerun": bool | Literal["stale"],
     "perturbation": bool,
     "iterates": Iterates | None,
+    "convergence": Convergence | None,
     "maps": Maps | None,
     "table": Annotated[dict[str, Any], _is_table],
     "figure": Any,

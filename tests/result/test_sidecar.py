@@ -19,6 +19,7 @@ from medrobust.evaluation.known import is_complete
 from medrobust.evaluation.record.requests import Requests
 from medrobust.logger.cell import kept_pictures
 from medrobust.result.arrays import ArraysError, write_arrays
+from medrobust.result.convergence import Convergence
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.per_image import PerImage
@@ -56,6 +57,10 @@ WRITE: dict[str, Callable[[Path], object]] = {
     "maps.npz": Maps(IDS, np.array([0, 1]), ("a", "b"), ("layer",), 2, side(), side()).write,
     "iterates.npz": Iterates(
         IDS, 2, (1, 2), np.zeros((2, 3, 3, 1), "f4"), np.ones((2, 2, 3, 3, 1), "f4"), 0.1
+    ).write,
+    "convergence.npz": Convergence(
+        *(IDS, 2, np.array([2, 1]), np.array([1, 2, 1]), np.ones(3), np.ones(3, np.bool_)),
+        *(np.array([0, 1, 0]), ("pgd", "square")),
     ).write,
     "scores.npz": Scores(
         np.zeros(2), np.ones(2), np.array([True, True]), np.array([True, False]), 0.5, True
@@ -140,6 +145,9 @@ def test_scores_of_masks_of_an_earlier_version_are_read(tmp_path: Path) -> None:
         ("maps.npz", "clean.images", np.zeros((2, 3), np.uint8)),
         ("iterates.npz", "eps", None),
         ("iterates.npz", "perturbations", np.ones((2, 1, 3, 3, 1), "f4")),
+        ("convergence.npz", "loss", np.ones(2)),
+        ("convergence.npz", "counts", np.array([4, -1])),
+        ("convergence.npz", "stage", np.array([0, 1, 2])),
         ("scores.npz", "fooled", None),
         ("scores.npz", "adversarial", np.ones(3)),
         ("scores.npz", "threshold", np.array(["x"])),
@@ -195,7 +203,7 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureF
         WRITE[ending](tmp_path / f"row.{ending}")
     row = Row("row", "done", {}, files=present(store, "row"))
     assert row.files == list(READERS)
-    assert is_complete(store, row, Requests(None, None))
+    assert is_complete(store, row, Requests())
     for path in (store.picture("row"), store.scores("row"), store.per_image("row")):
         whole = path.read_bytes()
         path.write_bytes(whole[:50])

@@ -111,7 +111,7 @@ def training_digest(data: Any) -> str:
 
 
 @dataclass(frozen=True)
-class _Craft:
+class Craft:
     """Attacks a batch.
 
     Attributes:
@@ -213,7 +213,7 @@ def adversarial_set(
             seeds = attacker_seeds(seed, clean.ids)
             if attack.learns:
                 attack.fit(surrogate, data)
-            work = _Craft(surrogate, attack, quantize, watched)
+            work = Craft(surrogate, attack, quantize, watched)
             with runner.progress("craft", len(clean), watch=surrogate) as advance:
                 tensors = runner.map(work, clean, seeds, advance=advance)
             check_unchanged(reached, code, __name__)

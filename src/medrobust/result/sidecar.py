@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrobust.result.arrays import MEND, ArraysError
+from medrobust.result.convergence import Convergence
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps
 from medrobust.result.per_image import PerImage
@@ -18,6 +19,7 @@ READERS: Mapping[str, Callable[[Path], object]] = {
     "png": read_picture,
     "maps.npz": Maps.read,
     "iterates.npz": Iterates.read,
+    "convergence.npz": Convergence.read,
     "scores.npz": Scores.read,
     "images.npz": PerImage.read,
 }

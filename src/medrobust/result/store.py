@@ -92,6 +92,10 @@ class RowStore:
         """Return the path of a row's intermediate perturbations, which may not exist."""
         return self.folder / f"{row_id}.iterates.npz"
 
+    def convergence(self, row_id: str) -> Path:
+        """Return the path of the losses of a row's attack, which may not exist."""
+        return self.folder / f"{row_id}.convergence.npz"
+
     def scores(self, row_id: str) -> Path:
         """Return the path of a row's detector scores, which may not exist."""
         return self.folder / f"{row_id}.scores.npz"

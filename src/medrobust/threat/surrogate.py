@@ -120,7 +120,7 @@ class Surrogate(nn.Module, ABC):
         """Loss (N,) and success bool (N,), as `value_and_grad` gives them, without the gradient."""
         loss, reached = self._value(x, goal, seeds=seeds)
         if self._watcher is not None:
-            self._watcher(self, goal, loss, reached)
+            self._watcher(self, x, goal, loss, reached)
         return loss, reached
 
     @final
@@ -141,7 +141,7 @@ class Surrogate(nn.Module, ABC):
         if self._nan is not None:
             self._nan.append(seen.grad.isnan().any())
         if self._watcher is not None:
-            self._watcher(self, goal, seen.loss, seen.reached)
+            self._watcher(self, x, goal, seen.loss, seen.reached)
         return seen
 
     @final
@@ -160,7 +160,7 @@ class Surrogate(nn.Module, ABC):
         if self._nan is not None:
             self._nan.append(torch.stack([seen.grad.isnan().any() for seen in several]).any())
         if self._watcher is not None:
-            self._watcher(self, goals[0], several[0].loss, several[0].reached)
+            self._watcher(self, x, goals[0], several[0].loss, several[0].reached)
         return several
 
     @final
@@ -262,9 +262,9 @@ class Surrogate(nn.Module, ABC):
             )
 
 
-Watcher = Callable[[Surrogate, Aim, Tensor, Tensor], None]
-"""Told of each loss that an attack asks for: by which surrogate, of which goal (the first of
-several), its values (N,), and which images (N,) reached the goal."""
+Watcher = Callable[[Surrogate, Tensor, Aim, Tensor, Tensor], None]
+"""Told of each loss that an attack asks for: of which surrogate, at which images (N, C, H, W), for
+which goal (the first of several), its values (N,), and which images (N,) reached the goal."""
 
 
 class VictimSurrogate(Surrogate):

@@ -274,13 +274,20 @@ class Attack(Configured, ABC):
             )
         if self.eps is None:
             return
-        used = distance(x, adversarial, self.norm)
-        allowed = self.eps + self.tolerance * max(1.0, self.eps)
-        if (used > allowed).any():
+        beyond = ~self.in_budget(x, adversarial)
+        if beyond.any():
+            used = distance(x, adversarial, self.norm)
             raise AttackError(
                 f"{name} broke its budget: {self.norm} {used.max():.8g} > eps {self.eps:.8g}"
-                f" for images {(used > allowed).nonzero().flatten().tolist()} of the batch"
+                f" for images {beyond.nonzero().flatten().tolist()} of the batch"
             )
+
+    def in_budget(self, x: Tensor, image: Tensor) -> Tensor:
+        """Return which images keep to the budget, bool (N,); all do where there is none."""
+        if self.eps is None:
+            return torch.ones(len(image), dtype=torch.bool, device=image.device)
+        allowed = self.eps + self.tolerance * max(1.0, self.eps)
+        return distance(x, image, self.norm) <= allowed
 
 
 def distance(x: Tensor, other: Tensor, norm: str) -> Tensor:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import Result
+from medrobust.evaluation.record.convergence import ConvergenceRequest
 from medrobust.evaluation.record.images import image_record
 from medrobust.evaluation.record.iterates import IteratesRequest
 from medrobust.evaluation.record.maps import MapsRequest
@@ -28,14 +29,16 @@ class Requests:
     Attributes:
         maps: activation maps of some images.
         iterates: perturbations of an iterated attack on its way.
+        convergence: losses of the attack, step by step.
     """
 
-    maps: MapsRequest | None
-    iterates: IteratesRequest | None
+    maps: MapsRequest | None = None
+    iterates: IteratesRequest | None = None
+    convergence: ConvergenceRequest | None = None
 
     @classmethod
     def parse(cls, config: DictConfig, cell: Cell) -> "Requests":
-        """Read the nodes `maps` and `iterates`.
+        """Read the nodes `maps`, `iterates` and `convergence`.
 
         Raises:
             ValueError: the cell cannot record what they request.
@@ -46,13 +49,16 @@ class Requests:
         iterates = IteratesRequest.parse(config.iterates)
         if iterates is not None:
             iterates.check(cell.attack)
-        return cls(maps, iterates)
+        return cls(maps, iterates, ConvergenceRequest.parse(config.convergence))
 
     def met_by(self, store: RowStore, row_id: str) -> bool:
         """Return whether the files next to a row hold what is requested."""
-        return (self.maps is None or self.maps.met_by(store.maps(row_id))) and (
-            self.iterates is None or self.iterates.met_by(store.iterates(row_id))
+        wanted = (
+            (self.maps, store.maps(row_id)),
+            (self.iterates, store.iterates(row_id)),
+            (self.convergence, store.convergence(row_id)),
         )
+        return all(request is None or request.met_by(path) for request, path in wanted)
 
     def write(
         self, cell: Cell, result: Result, runner: Runner, store: RowStore, row_id: str
@@ -67,6 +73,8 @@ class Requests:
         maps = None if wanted is None else wanted.record(cell, result, runner.device)
         steps = self.iterates
         iterates = None if steps is None else steps.record(cell, runner.device)
+        losses = self.convergence
+        convergence = None if losses is None else losses.record(cell, runner.device)
         images = image_record(cell, result)
         pictures = strips(
             *(cell.clean, result.attacked.images, cell.defense.cpu()),
@@ -78,6 +86,8 @@ class Requests:
             _put(store.maps(row_id), maps.write)
         if iterates is not None:
             _put(store.iterates(row_id), iterates.write)
+        if convergence is not None:
+            _put(store.convergence(row_id), convergence.write)
         if result.scores is not None:
             _put(store.scores(row_id), result.scores.write)
         _put(store.per_image(row_id), images.write)
