@@ -73,6 +73,8 @@ def test_the_record_of_boxes_sums_to_recall() -> None:
 def test_the_record_of_masks_has_the_means_of_the_row() -> None:
     draws = [segmentation_draw(seed) for seed in (1, 2)]
     found = over_draws(draws, n=9, seed=0)
+    drawn = np.stack([found.per_image.pop(f"dice_draw_{k}") for k in (1, 2)])
+    np.testing.assert_array_equal(drawn.mean(0), found.per_image["dice"])
     for name, value in found.per_image.items():
         assert value.mean() == pytest.approx(found.values[name])
 

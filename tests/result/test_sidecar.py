@@ -66,7 +66,7 @@ WRITE: dict[str, Callable[[Path], object]] = {
         np.zeros(2), np.ones(2), np.array([True, True]), np.array([True, False]), 0.5, True
     ).write,
     "images.npz": PerImage(
-        IDS, {"dice": np.array([0.5, np.nan]), "member": np.array([-1, 1])}, ("pgd", "fab")
+        IDS, {"dice": np.array([0.5, np.nan]), "member": np.array([-1, 1])}, ("pgd", "fab"), False
     ).write,
 }
 
@@ -130,8 +130,9 @@ def test_scores_of_masks_of_an_earlier_version_are_read(tmp_path: Path) -> None:
     found = PerImage.read(path)
     assert found is not None
     assert (found.ids, found.members, list(found.columns)) == (IDS, (), ["dice"])
-    write_arrays(path, "per image 3", {"ids": np.array(IDS)})
-    with pytest.raises(ArraysError, match=r"holds per image 3, expected per image 2; run its cell"):
+    assert (found.random, found.draws("dice")) == (None, None)
+    write_arrays(path, "per image 4", {"ids": np.array(IDS)})
+    with pytest.raises(ArraysError, match=r"holds per image 4, expected per image 3; run its cell"):
         PerImage.read(path)
 
 
@@ -156,6 +157,7 @@ def test_scores_of_masks_of_an_earlier_version_are_read(tmp_path: Path) -> None:
         ("images.npz", "member", np.array([0, 2])),
         ("images.npz", "member", np.array([-2, 0])),
         ("images.npz", "members", np.zeros(2)),
+        ("images.npz", "random", np.zeros(2)),
     ],
 )
 def test_a_lacking_or_odd_array_is_named(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from medrobust.metric.interval import Statistic, counted_bootstrap, proportion
+from medrobust.result.per_image import draw_of
 
 
 class Measured(NamedTuple):
@@ -54,7 +55,7 @@ def over_draws(draws: Sequence[Measured], *, n: int, seed: int) -> Measured:
     the images. `accuracy_worst_draw` is the share of images that are correct in all draws, with
     Wilson's interval; `clean_accuracy_worst_draw` is the same on the clean images. Confusion
     matrices add up. Of what is recorded of each image, scores and shares are averaged; a class or a
-    count is that of the first draw.
+    count is that of the first draw. `correct` and `dice` are kept draw by draw, too.
 
     Args:
         draws: metrics of each draw, at least one; of a single one they are returned as they are.
@@ -80,6 +81,10 @@ def over_draws(draws: Sequence[Measured], *, n: int, seed: int) -> Measured:
         name: np.mean([one[name] for one in records], axis=0) if value.dtype.kind == "f" else value
         for name, value in (records[0] if records else {}).items()
     }
+    for name in ("correct", "dice"):
+        if name in per_image:
+            drawn = {draw_of(name, k): one[name] for k, one in enumerate(records, start=1)}
+            per_image.update(drawn)
     for name in ("correct", "clean_correct"):
         if name in per_image:
             always = torch.from_numpy(np.all([one[name] == 1 for one in records], axis=0))

@@ -66,7 +66,7 @@ class TableCallback(Callback):
 
     def _end(self, config: DictConfig) -> int:
         from medrobust.report.figure.core.draw import draw
-        from medrobust.report.sweep import collect
+        from medrobust.report.sweep import collect, records_of
         from medrobust.report.table.pivot import build
         from medrobust.report.write import FORMATS, report
 
@@ -74,7 +74,7 @@ class TableCallback(Callback):
         sweep = collect(config.hydra.sweep.dir)
         status = report(sweep, formats=formats)
         if sweep.rows:
-            _log_matrix(config, build(sweep.rows, sweep.config), draw(sweep)[0])
+            _log_matrix(config, build(sweep.rows, sweep.config, records_of(sweep)), draw(sweep)[0])
         return status
 
 

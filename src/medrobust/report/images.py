@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medrobust.report.sweep import Sweep
-from medrobust.result.arrays import ArraysError
+from medrobust.report.sweep import Sweep, records_of
 from medrobust.result.per_image import COLUMNS, PerImage
 from medrobust.result.row import CELL, Row
 from medrobust.result.store import atomic_file
@@ -46,11 +45,9 @@ def write_images(sweep: Sweep, folder: str | Path) -> Path | None:
 
 def _records(sweep: Sweep) -> Iterator[tuple[Row, PerImage]]:
     """Yield the rows that have a sound record, with it."""
+    read = records_of(sweep)
     for row in sweep.rows:
-        try:
-            record = PerImage.read(sweep.pictures[row.id].with_name(f"{row.id}.images.npz"))
-        except ArraysError:
-            continue  # reported by `damaged_files`
+        record = read(row)
         if record is not None:
             yield row, record
 

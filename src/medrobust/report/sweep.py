@@ -1,6 +1,6 @@
 """Contents of a sweep folder: the plan, the jobs' cells, and their rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 from medrobust.report.failure import reason
 from medrobust.report.figure.core.base import Figure
 from medrobust.report.table.config import TableConfig
+from medrobust.result.arrays import ArraysError
+from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row, RowError
 from medrobust.result.sealed import SealError, read_note, write_note
 from medrobust.result.store import RowStore
@@ -69,6 +71,19 @@ class Sweep:
     pictures: Mapping[str, Path]
     figures: tuple[Figure, ...] = ()
     shared: int = 0
+
+
+def records_of(sweep: Sweep) -> Callable[[Row], PerImage | None]:
+    """Return a function that reads the record of a row's images; None if absent or damaged."""
+
+    def read(row: Row) -> PerImage | None:
+        path = sweep.pictures.get(row.id)
+        try:
+            return PerImage.read(path.with_name(f"{row.id}.images.npz")) if path else None
+        except ArraysError:
+            return None  # reported by `damaged_files`
+
+    return read
 
 
 def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust.report.images import write_images
-from medrobust.report.sweep import Sweep
+from medrobust.report.sweep import Sweep, records_of
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
 from medrobust.result.sidecar import READERS, gone, state
@@ -109,7 +109,7 @@ def report(
     problems = [*sweep.problems, *damage]
     if sweep.rows:
         config = remeasured(sweep.config, metric) if metric else sweep.config
-        table = build(sweep.rows, config)
+        table = build(sweep.rows, config, records_of(sweep))
         if show:
             from medrobust.report.render.terminal import show as print_table
 

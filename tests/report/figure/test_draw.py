@@ -26,7 +26,7 @@ def test_every_kind_is_a_module() -> None:
     ("node", "message"),
     [
         ("confusion", "figure is 'confusion', expected null"),
-        ({"kind": "pie"}, "its `kind` is one of .*confusion, curve"),
+        ({"kind": "pie"}, "its `kind` is one of .*confusion, convergence, curve"),
         ([{"attack": ["pgd"]}], r"figure\[0\] is .*its `kind` is one of"),
         ({"kind": "confusion", "attacks": []}, r"unknown keys \['attacks'\]; known are \['attack'"),
         ({"kind": "confusion", "attack": [3]}, r"attack is \[3\], expected list of str"),

@@ -17,4 +17,4 @@ def image_record(cell: Cell, result: Result) -> PerImage:
     for name, value in (("queries", attacked.queries), ("member", attacked.member)):
         if value is not None:
             columns[name] = value.long().numpy()
-    return PerImage(cell.clean.ids, columns, attacked.members)
+    return PerImage(cell.clean.ids, columns, attacked.members, cell.defense.random)

@@ -9,6 +9,7 @@ from medrobust.report.table.block import blocks
 from medrobust.report.table.label import Level
 from medrobust.report.table.measure import printed
 from medrobust.report.table.table import Cell, Heading, Table
+from medrobust.report.table.worst import SUFFIX
 
 FAILED, MISSING, UNMEASURED, OUTSIDE = "✗", "—", "·", "*"
 
@@ -141,14 +142,30 @@ def legend(table: Table) -> list[str]:
         lines.append("A mean's interval is the mean of its cells'.")
     if any(cell.status == "missing" for cell in means):
         lines.append(f"{MISSING} for a mean: some of its cells are missing.")
+    worsts = [cell for cell, _ in cells if is_worst(cell)]
+    if worsts:
+        lines.append(
+            "worst: every image under the attack of the line that hurts it most, of attacks of one "
+            "norm and radius."
+        )
+    if any(cell.unmeasured for cell in worsts):
+        lines.append(
+            f"{UNMEASURED} for a worst case: attacks of several norms or radii, or a randomized "
+            "defense that is judged by one draw (set defender_draws=10)."
+        )
     said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
-    seen = {text.ours for cell, text in cells if not _is_mean(cell)}
+    seen = {text.ours for cell, text in cells if not (_is_mean(cell) or is_worst(cell))}
     signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
     return lines + ([f"{'; '.join(signs)}."] if signs else [])
 
 
 def _is_mean(cell: Cell) -> bool:
     return cell.derived and cell.metric.endswith("_mean")
+
+
+def is_worst(cell: Cell) -> bool:
+    """Return whether a cell is the worst case over others."""
+    return cell.derived and cell.metric.endswith(SUFFIX)
 
 
 def best(table: Table) -> set[tuple[int, int]]:
@@ -166,7 +183,8 @@ def best(table: Table) -> set[tuple[int, int]]:
         values = {
             down: number(table, cell.value, unit=cell.unit)
             for down, cell in cells.items()
-            if cell.value is not None and cell.metric in (table.metric, f"{table.metric}_mean")
+            if cell.value is not None
+            and cell.metric in (table.metric, f"{table.metric}_mean", f"{table.metric}{SUFFIX}")
         }
         if len(set(values.values())) > 1:
             top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))

@@ -58,6 +58,7 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
         "value": cell.value,
         "low": low,
         "high": high,
+        "by": cell.by or None,
         "n": cell.n,
         "seed": row.seed if row else None,
         "paper": paper.paper if paper else None,

@@ -91,6 +91,8 @@ class TableConfig:
         mean: a column of means, or None.
         extra: columns from the line's cell of clean images: `seconds_per_image`,
             `training_hours`, or a metric.
+        worst: add a column `worst`, the share of images that no attack of a line fools, where
+            attacks of one norm and radius stand side by side.
         reference: the paper's table, or None.
         units: units, from `metric.definition.UNITS`, of metrics that this package does not define,
             such as details of a user's own defense.
@@ -107,6 +109,7 @@ class TableConfig:
     metrics: tuple[str, ...] = ()
     mean: MeanConfig | None = None
     extra: tuple[str, ...] = ()
+    worst: bool = True
     reference: ReferenceConfig | None = None
     units: dict[str, Unit] = field(default_factory=dict)
 

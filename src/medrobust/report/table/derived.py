@@ -8,6 +8,7 @@ from medrobust.report.table.label import Level, flatten
 from medrobust.report.table.measure import measure
 from medrobust.report.table.paper_number import paper_value
 from medrobust.report.table.table import Cell, Heading
+from medrobust.report.table.worst import WorstCase, worst_columns
 
 Cells = tuple[tuple[Cell, ...], ...]
 
@@ -18,11 +19,12 @@ def with_derived(
     made: Mapping[tuple[Heading, Heading], Cell],
     config: TableConfig,
     reference: ReferenceConfig | None,
+    worst: WorstCase,
 ) -> tuple[tuple[Heading, ...], Cells]:
     """Return all cells of a table, with the columns of `config.mean` and `config.extra` added.
 
     Columns that agree up to the innermost axis (the attacks on one data set) are followed by their
-    own mean and extra columns.
+    own worst case, mean and extra columns.
 
     Args:
         down: headings of the lines.
@@ -30,6 +32,7 @@ def with_derived(
         made: (line, column) -> cell; absent ones are missing.
         config: config of the table.
         reference: the paper's table; None without reference numbers.
+        worst: computes worst cases.
 
     Returns:
         Headings of all columns, and the cells by line.
@@ -41,12 +44,13 @@ def with_derived(
     lines: list[list[Cell]] = [[] for _ in down]
     for outer, members in groups.items():
         axis = members[0][-1].axis
-        added = [config.mean.label] if config.mean else []
+        worsts = worst_columns(worst, down, members, made)
+        added = [*worsts, *([config.mean.label] if config.mean else [])]
         added += [heading_of(name) for name in config.extra]
         headings += [*members, *((*outer, Level(axis, label, label)) for label in added)]
-        for line, place in zip(lines, down, strict=True):
+        for number, (line, place) in enumerate(zip(lines, down, strict=True)):
             cells = [made.get((place, heading), Cell()) for heading in members]
-            line += cells
+            line += [*cells, *(column[number] for column in worsts.values())]
             if config.mean:
                 choices = [heading[-1].choice for heading in members]
                 line.append(_mean(choices, cells, config, reference))

@@ -14,12 +14,13 @@ from medrobust.report.table.measure import OF_TIME, measure
 from medrobust.report.table.paper_number import paper_value
 from medrobust.report.table.setting import absent, hidden
 from medrobust.report.table.table import METRIC, Cell, Heading, Table
+from medrobust.report.table.worst import Records, WorstCase, no_records
 from medrobust.result.flag import Flag
 from medrobust.result.row import Row
 from medrobust.result.stale import code_flags
 
 
-def build(rows: Sequence[Row], config: TableConfig) -> Table:
+def build(rows: Sequence[Row], config: TableConfig, records: Records = no_records) -> Table:
     """Pivot rows into a table.
 
     An axis that varies and is in neither `config.rows` nor `config.columns` is put before the row
@@ -29,6 +30,7 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
     Args:
         rows: rows in the order of the sweep, which is the order of the table.
         config: config of the table.
+        records: reads the record of a row's images, from which worst cases are computed.
 
     Raises:
         TableError: no rows, phantom and real data mixed, no row with the metric, or two rows of
@@ -60,7 +62,9 @@ def build(rows: Sequence[Row], config: TableConfig) -> Table:
             made[line, (*column, *level)] = _cell(row, name, checks, reference, config, several)
     papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
     down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
-    across, cells = with_derived(down, across, made, config, reference)
+    across, cells = with_derived(
+        *(down, across, made, config, reference), WorstCase(config, records)
+    )
     flags = tuple(dict.fromkeys(flag for line in cells for cell in line for flag in cell.flags))
     title = config.title or names[0].replace("_", " ")
     return Table(

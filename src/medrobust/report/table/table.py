@@ -32,6 +32,7 @@ class Cell:
         unit: unit of the metric.
         derived: whether it is computed from other cells instead of a row of its own.
         unmeasured: whether those cells exist but have no such measure.
+        by: of a worst case, the attacks and the number of images that each is chosen for.
     """
 
     row: Row | None = None
@@ -43,6 +44,7 @@ class Cell:
     unit: Unit = "proportion"
     derived: bool = False
     unmeasured: bool = False
+    by: str = ""
 
     @property
     def status(self) -> Status:
