@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         choices=["rich", *FORMATS, "all"],
         default="all",
         help="rich prints the table and writes nothing; html writes report.html, others "
-        "table.<format>; csv also images.csv, a line for every image of every cell; all prints and "
+        "table.<format>; csv also images.csv, a line for every image of every cell, and differences.csv; all prints and "
         "writes every file",
     )
     return made

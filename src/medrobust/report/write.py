@@ -3,13 +3,15 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrobust.report.images import write_images
 from medrobust.report.sweep import Sweep, records_of
+from medrobust.report.table.difference import differences
 from medrobust.report.table.pivot import build, remeasured
+from medrobust.report.table.scores import Scores
 from medrobust.report.table.table import Table
 from medrobust.result.sidecar import READERS, gone, state
 from medrobust.result.store import RowStore, write_atomically
@@ -49,6 +51,25 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> 
         paths.append(Path(folder) / f"table.{kind}")
         write_atomically(paths[-1], content.encode() if isinstance(content, str) else content)
     return paths
+
+
+def write_differences(table: Table, folder: str | Path) -> Path | None:
+    """Write `differences.csv`, a line for each test of two defenses, atomically.
+
+    Args:
+        table: table whose tests are written.
+        folder: output folder, created if absent.
+
+    Returns:
+        The path of the file; None without any test.
+    """
+    if not table.differences:
+        return None
+    from medrobust.report.render.tidy import lines
+
+    path = Path(folder) / "differences.csv"
+    write_atomically(path, lines([asdict(one) for one in table.differences]).encode())
+    return path
 
 
 def check_formats(formats: Sequence[str], known: Sequence[str] = FORMATS) -> None:
@@ -93,7 +114,7 @@ def report(
         sweep: the collected sweep.
         out: folder for the files; by default the sweep's.
         formats: files to write; figures are drawn if the page or a picture is among them, and
-            `csv` writes the table and `images.csv`.
+            `csv` writes the table, `images.csv` and `differences.csv`.
         show: print the table.
         metric: metric to show instead of the table's own.
 
@@ -109,7 +130,11 @@ def report(
     problems = [*sweep.problems, *damage]
     if sweep.rows:
         config = remeasured(sweep.config, metric) if metric else sweep.config
-        table = build(sweep.rows, config, records_of(sweep))
+        records = records_of(sweep)
+        table = build(sweep.rows, config, records)
+        if "csv" in formats or "html" in formats:
+            tests = differences(table, Scores(table.metric, records))
+            table = replace(table, differences=tests)
         if show:
             from medrobust.report.render.terminal import show as print_table
 
@@ -119,6 +144,8 @@ def report(
         if "csv" in formats:
             images = write_images(sweep, folder)
             paths += [] if images is None else [images]
+            tests_file = write_differences(table, folder)
+            paths += [] if tests_file is None else [tests_file]
         if "html" in formats or "png" in formats:
             from medrobust.report.figure.core.draw import FOLDER, draw
 

@@ -14,7 +14,7 @@ from medrobust.report.page.card import card
 from medrobust.report.page.cell import CellView, metrics, views
 from medrobust.report.page.curve import charts
 from medrobust.report.render.colour import heat
-from medrobust.report.render.text import legend, number
+from medrobust.report.render.text import number, worst_lines
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.block import blocks
 from medrobust.report.table.label import readable
@@ -67,7 +67,7 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
         charts=curves,
         figures=[(one, base64.b64encode(one.png).decode()) for one in drawn],
         facts=card(sweep.rows),
-        legend=legend(table),
+        worst=worst_lines(table),
         flagged=table.flags,
         scale=[(step / 5, *heat(step / 5)) for step in range(6)] if percent else [],
         number=lambda value: number(table, value, unit=table.unit),

@@ -142,7 +142,21 @@ def legend(table: Table) -> list[str]:
         lines.append("A mean's interval is the mean of its cells'.")
     if any(cell.status == "missing" for cell in means):
         lines.append(f"{MISSING} for a mean: some of its cells are missing.")
-    worsts = [cell for cell, _ in cells if is_worst(cell)]
+    lines += worst_lines(table)
+    said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
+    seen = {text.ours for cell, text in cells if not (_is_mean(cell) or is_worst(cell))}
+    signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
+    return lines + ([f"{'; '.join(signs)}."] if signs else [])
+
+
+def _is_mean(cell: Cell) -> bool:
+    return cell.derived and cell.metric.endswith("_mean")
+
+
+def worst_lines(table: Table) -> list[str]:
+    """Return the explanation of worst cases, empty without any."""
+    worsts = [cell for line in table.cells for cell in line if is_worst(cell)]
+    lines = []
     if worsts:
         lines.append(
             "worst: every image under the attack of the line that hurts it most, of attacks of one "
@@ -153,14 +167,7 @@ def legend(table: Table) -> list[str]:
             f"{UNMEASURED} for a worst case: attacks of several norms or radii, or a randomized "
             "defense that is judged by one draw (set defender_draws=10)."
         )
-    said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
-    seen = {text.ours for cell, text in cells if not (_is_mean(cell) or is_worst(cell))}
-    signs = [f"{sign} {meaning}" for sign, meaning in said.items() if sign in seen]
-    return lines + ([f"{'; '.join(signs)}."] if signs else [])
-
-
-def _is_mean(cell: Cell) -> bool:
-    return cell.derived and cell.metric.endswith("_mean")
+    return lines
 
 
 def is_worst(cell: Cell) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medrobust.report.failure import reason
@@ -21,8 +22,9 @@ def records(table: Table) -> list[dict[str, Any]]:
     `table.percent`. Fields that do not apply are None. A cell that was not run has the names of its
     place in the table.
     """
+    undefended = _undefended(table)
     return [
-        _record(table, down, across, cell)
+        _record(table, down, across, cell) | {"p_undefended": _p(cell, undefended)}
         for down, line in zip(table.row_headings, table.cells, strict=True)
         for across, cell in zip(table.column_headings, line, strict=True)
     ]
@@ -36,13 +38,40 @@ def frame(table: Table) -> "DataFrame":
 
 
 def render(table: Table) -> str:
-    """Return the records as CSV text, with an apostrophe before text that looks like a formula."""
-    lines = records(table)
+    """Return the records as CSV text; see `lines`."""
+    return lines(records(table))
+
+
+def lines(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return one or more records of the same keys as CSV text.
+
+    Text that looks like a formula gets an apostrophe.
+    """
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: inert(value) for key, value in line.items()} for line in lines)
+    writer.writerows({key: inert(value) for key, value in line.items()} for line in found)
     return file.getvalue()
+
+
+def _undefended(table: Table) -> dict[str, float]:
+    """Return the corrected p-value of each row's difference from the undefended one."""
+    bare = {
+        cell.row.id
+        for line in table.cells
+        for cell in line
+        if cell.row and cell.row.cell.get("defense") == "none"
+    }
+    found = {}
+    for one in table.differences:
+        for row_id, other in ((one.row_id, one.other_id), (one.other_id, one.row_id)):
+            if other in bare:
+                found[row_id] = one.p_corrected
+    return found
+
+
+def _p(cell: Cell, undefended: Mapping[str, float]) -> float | None:
+    return undefended.get(cell.row.id) if cell.row and not cell.derived else None
 
 
 def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from medrobust.report.table.label import Level, varying
 from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
 from medrobust.report.table.paper_number import paper_value
+from medrobust.report.table.scores import Records, Scores, no_records
 from medrobust.report.table.setting import absent, hidden
 from medrobust.report.table.table import METRIC, Cell, Heading, Table
-from medrobust.report.table.worst import Records, WorstCase, no_records
+from medrobust.report.table.worst import WorstCase
 from medrobust.result.flag import Flag
 from medrobust.result.row import Row
 from medrobust.result.stale import code_flags
@@ -63,7 +64,7 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
     papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
     down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
     across, cells = with_derived(
-        *(down, across, made, config, reference), WorstCase(config, records)
+        *(down, across, made, config, reference), WorstCase(config, Scores(config.metric, records))
     )
     flags = tuple(dict.fromkeys(flag for line in cells for cell in line for flag in cell.flags))
     title = config.title or names[0].replace("_", " ")

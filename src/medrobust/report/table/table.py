@@ -75,6 +75,37 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Two cells that differ in the defense alone, tested on their common images.
+
+    Attributes:
+        column: what they share, of the axes that vary.
+        line: the first defense.
+        other: the second.
+        row_id: row of the first.
+        other_id: row of the second.
+        difference: value of the first minus that of the second.
+        only_first: images that only the first answers right, or better.
+        only_second: likewise for the second.
+        test: `mcnemar` or `permutation`; see `metric.paired`.
+        p: two-sided p-value.
+        p_corrected: the same, corrected for all tests of the table.
+    """
+
+    column: str
+    line: str
+    other: str
+    row_id: str
+    other_id: str
+    difference: float
+    only_first: int
+    only_second: int
+    test: str
+    p: float
+    p_corrected: float
+
+
+@dataclass(frozen=True)
 class Table:
     """A table, ready to be rendered.
 
@@ -95,6 +126,7 @@ class Table:
         heading: heading of a block; empty for a whole table.
         apart: row axes, such as budgets, whose levels each have their own best value.
         units: units of metrics that this package does not define.
+        differences: tests of each two defenses.
     """
 
     title: str
@@ -113,6 +145,7 @@ class Table:
     heading: str = ""
     apart: tuple[str, ...] = ()
     units: Mapping[str, Unit] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
 
     @property
     def unit(self) -> Unit:

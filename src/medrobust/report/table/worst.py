@@ -1,26 +1,14 @@
 """Columns of the worst case per image over the attacks of a line."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Mapping, Sequence
 
 from medrobust.metric.worst import worst_case
 from medrobust.report.table.compare import bounded, budget, name_of
 from medrobust.report.table.config import TableConfig
 from medrobust.report.table.rival import aims_to_fool
+from medrobust.report.table.scores import COLUMNS, Scores
 from medrobust.report.table.table import Cell, Heading
-from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
-
-Records = Callable[[Row], PerImage | None]
-"""Function that returns the record of a row's images, None where it has none."""
-
-
-def no_records(row: Row) -> PerImage | None:
-    """Return None: no record of any row is at hand."""
-    return None
-
 
 WORST, ANY = "worst", "worst of any threat"
 """Headings of the two columns."""
@@ -28,28 +16,24 @@ WORST, ANY = "worst", "worst of any threat"
 SUFFIX = "_worst"
 """End of the metric's name in these columns."""
 
-_COLUMNS = {"accuracy": "correct", "dice": "dice"}
-"""Metrics with a worst case, and the columns of the records that they are means of."""
-
 
 class WorstCase:
     """Computes the cells of both columns.
 
     Args:
         config: config of the table.
-        records: reads the record of a row's images.
+        scores: reads the scores of a row's images.
     """
 
-    def __init__(self, config: TableConfig, records: Records) -> None:
-        self.config, self.records = config, records
-        self._read: dict[str, tuple[tuple[str, ...], NDArray[np.float64]] | None] = {}
+    def __init__(self, config: TableConfig, scores: Scores) -> None:
+        self.config, self.scores = config, scores
 
     @property
     def wanted(self) -> bool:
         """Return whether the table's metric has a worst case, and attacks stand side by side."""
         config = self.config
         side_by_side = config.columns[-1:] == ("attack",) and not config.metrics
-        return config.worst and side_by_side and config.metric in _COLUMNS
+        return config.worst and side_by_side and config.metric in COLUMNS
 
     def cell(self, cells: Iterable[Cell]) -> Cell:
         """Return the worst case over some cells.
@@ -64,7 +48,7 @@ class WorstCase:
             return Cell(metric=name, derived=True)
         if len({budget(row) for row in attacks}) > 1:
             return Cell(metric=name, derived=True, unmeasured=True)
-        found = [self._scores(row) for row in attacks]
+        found = [self.scores.draws(row) for row in attacks]
         known = [one for one in found if one is not None]
         if len(known) < len(found) or len({(ids, scores.shape) for ids, scores in known}) > 1:
             return Cell(metric=name, derived=True, unmeasured=True)
@@ -82,15 +66,6 @@ class WorstCase:
             derived=True,
             by=said,
         )
-
-    def _scores(self, row: Row) -> tuple[tuple[str, ...], NDArray[np.float64]] | None:
-        """Return ids and scores (K, N) of a row's images; None without a record that tells."""
-        if row.id not in self._read:
-            record = self.records(row)
-            scores = None if record is None else record.draws(_COLUMNS[self.config.metric])
-            sound = record is not None and scores is not None and not np.isnan(scores).any()
-            self._read[row.id] = (record.ids, scores) if sound else None  # type: ignore[union-attr,assignment]
-        return self._read[row.id]
 
 
 def worst_columns(
