@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
         choices=["rich", *FORMATS, "all"],
         default="all",
         help="rich prints the table and writes nothing; html writes report.html, others "
-        "table.<format>; csv also images.csv, a line for every image of every cell, and differences.csv; all prints and "
-        "writes every file",
+        "table.<format>; csv also images.csv, a line for every image of every cell, and "
+        "differences.csv, a line for every test of two defenses; all prints and writes every file",
     )
     return made
 
