@@ -53,6 +53,8 @@ def parts(table: Table, cell: Cell) -> Parts:
     if cell.value is None:
         return Parts(UNMEASURED, "", "", False, table.marks(cell))
     ours = number(table, cell.value, unit=cell.unit)
+    if cell.sd is not None:
+        ours += f" ± {number(table, cell.sd, unit=cell.unit)}"
     if cell.paper is None or cell.difference is None:
         return Parts(ours, "", "", False, table.marks(cell))
     return Parts(
@@ -137,6 +139,8 @@ def legend(table: Table) -> list[str]:
     lines = [f"{metric}: ours / paper (ours − paper)." if table.has_paper else f"{metric}."]
     if any(text.outside for _, text in cells):
         lines.append(f"{OUTSIDE} the paper's number lies outside our 95 % interval.")
+    if any(cell.sd is not None for cell, _ in cells):
+        lines.append("± standard deviation over seeds.")
     means = [cell for cell, _ in cells if _is_mean(cell)]
     if any(cell.interval for cell in means):
         lines.append("A mean's interval is the mean of its cells'.")

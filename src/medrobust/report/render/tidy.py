@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medrobust.report.failure import reason
 from medrobust.report.render.text import shown
+from medrobust.report.table.label import axis_value
 from medrobust.report.table.table import Cell, Heading, Table
 from medrobust.result.row import CELL
 from medrobust.spreadsheet import inert
@@ -54,6 +55,12 @@ def lines(found: Sequence[Mapping[str, Any]]) -> str:
     return file.getvalue()
 
 
+def _common(values: Iterable[str]) -> str | int | None:
+    """Return the different values, space by space, a single number as such, None without any."""
+    text = " ".join(dict.fromkeys(filter(None, values)))
+    return int(text) if text.isdecimal() else text or None
+
+
 def _undefended(table: Table) -> dict[str, float]:
     """Return the corrected p-value of each row's difference from the undefended one."""
     bare = {
@@ -76,7 +83,9 @@ def _p(cell: Cell, undefended: Mapping[str, float]) -> float | None:
 
 def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[str, Any]:
     row, paper = cell.row, cell.paper
-    known = {level.axis: level.choice for level in (*down, *across)} if row is None else row.cell
+    place = {level.axis: level.choice for level in (*down, *across)}
+    members = cell.members
+    known = members[0].cell if members else place
     low, high = cell.interval or (None, None)
     return {
         "row": " | ".join(level.label for level in shown(down, table.row_axes)),
@@ -87,9 +96,13 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
         "value": cell.value,
         "low": low,
         "high": high,
+        "sd": cell.sd,
+        "seeds": len(members) or None,
         "by": cell.by or None,
         "n": cell.n,
-        "seed": row.seed if row else None,
+        "seed": _common(str(one.seed) for one in members),
+        "victim_seed": _common(axis_value(one, "victim_seed") for one in members),
+        "defense_seed": _common(str(one.defense_variant.get("seed", "")) for one in members),
         "paper": paper.paper if paper else None,
         "paper_table": paper.table if paper else None,
         "paper_value": paper.value if paper else None,
@@ -98,7 +111,7 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
         "paper_note": (paper.note or None) if paper else None,
         "flags": "; ".join(flag.text for flag in cell.flags) or None,
         "phantom": table.phantom,
-        "row_id": row.id if row else None,
-        "revision": row.revision if row else None,
+        "row_id": " ".join(one.id for one in members) or None,
+        "revision": " ".join(dict.fromkeys(one.revision for one in members)) or None,
         "error": reason(row.error) if row and row.error else None,
     }

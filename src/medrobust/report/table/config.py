@@ -9,8 +9,17 @@ from medrobust.report.table import reference as papers
 from medrobust.result.row import CELL
 from medrobust.schema import SchemaError, check_fields
 
-AXES = (*CELL, "seed")
-"""Axes of a table: the names in `Row.cell`, and the run's seed."""
+SEEDS = ("victim_seed", "seed")
+
+AXES = (*CELL, *SEEDS)
+"""Axes of a table: the names in `Row.cell`, the victim's training seed, and the run's seed."""
+
+OVER = {
+    "victim_seed": ("victim_seed", "victim.seed"),
+    "defense_seed": ("defense.seed",),
+    "seed": ("seed",),
+}
+"""Seeds that cells may be means over, and the keys of a row's config that hold them."""
 
 QUERY = (
     *("dataset", "model", "threat", "surrogate", "attack", "attack_tokens"),
@@ -91,6 +100,8 @@ class TableConfig:
         mean: a column of means, or None.
         extra: columns from the line's cell of clean images: `seconds_per_image`,
             `training_hours`, or a metric.
+        over: seeds, from `OVER`; rows that differ in them alone are one cell, their mean ± standard
+            deviation.
         worst: add a column `worst`, the share of images that no attack of a line fools, where
             attacks of one norm and radius stand side by side.
         reference: the paper's table, or None.
@@ -109,6 +120,7 @@ class TableConfig:
     metrics: tuple[str, ...] = ()
     mean: MeanConfig | None = None
     extra: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
     worst: bool = True
     reference: ReferenceConfig | None = None
     units: dict[str, Unit] = field(default_factory=dict)
@@ -126,7 +138,7 @@ class TableConfig:
             check_fields(cls, given, "table")
         except SchemaError as error:
             raise TableError(str(error)) from None
-        for key in ("rows", "columns", "merge", "spread", "metrics", "extra"):
+        for key in ("rows", "columns", "merge", "spread", "metrics", "extra", "over"):
             if key in given:
                 given[key] = _texts(f"table.{key}", given[key])
         if "mean" in given:
@@ -138,6 +150,11 @@ class TableConfig:
             return config
         metric = config.metrics[0] if config.metrics else config.metric
         return cls(**given, reference=_reference(reference, metric))
+
+    @property
+    def over_keys(self) -> tuple[str, ...]:
+        """Return the keys of a row's config that cells are means over."""
+        return tuple(key for name in self.over for key in OVER[name])
 
     def unit_of(self, metric: str) -> Unit:
         """Return the unit of a metric of this package or of `units`."""
@@ -175,6 +192,12 @@ class TableConfig:
             if key not in self.rows or "." not in key:
                 raise TableError(
                     f"table.spread: {key!r} is no setting such as attack.eps among table.rows"
+                )
+        for key in self.over:
+            if key not in OVER or key in axes:
+                raise TableError(
+                    f"table.over: {key!r} is no seed that is not an axis; choose from "
+                    f"{', '.join(OVER)}"
                 )
         for key in self.merge:
             if not _is_setting(key):

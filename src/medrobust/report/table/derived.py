@@ -7,6 +7,7 @@ from medrobust.report.table.config import ReferenceConfig, TableConfig
 from medrobust.report.table.label import Level, flatten
 from medrobust.report.table.measure import measure
 from medrobust.report.table.paper_number import paper_value
+from medrobust.report.table.seeds import mean_sd
 from medrobust.report.table.table import Cell, Heading
 from medrobust.report.table.worst import WorstCase, worst_columns
 
@@ -78,7 +79,7 @@ def _mean(
         return Cell(metric=name, derived=True)
     spans = [cell.interval for cell in parts if cell.interval]
     ends = [sum(side) / len(parts) for side in zip(*spans, strict=True)]
-    rows = [cell.row for cell in parts if cell.row]
+    rows = [row for cell in parts for row in cell.members]
     paper = None
     if reference and rows:
         # The paper prints the mean per budget, which not every attack has.
@@ -96,13 +97,16 @@ def _mean(
 
 
 def _extra(cells: Sequence[Cell], name: str, unit: Unit, reference: ReferenceConfig | None) -> Cell:
-    rows = [cell.row for cell in cells if cell.row and cell.row.cell.get("attack") == "none"]
-    value = measure(rows[0], name) if rows else None
+    clean = (cell.members for cell in cells if cell.members)
+    rows = next((rows for rows in clean if rows[0].cell.get("attack") == "none"), ())
+    values = [found for row in rows if (found := measure(row, name)) is not None]
+    value, sd = mean_sd(values) if values and len(values) == len(rows) else (None, None)
     paper = None
     if reference and value is not None:
         paper = paper_value(rows[0], reference, reference.metrics.get(name, name))
     return Cell(
         value=value,
+        sd=sd,
         paper=paper,
         metric=name,
         unit=unit,

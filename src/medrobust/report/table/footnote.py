@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from medrobust.report.table.config import ReferenceConfig, TableConfig
+from medrobust.report.table.config import OVER, ReferenceConfig, TableConfig
 from medrobust.report.table.label import flatten, readable, varying
 from medrobust.report.table.paper_number import unlike
 from medrobust.report.table.reference import PaperValue
+from medrobust.report.table.setting import ABSENT
 from medrobust.result.row import CELL, Row
 
 _SHOWN = 6
@@ -42,6 +43,7 @@ def notes(
     """
     return [
         *_size(rows),
+        *_over(rows, config),
         *(text for key in config.merge for text in _merged(rows, key)),
         *(_paper(rows, reference, papers) if reference else []),
         *_revision(rows),
@@ -55,6 +57,19 @@ def _size(rows: Sequence[Row]) -> list[str]:
         return []
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return [f"n = {span} images; seed {seeds}."]
+
+
+def _over(rows: Sequence[Row], config: TableConfig) -> list[str]:
+    """Return a sentence on the seeds that cells are means over."""
+    if not config.over:
+        return []
+    said = []
+    for name in config.over:
+        key = OVER[name][0]
+        values = {flatten(row.config).get(key) for row in rows if row.status == "done"}
+        seeds = sorted(value for value in values if isinstance(value, int))
+        said.append(f"{name.replace('_', ' ')} {', '.join(map(str, seeds)) or ABSENT}")
+    return [f"Mean ± standard deviation over {', '.join(said)}; intervals are of single seeds."]
 
 
 def _merged(rows: Sequence[Row], key: str) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medrobust.number import NumberError, fraction
-from medrobust.report.table.config import AXES
+from medrobust.report.table.config import AXES, SEEDS
 from medrobust.result.row import Row
 
 
@@ -88,8 +88,9 @@ def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list
         axis: axis from `AXES`.
         merge: settings such as `defense.steps` that are not part of a label.
     """
-    if axis == "seed":
-        return [Level(axis, str(row.seed), f"seed {row.seed}") for row in rows]
+    if axis in SEEDS:
+        seeds = [axis_value(row, axis) for row in rows]
+        return [Level(axis, seed, f"{axis.replace('_', ' ')} {seed}") for seed in seeds]
     choices = [row.cell.get(axis, "") for row in rows]
     labels = [choice or "–" for choice in choices]
     if axis in ("attack", "defense"):
@@ -121,8 +122,13 @@ def setting(key: str, value: Any) -> str:
 
 def varying(rows: Sequence[Row]) -> list[str]:
     """Return the axes on which the rows differ."""
-    return [
-        axis
-        for axis in AXES
-        if len({row.seed if axis == "seed" else row.cell.get(axis, "") for row in rows}) > 1
-    ]
+    return [axis for axis in AXES if len({axis_value(row, axis) for row in rows}) > 1]
+
+
+def axis_value(row: Row, axis: str) -> str:
+    """Return a row's place on one of `AXES` as text; empty where it has none."""
+    if axis == "seed":
+        return str(row.seed)
+    if axis == "victim_seed":
+        return str(row.config.get(axis, ""))
+    return row.cell.get(axis, "")

@@ -14,7 +14,11 @@ OTHER = "config"
 
 
 def places(
-    rows: Sequence[Row], axes: Sequence[str], merge: Iterable[str], named: Sequence[str]
+    rows: Sequence[Row],
+    axes: Sequence[str],
+    merge: Iterable[str],
+    named: Sequence[str],
+    over: Sequence[str] = (),
 ) -> list[list[Level]]:
     """Return the place of each row on each axis.
 
@@ -23,6 +27,7 @@ def places(
         axes: names from `AXES`, or settings such as `attack.eps`, without the axis `OTHER`.
         merge: settings such as `defense.steps` that are not part of a label, like those of `axes`.
         named: setting axes whose labels include the name (`eps=8/255`).
+        over: keys of a row's config in which rows of one place may differ.
 
     Returns:
         Levels of each row, one per axis; one more, on `OTHER`, if the axes do not distinguish all
@@ -31,7 +36,7 @@ def places(
     Raises:
         TableError: two rows have the same config.
     """
-    unsaid = {*merge, *axes, *(f"{axis}.class" for axis in axes)}
+    unsaid = {*merge, *over, *axes, *(f"{axis}.class" for axis in axes)}
     columns = [
         setting_levels(rows, axes[: at + 1], named)
         if "." in axis
@@ -49,7 +54,7 @@ def places(
         if len(members) > 1 and not apart:
             names = ", ".join(rows[number].id for number in members)
             raise TableError(f"rows {names} have the same config; give the table one of them")
-        keys |= dict.fromkeys(apart)
+        keys |= dict.fromkeys(key for key in apart if key not in over)
     if keys:
         for place, config in zip(found, configs, strict=True):
             text = " ".join(setting(key, config[key]) for key in keys if key in config)

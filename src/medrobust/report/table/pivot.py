@@ -13,6 +13,7 @@ from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
 from medrobust.report.table.paper_number import paper_value
 from medrobust.report.table.scores import Records, Scores, no_records
+from medrobust.report.table.seeds import over_seeds
 from medrobust.report.table.setting import absent, hidden
 from medrobust.report.table.table import METRIC, Cell, Heading, Table
 from medrobust.report.table.worst import WorstCase
@@ -46,22 +47,26 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
     # A metric of a task without rows makes no column.
     names = tuple(n for n in names if any(measure(row, n) is not None for row in rows)) or names
     placed = (*config.rows, *config.columns)
-    spare = [axis for axis in varying(rows) if axis not in placed]
+    spare = [axis for axis in varying(rows) if axis not in (*placed, *config.over)]
     row_axes = [*hidden(rows, placed, spare), *config.rows]
     axes = [*row_axes, *config.columns]
     side, top = [], []
-    for place in places(rows, axes, config.merge, named=config.columns):
+    for place in places(rows, axes, config.merge, config.columns, config.over_keys):
         side.append((*place[: len(row_axes)], *place[len(axes) :]))
         top.append(tuple(place[len(row_axes) : len(axes)]))
     checked, today, several = crosschecks(rows), package_digest(), len(names) > 1
     reference = None if phantom else config.reference
-    made: dict[tuple[Heading, Heading], Cell] = {}
+    found: dict[tuple[Heading, Heading], list[Cell]] = {}
     for row, line, column in spread(rows, side, top, config.spread):
         for name in names:
             level = (Level(METRIC, name, heading_of(name)),) if config.metrics else ()
             checks = [*checked.get(row.id, []), *code_flags(row, today)]
-            made[line, (*column, *level)] = _cell(row, name, checks, reference, config, several)
-    papers = {cell.row.id: cell.paper for cell in made.values() if cell.row and cell.paper}
+            one = _cell(row, name, checks, reference, config, several)
+            found.setdefault((line, (*column, *level)), []).append(one)
+    made = {
+        place: over_seeds(cells) if config.over else cells[-1] for place, cells in found.items()
+    }
+    papers = {row.id: cell.paper for cell in made.values() for row in cell.members if cell.paper}
     down, across = _ordered([one for one, _ in made]), _ordered([other for _, other in made])
     across, cells = with_derived(
         *(down, across, made, config, reference), WorstCase(config, Scores(config.metric, records))

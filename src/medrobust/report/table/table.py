@@ -32,6 +32,8 @@ class Cell:
         unit: unit of the metric.
         derived: whether it is computed from other cells instead of a row of its own.
         unmeasured: whether those cells exist but have no such measure.
+        rows: rows that it is the mean of, where it is one over seeds; then it has no row.
+        sd: standard deviation over them, with one degree of freedom less; None for a single one.
         by: of a worst case, the attacks and the number of images that each is chosen for.
     """
 
@@ -44,6 +46,8 @@ class Cell:
     unit: Unit = "proportion"
     derived: bool = False
     unmeasured: bool = False
+    rows: tuple[Row, ...] = ()
+    sd: float | None = None
     by: str = ""
 
     @property
@@ -56,7 +60,13 @@ class Cell:
     @property
     def n(self) -> int | None:
         """Return the number of images evaluated."""
-        return self.row.n if self.row and self.status == "done" else None
+        counts = {row.n for row in self.members}
+        return counts.pop() if len(counts) == 1 and self.status == "done" else None
+
+    @property
+    def members(self) -> tuple[Row, ...]:
+        """Return the row, or the rows that the cell is the mean of."""
+        return self.rows or ((self.row,) if self.row else ())
 
     @property
     def difference(self) -> float | None:

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from medrobust.metric.worst import worst_case
+import numpy as np
+from numpy.typing import NDArray
+
+from medrobust.metric.worst import Worst, worst_case
 from medrobust.report.table.compare import bounded, budget, name_of
 from medrobust.report.table.config import TableConfig
+from medrobust.report.table.label import flatten
 from medrobust.report.table.rival import aims_to_fool
 from medrobust.report.table.scores import COLUMNS, Scores
+from medrobust.report.table.seeds import mean_sd
 from medrobust.report.table.table import Cell, Heading
 from medrobust.result.row import Row
 
@@ -40,7 +45,7 @@ class WorstCase:
 
         It has a value only if they are attacks of one norm and radius on the same images, all done
         and recorded. Clean images, attacks without a budget and those that do not aim at wrong
-        answers are left out.
+        answers are left out. Over seeds it is the mean of each seed's.
         """
         name = f"{self.config.metric}{SUFFIX}"
         attacks = _attacks(cells)
@@ -52,19 +57,26 @@ class WorstCase:
         known = [one for one in found if one is not None]
         if len(known) < len(found) or len({(ids, scores.shape) for ids, scores in known}) > 1:
             return Cell(metric=name, derived=True, unmeasured=True)
-        labels = _labels(attacks)
-        worst = worst_case(
-            {label: scores for label, (_, scores) in zip(labels, known, strict=True)},
-            seed=attacks[0].seed,
-        )
-        said = ", ".join(f"{label} {count}" for label, count in worst.by.items())
+        parts: dict[tuple[object, ...], list[tuple[Row, NDArray[np.float64]]]] = {}
+        for row, (_, scores) in zip(attacks, known, strict=True):
+            config = flatten(row.config)
+            seeds = tuple(config.get(key) for key in self.config.over_keys)
+            parts.setdefault(seeds, []).append((row, scores))
+        if len({len(part) for part in parts.values()}) > 1:  # some seeds lack an attack
+            return Cell(metric=name, derived=True)
+        several = [_worst(part) for part in parts.values()]
+        value, sd = mean_sd([one.value for one in several])
+        (low, high), alone = several[0].interval, len(several) == 1
         return Cell(
-            value=worst.value,
-            interval=(worst.interval[0], worst.interval[1]),
+            value=value,
+            interval=(low, high) if alone else None,
+            sd=sd,
             metric=name,
             unit=self.config.unit_of(self.config.metric),
             derived=True,
-            by=said,
+            by="; ".join(
+                ", ".join(f"{label} {count}" for label, count in one.by.items()) for one in several
+            ),
         )
 
 
@@ -98,9 +110,15 @@ def worst_columns(
     return {k: cells for k, cells in columns.items() if any(one.value is not None for one in cells)}
 
 
+def _worst(part: Sequence[tuple[Row, NDArray[np.float64]]]) -> Worst:
+    """Return the worst case over the attacks of one seed."""
+    rows, scores = zip(*part, strict=True)
+    return worst_case(dict(zip(_labels(rows), scores, strict=True)), seed=rows[0].seed)
+
+
 def _attacks(cells: Iterable[Cell]) -> list[Row]:
     """Return the rows of attacks with a budget, each once."""
-    rows = {cell.row.id: cell.row for cell in cells if cell.row is not None}
+    rows = {row.id: row for cell in cells for row in cell.members}
     return [row for row in rows.values() if aims_to_fool(row) and bounded(row)]
 
 
