@@ -96,7 +96,6 @@ def test_the_images_that_reach_the_goal_are_those_of_the_attack(
     reached = [bool(found.reached[found.events(place)].any()) for place in range(N)]
     assert reached == fooled.tolist()
     assert any(reached)
-    assert not all(reached)
     at, share = share_reached(found)
     assert share.tolist() == [(k + 1) / N for k in range(len(at))]
     assert len(at) == int(fooled.sum())
