@@ -69,6 +69,22 @@ def test_the_table_has_the_one_against_no_defense(row: MakeRow, right) -> None:
     assert "p_undefended" in tidy.render(table).split("\n")[0]
 
 
+def test_clean_images_are_tested_once(row: MakeRow, right) -> None:
+    rows = [
+        row(values.mean(), attack=attack, defense=defense, threat=threat)
+        for threat in ("oblivious", "adaptive")
+        for (attack, defense), values in right.items()
+    ]
+    records = {
+        one.id: PerImage(IDS, {"correct": right[one.cell["attack"], one.cell["defense"]]})
+        for one in rows
+    }
+    table = build(rows, TableConfig.parse({"rows": ["threat", "defense"], "columns": ["attack"]}))
+    found = differences(table, Scores("accuracy", lambda one: records[one.id]))
+    assert len(found) == 3 + 2 * 3
+    assert [one.column for one in found].count("none") == 3
+
+
 def test_other_images_or_metrics_are_not_tested(row: MakeRow, right) -> None:
     assert not whole(row, right, metric="balanced_accuracy").differences
     made = [row(0.5, defense=name) for name in ("jpeg", "median")]

@@ -65,21 +65,29 @@ def _tested(group: Sequence[_Place], scores: Scores) -> Iterator[tuple[_Place, _
 
 
 def _groups(table: Table) -> Iterator[list[_Place]]:
-    """Yield the done cells that agree in everything but the defense."""
-    found: dict[Heading, dict[str, _Place]] = {}
+    """Yield the done cells that agree in everything but the defense.
+
+    Clean images are the same under every threat, and tested once.
+    """
+    found: dict[Heading, dict[Heading, _Place]] = {}
     for down, line in zip(table.row_headings, table.cells, strict=True):
         for across, cell in zip(table.column_headings, line, strict=True):
             if cell.row is None or cell.status != "done" or cell.derived:
                 continue
             levels = (*down, *across)
-            rest = tuple(level for level in levels if not _of_defense(level))
-            own = [level for level in levels if _of_defense(level)]
+            clean = cell.row.cell.get("attack") == "none"
+            rest = tuple(
+                level
+                for level in levels
+                if not (_of_defense(level) or (clean and level.axis in ("threat", "surrogate")))
+            )
+            own = tuple(level for level in levels if _of_defense(level))
             place = _Place(
                 cell,
                 " · ".join(dict.fromkeys(level.label for level in own)),
                 " · ".join(level.label for level in rest if level.axis in _shown(table)),
             )
-            found.setdefault(rest, {}).setdefault(cell.row.id, place)
+            found.setdefault(rest, {}).setdefault(own, place)
     yield from ([*group.values()] for group in found.values() if len(group) > 1)
 
 
