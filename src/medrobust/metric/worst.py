@@ -10,7 +10,7 @@ from medrobust.metric.interval import counted_bootstrap, wilson
 
 
 class Worst(NamedTuple):
-    """What several attacks leave together.
+    """Share or score that several attacks leave together.
 
     Attributes:
         per_image: float64 (N,), score of each image under the attack that hurts it most.

@@ -13,7 +13,7 @@ KIND = "convergence 1"
 
 @dataclass(frozen=True)
 class Convergence:
-    """What an attack saw of some images, one image after another.
+    """Losses and successes of an attack on some images, one image after another.
 
     An event is one call of the surrogate: a gradient step, a query, or a group of queries that are
     asked together.
