@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.model.core.checkpoint import load_victim
 from medrobust.model.core.victim import Victim
 from medrobust.number import fraction

@@ -11,8 +11,9 @@ from torch import Tensor
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import distance
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.loss.cross_entropy import CrossEntropy

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.cw_l2 import CWL2
 from medrobust.attack.loss.margin import lead
 from medrobust.attack.target.next_class import NextClass

@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.core.target import Target
 from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.dag import DAG

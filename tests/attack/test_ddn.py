@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.ddn import DDN
 from medrobust.attack.loss.margin import Margin
 from medrobust.attack.target.next_class import NextClass

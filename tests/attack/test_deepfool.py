@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.deepfool import DeepFool
 from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.external import External, LogitsModel
 from medrobust.attack.fgsm import FGSM
 from medrobust.model.core.victim import Victim

@@ -21,8 +21,9 @@ from hydra.utils import instantiate
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.hyperplane import DUAL
+from medrobust.attack.core.norm import distance
 from medrobust.attack.fab import FAB, wrong_classes
 from medrobust.model.core.victim import Victim
 from medrobust.rng import sample_seeds

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.fab import FAB, wrong_classes
 from medrobust.attack.fab_t import FABT
 from medrobust.threat.surrogate import VictimSurrogate

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.fmn import FMN
 from medrobust.attack.target.next_class import NextClass
 from medrobust.model.core.victim import Victim

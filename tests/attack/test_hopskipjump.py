@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.hopskipjump import HopSkipJump
 from medrobust.attack.target.next_class import NextClass

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import distance
 from medrobust.attack.core.query import CERTAIN, Oracle, QueryAttack
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.hopskipjump import HopSkipJump

@@ -11,7 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.criterion.every_pixel import EveryPixel
 from medrobust.attack.criterion.jaccard_below import JaccardBelow
 from medrobust.attack.criterion.misclassified import Misclassified

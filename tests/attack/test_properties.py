@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.bim import BIM
-from medrobust.attack.core.base import Attack, distance
+from medrobust.attack.core.base import Attack
+from medrobust.attack.core.norm import distance
 from medrobust.attack.cw_linf import CWLinf
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.dim import DIM

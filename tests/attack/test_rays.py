@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.rays import RayS
 from medrobust.attack.target.next_class import NextClass
 from medrobust.defense.none import NoDefense

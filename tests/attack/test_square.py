@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.loss.margin import Margin
 from medrobust.attack.square import Square

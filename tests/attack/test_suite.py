@@ -11,7 +11,8 @@ from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
 from medrobust.attack.autoattack import AutoAttack
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.cw_l2 import CWL2
 from medrobust.attack.dag import DAG
 from medrobust.attack.ddn import DDN

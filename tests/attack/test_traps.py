@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.orthogonal_pgd import OrthogonalPGD
 from medrobust.attack.pgd import PGD
 from medrobust.rng import fold_in

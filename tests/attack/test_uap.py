@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
+from medrobust.attack.core.norm import distance
 from medrobust.attack.target.fixed_class import FixedClass
 from medrobust.attack.uap import UAP
 from medrobust.defense.none import NoDefense

@@ -11,8 +11,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.crafted import Crafted
+from medrobust.attack.core.norm import distance
 from medrobust.defense.bit_depth import BitDepth
 from medrobust.defense.core.base import Defense
 from medrobust.defense.feature_squeezing import FeatureSqueezing

@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import Attack, distance
+from medrobust.attack.core.base import Attack
+from medrobust.attack.core.norm import distance
 from medrobust.model.core.victim import Victim
 from medrobust.threat.surrogate import VictimSurrogate
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import distance
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.loss.cross_entropy import CrossEntropy
 from medrobust.attack.pgd import PGD

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall
-from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterate, Iterated
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.options import LossRestartOptions
 from medrobust.attack.core.step import StepRule, sign, unit_l2
 from medrobust.number import fraction

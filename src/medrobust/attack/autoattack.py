@@ -9,11 +9,12 @@ from torch import Tensor
 from medrobust.attack.apgd_ce import APGDCE
 from medrobust.attack.apgd_dlr import APGDDLR
 from medrobust.attack.apgd_t import APGDT
-from medrobust.attack.core.base import Attack, known_norm
+from medrobust.attack.core.base import Attack
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.target import Target
 from medrobust.attack.fab import FAB
 from medrobust.attack.fab_t import FABT

@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from medrobust.attack.core.ball import norm as norm_of
-from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, feasible
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.attack.core.ball import rounded_toward
-from medrobust.attack.core.base import Attack, AttackError, known_norm
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.criterion.by_task import BY_TASK
 from medrobust.code.module import owner
 from medrobust.configured import Code

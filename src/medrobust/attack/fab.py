@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.hyperplane import DUAL, displacement
 from medrobust.attack.core.minimum_norm import MinimumNorm
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.target import Target
 from medrobust.number import fraction, whole
 from medrobust.rng import fold_in, normal, uniform

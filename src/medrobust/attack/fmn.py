@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import norm as norm_of
-from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import (
@@ -16,6 +15,7 @@ from medrobust.attack.core.minimum_norm import (
     feasible,
     judged,
 )
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.options import Options
 from medrobust.attack.core.step import unit_l2
 from medrobust.attack.loss.margin import Margin

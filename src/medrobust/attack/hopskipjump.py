@@ -7,8 +7,8 @@ from torch import Tensor
 
 from medrobust import rng
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
-from medrobust.attack.core.base import distance, known_norm
 from medrobust.attack.core.best import Best
+from medrobust.attack.core.norm import distance, known_norm
 from medrobust.attack.core.options import QueryOptions
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.scales import random_cells

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import known_norm
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.patch import L2Patches, LinfPatches, Patches
 from medrobust.attack.core.query import Oracle, QueryAttack
 from medrobust.attack.core.target import Target

@@ -6,13 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import Attack, AttackError, known_norm
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.board import Board
 from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.judging import Judging
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.norm import known_norm
 from medrobust.attack.core.plan import EFFORTS, Member, Planner, System
 from medrobust.attack.core.query import CERTAIN
 from medrobust.attack.core.target import Target

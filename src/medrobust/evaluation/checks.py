@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import Attack, distance
+from medrobust.attack.core.base import Attack
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.iterated import Iterated
+from medrobust.attack.core.norm import distance
 from medrobust.attack.criterion.by_task import by_task
 from medrobust.attack.loss.by_task import ByTask
 from medrobust.data.core.image_set import ImageSet

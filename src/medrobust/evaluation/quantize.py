@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 
 
 def quantize(x: Tensor, adversarial: Tensor, norm: str, eps: float | None) -> Tensor:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust.attack.core.ball import Ball, L2Ball, LinfBall, norm
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.rng import sample_seeds
 
 BALLS = [(LinfBall, "linf"), (L2Ball, "l2")]

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import distance
 from medrobust.attack.external import External
 from medrobust.attack.fgsm import FGSM
 from medrobust.attack.loss.cross_entropy import CrossEntropy

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from medrobust.attack.core.ball import LinfBall
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.best import Best
 from medrobust.attack.core.estimated import Estimated
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import distance
 from medrobust.attack.core.query import Oracle
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.loss.margin import Margin

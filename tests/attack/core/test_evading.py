@@ -8,8 +8,9 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from medrobust.attack.core.base import AttackError, distance
+from medrobust.attack.core.base import AttackError
 from medrobust.attack.core.evading import Evading
+from medrobust.attack.core.norm import distance
 from medrobust.attack.criterion.misclassified import Misclassified
 from medrobust.attack.decayed_pgd import DecayedPGD
 from medrobust.attack.joint_pgd import JointPGD

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import distance
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.goal import Goal
 from medrobust.attack.core.minimum_norm import MinimumNorm, within
+from medrobust.attack.core.norm import distance
 from medrobust.threat.surrogate import Surrogate, VictimSurrogate
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.attack.core.patch import L2Patches, LinfPatches, _bump
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -31,6 +30,7 @@ from medrobust.threat.blackbox import BlackBox
 from medrobust.threat.oblivious import Oblivious
 from medrobust.threat.surrogate import Surrogate
 from tests.attack.test_strongest import TINY
+from tests.support.convergence import SEEN
 from tests.support.helpers import small_cnn
 
 N, EPS = 9, 4 / 255
@@ -131,19 +131,9 @@ def test_a_wrong_request_is_refused(node: object) -> None:
 
 
 def test_the_largest_loss_starts_anew_with_each_stage() -> None:
-    found = Convergence(
-        ids=("a", "b"),
-        wanted=2,
-        counts=np.array([4, 2]),
-        asked=np.array([1, 2, 3, 4, 1, 2]),
-        loss=np.array([1.0, 0.5, -3.0, -2.0, 2.0, 3.0]),
-        reached=np.array([False, False, False, True, False, False]),
-        stage=np.array([0, 0, 1, 1, 0, 0]),
-        stages=("x", "y"),
-    )
-    assert best_so_far(found, 0).tolist() == [1.0, 1.0, -3.0, -2.0]
-    assert best_so_far(found, 1).tolist() == [2.0, 3.0]
-    at, share = share_reached(found)
+    assert best_so_far(SEEN, 0).tolist() == [1.0, 1.0, -3.0, -2.0]
+    assert best_so_far(SEEN, 1).tolist() == [2.0, 3.0]
+    at, share = share_reached(SEEN)
     assert (at.tolist(), share.tolist()) == ([4], [0.5])
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 from medrobust.model.core.frozen import frozen_eval
 from medrobust.model.core.victim import Victim
 from medrobust.model.resnet import build

@@ -7,8 +7,8 @@ import pytest
 
 from medrobust.report.figure.core.base import FigureError, Source
 from medrobust.report.figure.core.kinds import parse
-from medrobust.result.convergence import Convergence
 from medrobust.result.row import Row
+from tests.support.convergence import SEEN
 
 
 def written(folder: Path, names: tuple[str, ...] = ("pgd", "square")) -> Source:
@@ -24,16 +24,7 @@ def written(folder: Path, names: tuple[str, ...] = ("pgd", "square")) -> Source:
         for name in names
     )
     for row in found:
-        Convergence(
-            ids=("x/0", "x/1"),
-            wanted=2,
-            counts=np.array([4, 2]),
-            asked=np.array([1, 2, 3, 4, 1, 2]),
-            loss=np.array([1.0, 0.5, -3.0, -2.0, 2.0, 3.0]),
-            reached=np.array([False, False, False, True, False, False]),
-            stage=np.array([0, 0, 1, 1, 0, 0]),
-            stages=("x", "y"),
-        ).write(folder / f"{row.id}.convergence.npz")
+        SEEN.write(folder / f"{row.id}.convergence.npz")
     return Source(found, {row.id: folder / f"{row.id}.png" for row in found})
 
 

@@ -11,6 +11,7 @@ from medrobust.attack.core.crafted import Crafted
 from medrobust.attack.core.criterion import Criterion
 from medrobust.attack.core.goal import Aimed, Goal
 from medrobust.attack.core.loss import Loss
+from medrobust.attack.core.norm import distance
 from medrobust.attack.core.target import Target
 from medrobust.attack.criterion.by_task import BY_TASK
 from medrobust.attack.criterion.undetected import Undetected
@@ -288,20 +289,3 @@ class Attack(Configured, ABC):
             return torch.ones(len(image), dtype=torch.bool, device=image.device)
         allowed = self.eps + self.tolerance * max(1.0, self.eps)
         return distance(x, image, self.norm) <= allowed
-
-
-def distance(x: Tensor, other: Tensor, norm: str) -> Tensor:
-    """Distance per image (N,), `linf` or `l2`, in float64."""
-    order = {"linf": torch.inf, "l2": 2.0}[norm]
-    return torch.linalg.vector_norm((other.double() - x.double()).flatten(1), ord=order, dim=1)
-
-
-def known_norm(norm: str) -> str:
-    """`norm`, if distances are measured in it.
-
-    Raises:
-        ValueError: they are not.
-    """
-    if norm not in ("linf", "l2"):
-        raise ValueError(f"attack.norm={norm!r}, expected linf or l2")
-    return norm

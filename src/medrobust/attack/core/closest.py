@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from medrobust.attack.core.base import distance
+from medrobust.attack.core.norm import distance
 
 
 class Closest:

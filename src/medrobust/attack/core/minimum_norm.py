@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.core.ball import L2Ball, norm
-from medrobust.attack.core.base import Attack, AttackError, distance
+from medrobust.attack.core.base import Attack, AttackError
 from medrobust.attack.core.closest import Closest
 from medrobust.attack.core.goal import Goal
+from medrobust.attack.core.norm import distance
 from medrobust.threat.surrogate import Gradient, Surrogate
 
 
