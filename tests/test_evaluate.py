@@ -205,6 +205,7 @@ def test_a_missing_defense_prints_its_train_command(run: Run, root: Path) -> Non
     )
 
 
+@pytest.mark.slow
 def test_another_victim_is_another_row(
     run: Run, root: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +231,7 @@ def test_another_victim_is_another_row(
     assert new.metrics == other.metrics
 
 
+@pytest.mark.slow
 def test_transfer_and_adaptive_threats(run: Run, root: Path) -> None:
     surrogate = ["model@threat.surrogate_model=resnet18", "threat.surrogate_seed=1"]
     assert run("-m", "threat=transfer", "attack=pgd", *surrogate, *FAST) == 0
@@ -304,6 +306,7 @@ def test_killed_sweeps_lose_nothing(run: Run, root: Path, kills: tuple[int, ...]
     assert numbers(rows(root)) == whole
 
 
+@pytest.mark.slow
 def test_wandb_runs_of_a_sweep_share_a_group(
     run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +322,7 @@ def test_wandb_runs_of_a_sweep_share_a_group(
     assert len(list(latest(root).rglob("*.wandb"))) == 3
 
 
+@pytest.mark.slow
 def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     masks = [
         f"paths.root={tmp_path}",
@@ -363,6 +367,7 @@ def test_a_segmenter_goes_the_same_way(tmp_path: Path, monkeypatch: pytest.Monke
             assert attacked.metrics["dice"] <= clean.metrics["dice"]
 
 
+@pytest.mark.by_default("flags1")
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_help_comes_without_heavy_imports(flags: list[str]) -> None:
     code = (

@@ -25,6 +25,7 @@ def train(*overrides: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.by_default("flags1")
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_help_and_config_come_without_heavy_imports(flags: list[str]) -> None:
     code = (

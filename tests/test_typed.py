@@ -50,6 +50,13 @@ COUNTS = ("no", None, 1e23, 0.5, True, [1], {"a": 1}, float("nan"))
 SEEDS = (*COUNTS, -1, 2**63)
 
 
+@pytest.mark.by_default(
+    "attack.steps-values14",
+    "batch_size-values6",
+    "eps-values13",
+    "seed-values3",
+    "trainer.devices-values30",
+)
 @pytest.mark.parametrize(
     ("key", "values"),
     [
@@ -93,6 +100,7 @@ def test_values_of_another_type_are_refused_by_name(
         assert "\n" not in message
 
 
+@pytest.mark.by_default("resume-values4", "trainer.max_epochs-values5")
 @pytest.mark.parametrize(
     ("key", "values"),
     [

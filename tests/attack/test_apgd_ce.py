@@ -19,6 +19,9 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.by_default(
+    "l2-0.15-20-2", "linf-0.00392156862745098-100-2", "linf-0.01568627450980392-20-10"
+)
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("steps", [20, 100])

@@ -23,6 +23,9 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.by_default(
+    "0.00392156862745098-100-10", "0.00392156862745098-20-3", "0.01568627450980392-20-10"
+)
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("classes", [3, 10])
 @pytest.mark.parametrize("steps", [20, 100])

@@ -40,6 +40,7 @@ def test_objective_is_a_difference_with_three_classes() -> None:
     assert LeadOf(torch.tensor([2])).away(Prediction(logits), y).tolist() == [-3.0]
 
 
+@pytest.mark.by_default("linf")
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_robust_accuracy_as_the_reference(norm: str) -> None:
     """Their starts are drawn differently: equal within two images. Both drop fooled images."""

@@ -75,6 +75,7 @@ def shortened(model: torch.nn.Module, norm: str, eps: float, steps: int, queries
     return run
 
 
+@pytest.mark.by_default("linf")
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_robust_accuracy_as_the_reference(norm: str) -> None:
     surrogate, x, y, seeds = fragile(10)
@@ -102,6 +103,7 @@ def test_rand_leaves_no_more_than_the_reference() -> None:
     assert 2 < left < 36
 
 
+@pytest.mark.by_default("2", "4")
 @pytest.mark.parametrize("classes", [2, 3, 4, 7])
 def test_any_number_of_classes(classes: int) -> None:
     """At least as strong as PGD and CW; the reference raises an IndexError on each."""

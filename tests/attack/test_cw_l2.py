@@ -171,6 +171,7 @@ def test_targeted(
     assert lead(surrogate.victim(found), goal).min() >= 0.5 - 1e-4
 
 
+@pytest.mark.slow
 def test_the_search_helps_and_starts_anywhere(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -187,6 +188,7 @@ def test_the_search_helps_and_starts_anywhere(
     assert away[10.0, 7] < 0.95 * away[10.0, 1]
 
 
+@pytest.mark.slow
 def test_who_makes_no_progress_stops(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:

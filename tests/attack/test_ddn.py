@@ -59,6 +59,7 @@ def test_converges_on_a_plane() -> None:
     assert ratio.max() < 1.02  # the norm moves in steps of 2 %
 
 
+@pytest.mark.by_default("bordered-adv_lib", "plain-foolbox")
 @pytest.mark.parametrize("library", ["foolbox", "adv_lib"])
 @pytest.mark.parametrize("framed", [False, True], ids=["plain", "bordered"])
 def test_the_peers_images(

@@ -105,6 +105,7 @@ def test_the_peers_images(
     assert (apart < 1e-3).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_crosses_what_torchattacks_only_nears(
     victim: Victim, images: Tensor, seeds: Tensor
 ) -> None:

@@ -76,6 +76,7 @@ def loss(images):
         return retinanet_loss(detector().predict(images), Y)
 
 
+@pytest.mark.by_default("dag", "pgd", "smia")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_in_any_batch_and_stronger_than_nothing(name):
     attack = ATTACKS[name]()
@@ -97,6 +98,7 @@ def test_ddn_returns_an_image_that_loses_boxes_or_the_clean_one():
     assert torch.equal(changed, won)
 
 
+@pytest.mark.by_default("DAG", "PGD")
 @pytest.mark.parametrize("kind", [BIM, PGD, SMIA, DAG])
 def test_more_steps_are_stronger(kind):
     weak, strong = (kind(EPS, steps=steps)(surrogate(), X, Y, seeds=SEEDS) for steps in (1, 12))

@@ -116,6 +116,7 @@ def test_exact_at_the_walls_of_the_box() -> None:
     assert ratio.max() < 1.005
 
 
+@pytest.mark.by_default("twelve-l2", "twelve-linf")
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("toy", ["three", "twelve"])
 def test_as_near_as_the_authors(norm: str, toy: str, toys: dict[str, Toys]) -> None:
@@ -189,6 +190,7 @@ def test_early_stop_fools_the_same_for_less(toys: dict[str, Toys]) -> None:
     assert distance(x, found[1], "linf").max() <= eps
 
 
+@pytest.mark.slow
 def test_bfloat16_victims(toys: dict[str, Toys], victim: Victim) -> None:
     """Near the boundary a step is below the spacing of pixels and logits tie; all still fall."""
     surrogate = VictimSurrogate(copy.deepcopy(victim).bfloat16())

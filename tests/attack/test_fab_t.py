@@ -47,6 +47,7 @@ def test_any_number_of_classes(classes: int) -> None:
         assert torch.equal(found, every)
 
 
+@pytest.mark.by_default("linf")
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_as_near_as_the_authors(norm: str) -> None:
     """Twelve classes, nine targets: nearest of their nine runs beside ours."""

@@ -65,6 +65,7 @@ def adv_lib_fmn(victim: Victim, x: Tensor, y: Tensor, norm: str) -> Tensor:
     return adv_lib().fmn(victim, x, y, norm=order, steps=40).detach()
 
 
+@pytest.mark.by_default("bordered-l2", "bordered-linf", "plain-linf")
 @NORMS
 @pytest.mark.parametrize("framed", [False, True], ids=["plain", "bordered"])
 def test_no_farther_and_no_fewer_than_adv_lib(

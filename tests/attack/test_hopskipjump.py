@@ -51,6 +51,7 @@ def test_distance_to_a_plane(norm: str, wrap: Wrap) -> None:
             assert (left(surrogate, found, y[[i]]) == 0) is expected, (factor, radius[i])
 
 
+@pytest.mark.by_default("linf")
 @norms
 def test_not_weaker_than_foolbox(
     norm: str, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
@@ -80,6 +81,7 @@ def test_not_weaker_than_foolbox(
     assert left(surrogate, ours, y) < int((~near).sum())
 
 
+@pytest.mark.by_default("linf")
 @norms
 def test_counts_stops_and_more_queries_lose_nothing(
     norm: str, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
@@ -110,6 +112,7 @@ def test_counts_stops_and_more_queries_lose_nothing(
     assert torch.equal(scored.images, made.images)
 
 
+@pytest.mark.by_default("l2")
 @norms
 def test_batch_and_chunk_change_no_bit(
     norm: str, row_surrogate: VictimSurrogate, seeds: Tensor

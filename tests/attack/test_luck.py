@@ -112,6 +112,7 @@ def shaken(half: Victim, attack: QueryAttack) -> Surrogate:
     return BlackBox("labels" if attack.hard_label else "scores")(half, Shaken())
 
 
+@pytest.mark.by_default("hopskipjump", "nes", "spsa")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_luck_ends_no_search(half: Victim, x: Tensor, y: Tensor, seeds: Tensor, name: str) -> None:
     """Of the gain that the best perturbation has, against a search that takes luck for success."""
@@ -145,6 +146,7 @@ def test_more_queries_come_nearer_to_the_best(
     assert many > 0.7
 
 
+@pytest.mark.by_default("hopskipjump", "spsa")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_batch_and_chunk_change_no_bit(
     half: Victim, x: Tensor, y: Tensor, seeds: Tensor, name: str

@@ -355,6 +355,7 @@ def test_dtypes(
         assert left < single + 0.03
 
 
+@pytest.mark.by_default("bim")
 @pytest.mark.parametrize("make", [ATTACKS["bim"], ATTACKS["pgd_l2"]], ids=["bim", "pgd_l2"])
 def test_small_steps_are_not_lost_in_bfloat16(
     make: Make, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor

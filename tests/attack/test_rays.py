@@ -101,6 +101,7 @@ def judge(surrogate: VictimSurrogate, shape: torch.Size, label: Tensor) -> Calla
     )
 
 
+@pytest.mark.by_default("30")
 @pytest.mark.parametrize("queries", [30, 300])
 def test_query_by_query_the_slow_one(
     toy: tuple[VictimSurrogate, Tensor, Tensor, Tensor], queries: int
@@ -182,6 +183,7 @@ def test_only_labels_matter(victim: Victim, images: Tensor, labels: Tensor, seed
     assert len(made[0].queries.unique()) > 2
 
 
+@pytest.mark.slow
 def test_counts_stops_and_more_queries_lose_nothing(
     victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -208,6 +210,7 @@ def test_counts_stops_and_more_queries_lose_nothing(
     assert fooled[0].sum() < fooled[1].sum() < fooled[2].sum()
 
 
+@pytest.mark.by_default("5")
 @pytest.mark.parametrize("size", [1, 5, 16])
 def test_batch_and_chunk_change_no_bit(
     size: int, row_surrogate: VictimSurrogate, seeds: Tensor

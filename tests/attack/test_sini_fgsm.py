@@ -24,6 +24,7 @@ CONF = Path(__file__).parents[2] / "conf"
 EPS = 8 / 255
 
 
+@pytest.mark.by_default("0.0-1", "0.6-1")
 @pytest.mark.parametrize("copies", [1, 5])
 @pytest.mark.parametrize("decay", [0.0, 0.6])
 def test_the_peers_images(

@@ -44,6 +44,7 @@ def toy() -> Toy:
     return surrogate, x, surrogate.victim(x).argmax(1), sample_seeds(0, [*map(str, range(100))])
 
 
+@pytest.mark.by_default("linf")
 @norms
 def test_as_strong_as_the_authors(norm: str, toy: Toy) -> None:
     peer = pytest.importorskip("pyautoattack.square")
@@ -119,6 +120,7 @@ def test_batch_and_chunk_change_no_bit(norm: str, toy: Toy) -> None:
     assert torch.equal(whole.queries[:45], torch.cat(queries))
 
 
+@pytest.mark.by_default("2-l2", "7-linf")
 @norms
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_classes_and_targets(norm: str, classes: int) -> None:
@@ -151,6 +153,7 @@ def test_more_queries_and_eps_only_help(norm: str, toy: Toy) -> None:
     assert left[2] < left[1] - 10
 
 
+@pytest.mark.by_default("linf")
 @norms
 def test_masks(norm: str, pixel_surrogate: VictimSurrogate) -> None:
     x = torch.rand(6, 3, 10, 14, generator=torch.Generator().manual_seed(8))
@@ -172,6 +175,7 @@ def test_masks(norm: str, pixel_surrogate: VictimSurrogate) -> None:
     assert wrong[1] > 1.3 * max(wrong[0], random.float().mean())
 
 
+@pytest.mark.by_default("dtype0-linf", "dtype1-l2")
 @norms
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_dtypes(norm: str, dtype: torch.dtype, toy: Toy) -> None:

@@ -84,6 +84,7 @@ def test_no_weaker_than_the_oblivious_one_and_than_its_parts(
     assert adaptive.mean() < 0.9 * right(defense, victim, x, y).mean()
 
 
+@pytest.mark.by_default("defense1")
 @pytest.mark.parametrize("defense", [JPEG(50), Noise(), Sum(torch.ones(3, 12, 12) / 432, 0.51)])
 def test_an_image_is_attacked_alike_alone_and_in_any_batch(
     defense: Defense,
@@ -204,6 +205,7 @@ def test_masks_and_boxes_lose_at_least_as_much_as_under_pgd(
         assert (lost >= by_pgd - 1e-4).all()
 
 
+@pytest.mark.slow
 def test_in_an_l2_ball(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -281,6 +283,7 @@ def test_random_resizing_gives_each_expectation(surrogate: VictimSurrogate) -> N
     assert kinds == {"MeanLossSurrogate", "MeanAnswerSurrogate"}
 
 
+@pytest.mark.slow
 def test_a_vote_is_judged_by_its_votes_and_not_queried(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:

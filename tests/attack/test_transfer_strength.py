@@ -116,6 +116,7 @@ def baseline(victims: list[Victim], batch: Batch) -> float:
     return share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "gain"),
     [

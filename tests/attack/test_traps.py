@@ -39,6 +39,9 @@ def test_a_trap_is_right_when_clean_and_neither_safe_nor_lost_under_attack(name:
     assert left(trap, trap.images) == 1 or (trap.defense.random and left(trap, trap.images) > 0.95)
 
 
+@pytest.mark.by_default(
+    "early_exit", "exploding", "lookup", "rounded", "shattered", "steep_detector", "thresholded"
+)
 @pytest.mark.parametrize("name", TRAPS)
 def test_gradients_mislead_the_oblivious_and_the_plain_adaptive_attacker(name: str) -> None:
     trap = TRAPS[name]()
@@ -57,6 +60,15 @@ def test_an_attack_on_detectors_gets_no_gradient_from_the_steep_score_either() -
     assert left(trap, found) > trap.truth + 0.05
 
 
+@pytest.mark.by_default(
+    "early_exit-60-3",
+    "exploding-60-3",
+    "lookup-60-3",
+    "rounded-60-3",
+    "steep_detector-60-3",
+    "stochastic-60-3",
+    "thresholded-60-3",
+)
 @pytest.mark.parametrize(
     ("steps", "restarts"), [(60, 3), pytest.param(200, 10, marks=pytest.mark.slow)]
 )

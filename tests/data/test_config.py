@@ -26,6 +26,7 @@ def data_config(tmp_path, name, *overrides):
         return compose("train", overrides=[f"data={name}", *paths, *overrides]).data
 
 
+@pytest.mark.by_default("dermamnist-False", "dermamnist-True", "kvasir_seg-True")
 @pytest.mark.parametrize(
     ("name", "phantom"),
     [
@@ -43,6 +44,7 @@ def test_key_and_name(tmp_path, name, phantom):
     assert module.root == tmp_path / name.removesuffix("_binary")
 
 
+@pytest.mark.by_default("dermamnist", "ead2019", "kvasir_seg")
 @pytest.mark.parametrize("name", NAMES)
 def test_default_key_matches(tmp_path, name):
     config = data_config(tmp_path, name)
@@ -61,6 +63,7 @@ def test_every_key_is_explained():
             assert plain or "  # " in line, f"{file.name}: {line}"
 
 
+@pytest.mark.by_default("train")
 @pytest.mark.parametrize("script", ["train", "evaluate"])
 def test_masks_bring_their_network_and_objective_unless_others_are_named(script):
     def chosen(*words):

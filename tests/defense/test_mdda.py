@@ -74,6 +74,7 @@ def slow_mdda(image: np.ndarray, noises: list[list[np.ndarray]], gamma: float) -
     return np.clip(np.mean([slow_resample(level, height, width) for level in levels], 0), 0, 1)
 
 
+@pytest.mark.by_default("shape1")
 @pytest.mark.parametrize("shape", [(3, 16, 12), (1, 13, 18)])
 def test_equals_the_slow_version(shape):
     x, gamma = images(2, *shape), 12.0

@@ -46,6 +46,7 @@ def cell(folder, attack: Attack, defense: Defense, batch_size: int = 7, threat=N
     )
 
 
+@pytest.mark.by_default("attack0")
 @pytest.mark.parametrize(
     "attack",
     [PGD(0.1, steps=5), slow_unless(False, SMIA(0.1, steps=5)), DAG(0.1, steps=10)],

@@ -83,6 +83,7 @@ def test_the_row_says_what_an_own_computation_says(net: Net, data: tuple[Tensor,
     assert low <= right <= high
 
 
+@pytest.mark.by_default("None")
 @pytest.mark.parametrize(
     "defense", [None, JPEG(50), MedRDF(GaussianNoise(0.02), Median(3), copies=20)]
 )

@@ -95,6 +95,7 @@ def test_a_cosine_is_flagged_where_chance_explains_it() -> None:
         assert codes(found) == (["unrelated_gradient"] if expected is None else expected)
 
 
+@pytest.mark.slow
 def test_the_cosine_is_the_same_for_any_batch_size(tmp_path) -> None:
     attack = FGSM(eps="8/255")
     found = [measured(tmp_path, attack, defense=JPEG(), batch_size=b)[0] for b in (60, 7, 5)]

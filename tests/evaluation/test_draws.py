@@ -98,6 +98,7 @@ def test_the_error_rate_of_a_known_coin(tmp_path: Path) -> None:
         assert low < worst < high
 
 
+@pytest.mark.by_default("False")
 @pytest.mark.parametrize("vote", [False, True])
 def test_the_mean_is_that_of_single_draws(tmp_path: Path, vote: bool) -> None:
     defense = MedRDF(GaussianNoise(0.3), NoDefense(), 9, alpha=0.2) if vote else Noise()

@@ -41,6 +41,7 @@ def measured(detector: Detector, attack: Attack, folder: Path) -> dict[str, floa
     return result.measured.values
 
 
+@pytest.mark.by_default("Mahalanobis")
 @pytest.mark.parametrize(
     "detector",
     [

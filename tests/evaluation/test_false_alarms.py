@@ -74,6 +74,7 @@ def raised(number: int, eps: str, defense: Defense) -> Iterator[tuple[str, str]]
             yield row.cell["attack"], flag.code
 
 
+@pytest.mark.by_default("16/255-0-bare", "24/255-0-median")
 @pytest.mark.parametrize("defense", [NoDefense(), Median()], ids=["bare", "median"])
 @pytest.mark.parametrize(
     "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 10))]

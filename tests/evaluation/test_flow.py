@@ -78,6 +78,7 @@ def run(cache, clean, *, defense=None, threat=None, attack=None, batch_size=16, 
 VOTE = MedRDF(GaussianNoise(0.1), Median(), copies=30)
 
 
+@pytest.mark.by_default("medrdf-adaptive", "none-oblivious")
 @pytest.mark.parametrize("threat", [Oblivious(), Adaptive(3)], ids=["oblivious", "adaptive"])
 @pytest.mark.parametrize("defense", [NoDefense(), VOTE, JPEG()], ids=["none", "medrdf", "jpeg"])
 def test_same_cell_for_any_batch_size(tmp_path, clean, defense, threat):

@@ -74,6 +74,7 @@ def counted(folder):
     return Counted(CPU, 16, TensorCache(folder))
 
 
+@pytest.mark.by_default("1-python", "5-cuda")
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 @pytest.mark.parametrize("most", [1, 5])
 def test_halved_batches_give_the_same_set(tmp_path, clean, error, most, caplog):

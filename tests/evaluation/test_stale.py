@@ -89,6 +89,7 @@ def place(victim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plac
 OWN_DEFENSE = ["attack=fgsm", "defense._target_=own_darker.Darker"]
 
 
+@pytest.mark.slow
 def test_an_edited_purifier_is_another_defense(place: Place) -> None:
     place.write("own_scaled", SCALED)
     place.write("own_darker", DARKER)
@@ -169,6 +170,7 @@ def test_rows_by_other_code_are_flagged_and_renewed_alone(
     assert place.said == ["skipped", "skipped"]
 
 
+@pytest.mark.slow
 def test_code_without_source_is_never_replayed(place: Place) -> None:
     dynamic = DARKER.replace("class Darker", "class Real")
     dynamic += "\nDarker = type('Darker', (Real,), {})\n"  # as in a notebook: no text has it
@@ -241,6 +243,7 @@ def test_code_that_is_edited_before_it_is_loaded_fails_the_cell(place: Place) ->
     assert "code was edited before this cell loaded it" in str(row.error)
 
 
+@pytest.mark.by_default("defense")
 @pytest.mark.parametrize("group", ["attack", "defense", "threat"])
 def test_what_is_no_attack_defense_or_threat_is_refused(place: Place, group: str) -> None:
     place.write("own_thing", "class Thing:\n    pass\n")

@@ -50,6 +50,7 @@ def key(value: PaperValue) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.by_default("3")
 @pytest.mark.parametrize("number", COUNTS)
 def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
     printed = [v for v in reference.load("medical_aegis") if v.table == f"table{number}"]
@@ -116,6 +117,7 @@ def test_the_exact_protocol_stands_beside_the_paper_and_a_stronger_gradient_belo
         assert cell.paper is None or cell.row.cell["threat"] != "adaptive"
 
 
+@pytest.mark.by_default("2")
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
 def test_attacks_aim_at_the_other_class_within_the_papers_budget(number: int) -> None:
     name = f"experiment=medical_aegis/table{number}"
@@ -176,6 +178,7 @@ def test_each_job_composes(number: int) -> None:
         assert target is None or target["_target_"].endswith("NextClass")
 
 
+@pytest.mark.by_default("shield")
 @pytest.mark.parametrize("defense", ["shield", "medical_aegis", "dnn"])
 def test_taps_and_cushions_have_checkpoints_of_their_own(defense: str) -> None:
     paths = set()

@@ -41,6 +41,7 @@ def table(number: int) -> Table:
 _NUMBERS = [pytest.param(n, marks=[pytest.mark.slow] * (n in (4, 5, 8))) for n in COUNTS]
 
 
+@pytest.mark.by_default("10", "9")
 @pytest.mark.parametrize("number", _NUMBERS)
 def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
     printed = {v.line: v for v in reference.load("medrdf") if v.table == f"table{number}"}
@@ -106,6 +107,7 @@ def test_how_the_command_line_narrows_a_table() -> None:
     assert len(planned(composed("experiment=medrdf/table2"), "copies=20")) == 2 * (4 + 4)
 
 
+@pytest.mark.by_default("medrdf/table9")
 @pytest.mark.parametrize("name", [n for n in experiments() if n.startswith("medrdf/")])
 def test_the_first_and_the_last_job_compose(name: str) -> None:
     jobs = planned(composed(f"experiment={name}"))

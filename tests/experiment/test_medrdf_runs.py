@@ -85,6 +85,7 @@ def test_figure_3_and_a_row_that_lacked_its_maps(run: Run, tmp_path: Path) -> No
     assert store.maps(row.id).stat().st_mtime_ns == first
 
 
+@pytest.mark.slow
 def test_table_6(run: Run, tmp_path: Path) -> None:
     untrained(tmp_path, "model=ag_sononet16")
     sweep = run("table6", "model=ag_sononet16", "copies=1")

@@ -42,6 +42,7 @@ def table(name: str) -> Table:
     return build(rows(name), table_config(composed(f"experiment=smia/{name}")))
 
 
+@pytest.mark.by_default("5")
 @pytest.mark.parametrize("number", COUNTS)
 def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
     printed = {
@@ -90,6 +91,7 @@ def test_the_papers_contradictions_stand_below_its_tables() -> None:
         assert all(word in notes for word in words.split())
 
 
+@pytest.mark.slow
 def test_the_sweeps_of_alpha_and_kernel() -> None:
     assert len(planned(composed("experiment=smia/alpha"))) == 7 * 2
     kernels = planned(composed("experiment=smia/kernel"))
@@ -100,6 +102,7 @@ def test_the_sweeps_of_alpha_and_kernel() -> None:
     assert not any(cell.status == "missing" for line in shown.cells for cell in line)
 
 
+@pytest.mark.by_default("alpha")
 @pytest.mark.parametrize("name", ["table1", "table5", "table6", "alpha", "kernel"])
 def test_the_first_and_the_last_job_compose(name: str) -> None:
     jobs = planned(composed(f"experiment=smia/{name}"))

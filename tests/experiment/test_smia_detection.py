@@ -25,6 +25,7 @@ def key(value: PaperValue) -> tuple[object, ...]:
     return (value.attack, *budget, value.attack_tokens, value.metric)
 
 
+@pytest.mark.by_default("4")
 @pytest.mark.parametrize("number", COUNTS)
 def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
     printed = [v for v in reference.load("smia") if v.table == f"table{number}"]
@@ -42,6 +43,7 @@ def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
         assert cell.paper.attack == cell.row.cell["attack"].rpartition("/")[2]
 
 
+@pytest.mark.by_default("4")
 @pytest.mark.parametrize("number", JOBS)
 def test_the_sweep(number: int) -> None:
     jobs = planned(composed(f"experiment=smia/table{number}"))

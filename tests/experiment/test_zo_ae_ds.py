@@ -14,6 +14,7 @@ TASKS = ("classification", "segmentation")
 ATTACKS = {"none", "fgsm", "pgd", "momentum_pgd", "strongest", "zo_ae_ds/ddn"}
 
 
+@pytest.mark.by_default("segmentation")
 @pytest.mark.parametrize("name", TASKS)
 def test_both_blocks_have_their_cells(name: str) -> None:
     config = composed(f"experiment=zo_ae_ds/{name}")
@@ -38,6 +39,7 @@ def _bare(made: object) -> bool:
     return made.cell["defense"] == "none"  # type: ignore[attr-defined]
 
 
+@pytest.mark.by_default("classification")
 @pytest.mark.parametrize("name", TASKS)
 def test_every_defense_is_trained_by_the_command_that_the_file_names(name: str) -> None:
     config = composed(f"experiment=zo_ae_ds/{name}")

@@ -32,6 +32,7 @@ def where(app: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in files]
 
 
+@pytest.mark.by_default("joblib")
 @BOTH
 def test_jobs_run_elsewhere_on_gpus_of_their_own_and_the_table_is_printed(
     app: Path, launch: Launch, launcher: tuple[str, ...]
@@ -54,6 +55,7 @@ def test_jobs_run_elsewhere_on_gpus_of_their_own_and_the_table_is_printed(
     assert all(len(gpus) == 1 for gpus in by_process.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
     [JOBLIB, pytest.param(LOCAL, marks=pytest.mark.slow)],  # submitit waits 15 s for a result
@@ -76,6 +78,7 @@ def test_a_killed_job_alone_is_lost_and_the_rerun_does_it(
     assert all(path.stat().st_mtime_ns == before for path, before in written.items())
 
 
+@pytest.mark.slow
 def test_a_worker_killed_once_costs_nothing(app: Path, launch: Launch) -> None:
     done = launch(*JOBLIB, "attack=a,b,c,d,e", "seconds=0.2", "die=b", "on='1'")
     assert done.returncode == 0, done.stderr
@@ -84,6 +87,7 @@ def test_a_worker_killed_once_costs_nothing(app: Path, launch: Launch) -> None:
     assert {path.read_text() for path in latest(app).glob("*/tries")} == {"1", "2"}
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_job_that_raises_is_missing_in_the_table(
     app: Path, launch: Launch, launcher: tuple[str, ...]
@@ -96,6 +100,7 @@ def test_a_job_that_raises_is_missing_in_the_table(
     assert {item["threads"] for item in where(app)} == {"7"}  # the user's own number wins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 @BOTH
 def test_a_stopped_sweep_leaves_no_process(
@@ -135,6 +140,7 @@ def test_out_of_time_is_a_lost_job(launch: Launch) -> None:
     assert "timed-out too many times" in done.stdout
 
 
+@pytest.mark.slow
 def test_too_little_parallelism_is_told(launch: Launch) -> None:
     done = launch(*LOCAL, "attack=a", "hydra.launcher.array_parallelism=0")
     assert done.returncode != 0

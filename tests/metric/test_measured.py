@@ -33,6 +33,7 @@ def box_draw(seed: int) -> Measured:
     return measure_boxes(Y, FOUND, attacked, classes=CLASSES, seed=0)
 
 
+@pytest.mark.by_default("segmentation_draw-9")
 @pytest.mark.parametrize(("draw", "n"), [(segmentation_draw, 9), (box_draw, len(Y))])
 def test_values_are_means_and_intervals_those_of_the_mean(draw, n: int) -> None:
     draws = [draw(seed) for seed in (1, 2, 3)]

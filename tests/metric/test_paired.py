@@ -31,6 +31,7 @@ def test_shares_are_permuted() -> None:
     assert found == paired(one, other, seed=0)
 
 
+@pytest.mark.by_default("1")
 @pytest.mark.parametrize("draws", [1, 4])
 def test_no_difference_is_rarely_found(draws: int) -> None:
     generator = np.random.default_rng(1)

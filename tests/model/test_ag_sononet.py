@@ -80,6 +80,9 @@ def test_sixteen_filters_and_twelve_convolutions_as_published() -> None:
     )
 
 
+@pytest.mark.by_default(
+    "1-1-third4-fourth4", "28-28-third0-fourth0", "45-33-third2-fourth2", "8-8-third3-fourth3"
+)
 @pytest.mark.parametrize(
     ("height", "width", "third", "fourth"),
     [(28, 28, (7, 7), (4, 4)), (224, 224, (56, 56), (28, 28)), (45, 33, (12, 9), (6, 5)),
@@ -124,6 +127,7 @@ def gradient(victim: Victim, x: Tensor) -> Tensor:
     return torch.autograd.grad(victim(x).logsumexp(1).sum(), x)[0]
 
 
+@pytest.mark.by_default("28")
 @pytest.mark.parametrize("side", [28, 64])
 def test_the_fast_copy_is_equal_and_has_no_batch_norm(side: int) -> None:
     # In float64, where rounding does not move an activation across the kink of a ReLU.

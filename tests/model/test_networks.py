@@ -38,6 +38,9 @@ _SMALL_STEM = [
 ]
 
 
+@pytest.mark.by_default(
+    "mobilenet_v2", "mobilenet_v2-small_stem", "resnet18", "resnet18-small_stem", "resnet18_gcn"
+)
 @pytest.mark.parametrize(("name", "small_stem"), [*_LARGE_STEM, *_SMALL_STEM])
 def test_classifiers_take_small_and_large_images(name: str, small_stem: bool) -> None:
     victim = build(name, small_stem=small_stem)
@@ -85,11 +88,13 @@ def test_small_stem_keeps_resolution(
         assert tuple(seen[tap].shape[1:]) == shape
 
 
+@pytest.mark.slow
 def test_small_vgg_leaves_out_the_wide_layers() -> None:
     victim = build("vgg16", small_stem=True)
     assert 14e6 < sum(weight.numel() for weight in victim.parameters()) < 15e6
 
 
+@pytest.mark.slow
 def test_a_slim_vgg_has_a_part_of_the_channels() -> None:
     whole, half = (build("vgg16_slim", width=width) for width in (1.0, 0.5))
     weights = [sum(weight.numel() for weight in victim.parameters()) for victim in (whole, half)]

@@ -121,6 +121,9 @@ def test_weights_of_another_precision_are_named(
         save_victim(path, copy.deepcopy(mobile).to(dtype), META)
 
 
+@pytest.mark.by_default(
+    "meta-value1", "meta.classes-3", "meta.phantom-1", "meta.recipe-x", "meta.seconds-nan"
+)
 @pytest.mark.parametrize(
     ("part", "value"),
     [

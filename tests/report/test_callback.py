@@ -187,6 +187,7 @@ def test_an_earlier_sweep_in_the_same_folder_does_not_count(app: Path) -> None:
     assert "2 jobs: 2 rows done" in result.stdout
 
 
+@pytest.mark.slow
 def test_blocks_of_the_sweeper_are_planned_and_run(app: Path) -> None:
     (app / "hydra" / "sweeper").mkdir(parents=True)
     matrix = Path(__file__).parents[2] / "conf/hydra/sweeper/matrix.yaml"

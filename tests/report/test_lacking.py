@@ -95,6 +95,7 @@ def lacking(draw: random.Random) -> list[Row]:
     return made
 
 
+@pytest.mark.by_default("3")
 @pytest.mark.parametrize("seed", [slow_unless(seed < 4, seed) for seed in range(12)])
 def test_any_layout_of_rows_that_lack_anything(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure as Canvas

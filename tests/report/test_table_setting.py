@@ -62,6 +62,7 @@ def test_rows_of_noise_and_denoiser_replace_the_choice() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_medrdf_table3_is_laid_out_as_in_the_paper() -> None:
     experiment = composed("experiment=medrdf/table3")
     jobs = planned(experiment, "attack=none", "data=dermamnist")

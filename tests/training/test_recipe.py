@@ -17,6 +17,7 @@ def recipe(*overrides: str) -> dict[str, Any]:
         return recipe_of(compose("train", overrides=list(overrides)))
 
 
+@pytest.mark.by_default("data.root=/elsewhere", "trainer.devices=2")
 @pytest.mark.parametrize(
     "override",
     [
@@ -34,6 +35,9 @@ def test_places_devices_and_loggers_are_no_part_of_it(override: str) -> None:
     assert recipe(override) == recipe()
 
 
+@pytest.mark.by_default(
+    "data.size=32", "optimizer.lr=0.1", "seed=1", "trainer.precision=bf16-mixed"
+)
 @pytest.mark.parametrize(
     "override",
     [

@@ -53,6 +53,7 @@ def recorded(objective: Objective, stop: int | None = None) -> tuple[Objective, 
     return objective, losses
 
 
+@pytest.mark.by_default("trades_awp")
 @pytest.mark.parametrize("name", objectives())
 def test_a_resumed_training_goes_on_as_an_uninterrupted_one(
     name: str, run: Train, tmp_path: Path

@@ -50,6 +50,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.by_default("flip")
 @pytest.mark.parametrize("harm", [cut, flip, lambda path: path.write_bytes(b"")])
 def test_behind_a_damaged_last_snapshot_training_goes_on_from_the_epoch_before(
     harm: Callable[[Path], Any],

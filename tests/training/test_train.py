@@ -115,6 +115,7 @@ def test_every_epoch_has_an_order_of_its_own(run: Train) -> None:
     torch.testing.assert_close(*sums)  # the same images
 
 
+@pytest.mark.by_default("6")
 @pytest.mark.parametrize("batches", [6, 8])
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     run: Train, tmp_path: Path, batches: int

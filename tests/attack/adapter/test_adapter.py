@@ -88,6 +88,7 @@ def adapted(name: str, eps: float = EPS, **more: Any) -> External:
     return External(f"medrobust.attack.adapter.{name}.run", arguments=arguments, eps=eps)
 
 
+@pytest.mark.by_default("art", "foolbox", "torchattacks")
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_same_images_as_the_library_called_by_hand(
     name: str, victim: Victim, images: Tensor, labels: Tensor
@@ -108,6 +109,7 @@ def test_same_images_as_the_library_called_by_hand(
     assert after.float().mean() > before.float().mean() + 0.1
 
 
+@pytest.mark.by_default("adv_lib", "art", "foolbox", "torchattacks")
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_librarys_budget_is_verified(
     name: str, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
@@ -190,6 +192,7 @@ def test_autoattack_is_refused_where_theirs_is_not_defined(
         standard(surrogate, images, labels, seeds=seeds)
 
 
+@pytest.mark.slow
 def test_autoattack_standard_on_four_classes_and_by_seed(
     row_surrogate: VictimSurrogate,
 ) -> None:
@@ -205,6 +208,7 @@ def test_autoattack_standard_on_four_classes_and_by_seed(
     assert (row_surrogate.victim(found[0]).argmax(1) != y).any()
 
 
+@pytest.mark.by_default("", "/adv_lib", "/art", "/foolbox", "/torchattacks")
 @pytest.mark.parametrize("name", ["", *(f"/{library}" for library in LIBRARIES)])
 def test_config(
     name: str, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor

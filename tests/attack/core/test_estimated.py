@@ -130,6 +130,7 @@ def test_chunk_and_batch_change_no_bit(
     assert len(whole.queries.unique()) > 1  # images left at different times
 
 
+@pytest.mark.by_default("NES")
 @both
 def test_more_queries_lose_no_image_and_every_query_is_counted(
     make: Make, victim: Victim, images: Tensor, labels: Tensor, seeds: Tensor
@@ -154,6 +155,7 @@ def test_more_queries_lose_no_image_and_every_query_is_counted(
     assert fooled[0].sum() < fooled[1].sum() < fooled[2].sum()
 
 
+@pytest.mark.by_default("SPSA")
 @both
 def test_more_samples_and_steps_are_stronger(
     make: Make, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor

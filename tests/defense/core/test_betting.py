@@ -38,6 +38,7 @@ def test_no_votes_no_capital():
     torch.testing.assert_close(log_capital(none, none, none, 0.2), torch.zeros(2).double())
 
 
+@pytest.mark.by_default("shares2-0.3")
 @pytest.mark.parametrize(
     ("shares", "lead"), [([0.5, 0.5], 0.0), ([0.4, 0.4, 0.2], 0.0), ([0.6, 0.3, 0.1], 0.3)]
 )

@@ -99,6 +99,7 @@ def test_same_answer_in_any_batch_and_chunk(torn, settings):
             assert torch.equal(found.details[name], value[part])
 
 
+@pytest.mark.by_default("label-2", "label_and_rm-3")
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("decide", ["label", "label_and_rm"])
 def test_wrong_classes_are_as_rare_as_promised(classes, decide):

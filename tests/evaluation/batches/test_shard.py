@@ -74,6 +74,7 @@ VOTE = MedRDF(GaussianNoise(0.1), Median(), copies=10)
 WHITE, BLACK = PGD(eps="2/255", steps=3), Square(eps="2/255", queries=20)
 
 
+@pytest.mark.by_default("adaptive")
 @pytest.mark.parametrize(
     ("defense", "threat", "attack"),
     [

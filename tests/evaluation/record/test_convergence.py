@@ -74,6 +74,7 @@ def test_each_step_has_the_loss_of_the_point_that_it_leaves(clean: ImageSet) -> 
             point = (point.detach() + EPS / 4 * grad.sign()).clamp(0, 1)
 
 
+@pytest.mark.by_default("attack0-threat0", "attack1-threat1")
 @pytest.mark.parametrize(
     ("attack", "threat"),
     [

@@ -13,6 +13,7 @@ SIZES = [16, 8, 4, 2]
 """Sides of the maps of a 64-pixel image: a quarter of it, then half each time."""
 
 
+@pytest.mark.by_default("mobilenet_v2", "resnet18")
 @pytest.mark.parametrize("model", LAYERS)
 def test_layers_are_there_from_shallow_to_deep(model: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -125,6 +125,7 @@ def test_the_loss_trains_weights_and_statistics(kind: Make) -> None:
     assert not torch.equal(made.network[4].running_mean, statistics)
 
 
+@pytest.mark.by_default("TRADES")
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_against_the_attack_makes_it_fail(kind: Make) -> None:
     # Classes differ by a faint global brightness (robust) and a fainter chequerboard (not robust).

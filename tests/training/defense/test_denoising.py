@@ -139,6 +139,7 @@ def test_the_decoder_stays_as_the_warm_epochs_left_it(
         assert kept is name.startswith("decoder"), name
 
 
+@pytest.mark.by_default("False")
 @pytest.mark.parametrize("segments", [False, True])
 def test_the_first_order_learns_to_keep_answers(
     teach: Callable[..., DefenseMeta],

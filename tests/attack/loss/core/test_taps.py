@@ -29,6 +29,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.by_default("mobilenet", "resnet18")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_the_package(name: str) -> None:
     build, classifier, count = NETWORKS[name]
