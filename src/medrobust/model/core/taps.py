@@ -8,6 +8,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "resnet50": ("layer1.0", "layer2.0", "layer3.0", "layer4.0"),
     # Medical Aegis: activation layers 3, 6, 9 and 12.
     "vgg16": ("features.6", "features.13", "features.20", "features.27"),
+    # Ours: the same activations.
+    "vgg16_slim": ("features.9", "features.19", "features.29", "features.39"),
     # Ours, as for ResNet-50: the first block at each size of the map, from a quarter of the side.
     "resnet18": ("layer1.0", "layer2.0", "layer3.0", "layer4.0"),
     "mobilenet_v2": ("blocks.1.0", "blocks.2.0", "blocks.3.0", "blocks.5.0"),
