@@ -98,18 +98,18 @@ def test_a_curve_is_the_mean_over_attacks_where_all_are_there(row: MakeRow) -> N
     rows += [steps(row, 0.1, n, "pgd", 6 / 255) for n in (1, 3)]
     curve = Curve(name="n", x="defense.steps", over=("none", "pgd"), line="attack.eps")
     lines = dict(curve.lines(rows))
-    assert list(lines) == ["eps 2/255", "eps 6/255"]
-    assert [(p.x, round(p.value, 9)) for p in lines["eps 2/255"]] == [
+    assert list(lines) == ["ε = 2/255", "ε = 6/255"]
+    assert [(p.x, round(p.value, 9)) for p in lines["ε = 2/255"].points] == [
         (1, 0.405),
         (2, 0.41),
         (3, 0.415),
     ]
-    assert [(p.x, round(p.value, 9)) for p in lines["eps 6/255"]] == [(1, 0.355), (3, 0.365)]
-    point = lines["eps 2/255"][0]
+    assert [(p.x, round(p.value, 9)) for p in lines["ε = 6/255"].points] == [(1, 0.355), (3, 0.365)]
+    point = lines["ε = 2/255"].points[0]
     assert (point.low, point.high) == pytest.approx((0.385, 0.425))  # the rows' are ± 0.02
     (drawing,) = curve.draw(Source(tuple(rows), {}))
-    assert drawing.canvas.axes[0].get_ylabel() == "mean accuracy, %"
-    assert "over none, pgd" in drawing.caption
+    assert drawing.canvas.axes[0].get_ylabel() == "mean accuracy (%)"
+    assert "under none, pgd" in drawing.caption
     with pytest.raises(FigureError, match=r"no value of defense\.steps has accuracy finished"):
         Curve(x="defense.steps", over=("none", "bim")).draw(Source(tuple(rows), {}))
 
@@ -119,9 +119,9 @@ def test_two_rows_at_one_point_are_told_apart_by_where(row: MakeRow) -> None:
     with pytest.raises(FigureError, match=r"two rows of none stand at defense\.steps=3.*sigma2"):
         Curve(x="defense.steps").draw(Source(tuple(rows), {}))
     curve = Curve(x="defense.steps", where={"defense.sigma2": "1/8"})
-    assert [len(points) for _, points in curve.lines([r for r in rows if curve._wanted(r)])] == [1]
+    assert [len(one.points) for _, one in curve.lines([r for r in rows if curve._wanted(r)])] == [1]
     across = dict(Curve(x="defense.sigma2", over=("none",)).lines(rows))
-    assert [point.x for point in across["mdda"]] == [0.1, 0.125]
+    assert [point.x for point in across["mdda"].points] == [0.1, 0.125]
 
 
 def test_files_and_page_of_a_sweep(
@@ -134,10 +134,15 @@ def test_files_and_page_of_a_sweep(
     (folder / "sweep.json").write_text(json.dumps(plan | {"figure": nodes}))
     assert main([str(folder)]) == 0
     files = sorted(path.name for path in (folder / "figures").iterdir())
-    assert files == ["confusion.pdf", "confusion.png", "confusion_2.pdf", "confusion_2.png"]
+    assert files == sorted(
+        f"{name}.{ending}"
+        for name in ("confusion", "confusion_2")
+        for ending in ("pdf", "png", "svg")
+    )
     first = {name: (folder / "figures" / name).read_bytes() for name in files}
     assert first["confusion.png"].startswith(b"\x89PNG")
     assert first["confusion.pdf"].startswith(b"%PDF")
+    assert b"<svg" in first["confusion.svg"]
     page = (folder / "report.html").read_text()
     assert page.count('<figure class="drawn">') == 2
     assert main([str(folder)]) == 0

@@ -5,7 +5,7 @@ import itertools
 import textwrap
 from typing import TYPE_CHECKING
 
-from medrobust.report.figure.core.base import literal_text
+from medrobust.report.figure.core.style import paper_style
 from medrobust.report.render.colour import ink
 from medrobust.report.render.text import FAILED, OUTSIDE, legend, parts, shown, superscript
 from medrobust.report.table.block import blocks
@@ -22,7 +22,7 @@ _EMPTY = "#e8e8e8"
 
 def render(table: Table) -> bytes:
     """Return a PNG of the table; phantom tables have a watermark."""
-    with literal_text():
+    with paper_style():
         return _render(table)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medrobust.report.figure.core.base import FigureError, Source, literal_text
+from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.style import paper_style
 from medrobust.report.sweep import Sweep
 from medrobust.result.store import write_atomically
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 FOLDER = "figures"
 """Subfolder of a sweep's folder that holds the figures."""
+
+_DATED = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}
+"""Formats of a figure, each with the entry of its metadata that would change its bytes."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,19 @@ class Drawn:
         caption: caption of the figure.
         png: content of the PNG file.
         pdf: content of the PDF file.
+        svg: content of the SVG file.
     """
 
     name: str
     caption: str
     png: bytes
     pdf: bytes
+    svg: bytes
 
     def write(self, folder: Path) -> list[Path]:
-        """Write `<name>.png` and `<name>.pdf`, each atomically."""
+        """Write `<name>.png`, `<name>.pdf` and `<name>.svg`, each atomically."""
         paths = []
-        for ending, content in (("png", self.png), ("pdf", self.pdf)):
+        for ending, content in (("png", self.png), ("pdf", self.pdf), ("svg", self.svg)):
             paths.append(folder / f"{self.name}.{ending}")
             write_atomically(paths[-1], content)
         return paths
@@ -52,31 +58,35 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
         The figures, and one line per figure that could not be drawn.
     """
     rows = tuple(row for row in sweep.rows if row.status == "done")
-    source = Source(rows, sweep.pictures)
+    source = Source(rows, sweep.pictures, sweep.config.over)
     drawn: dict[str, Drawn] = {}
     problems = []
     for figure in sweep.figures:
         try:
-            with literal_text():
-                drawings = [(one, *_saved(one.canvas)) for one in figure.draw(source)]
+            with paper_style():
+                drawings = [(one, saved(one.canvas)) for one in figure.draw(source)]
         except FigureError as error:
             problems.append(f"figure {figure.name}: {error}")
             continue
-        for drawing, png, pdf in drawings:
+        for drawing, files in drawings:
             # A received row or config must not choose a folder.
             first = name = re.sub(r"[^\w.-]", "_", drawing.name).lstrip(".") or "figure"
             number = 2
             while name in drawn:
                 name, number = f"{first}_{number}", number + 1
-            drawn[name] = Drawn(name, drawing.caption, png, pdf)
+            drawn[name] = Drawn(name, drawing.caption, **files)
     return list(drawn.values()), problems
 
 
-def _saved(made: "Canvas") -> tuple[bytes, bytes]:
-    """Return the figure as PNG and PDF; the same figure gives the same bytes."""
-    files = []
-    for ending, key in (("png", "Software"), ("pdf", "CreationDate")):
+def saved(made: "Canvas") -> dict[str, bytes]:
+    """Return the figure as `png`, `pdf` and `svg`; the same figure gives the same bytes.
+
+    Files hold no date, and ids inside an SVG are made from its content. Call it inside
+    `paper_style`, as fonts are chosen only now.
+    """
+    files = {}
+    for ending, dated in _DATED.items():
         file = io.BytesIO()
-        made.savefig(file, format=ending, metadata={key: None})
-        files.append(file.getvalue())
-    return files[0], files[1]
+        made.savefig(file, format=ending, metadata={dated: None})
+        files[ending] = file.getvalue()
+    return files

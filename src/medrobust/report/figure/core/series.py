@@ -1,0 +1,149 @@
+"""Points of a line: means over attacks, and over seeds."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from medrobust.report.figure.core.base import FigureError
+from medrobust.report.table.config import OVER
+from medrobust.report.table.label import comparable, differing, flatten, readable
+from medrobust.report.table.seeds import mean_sd
+from medrobust.result.row import Row
+
+Runs = dict[str, dict[Hashable, Row]]
+"""Rows at one place of a line: attack -> seeds -> row."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a line.
+
+    Attributes:
+        x: value of the setting.
+        value: mean of the metric over the attacks, and over the seeds.
+        low: lower end of its band, None without one. For a single run it is the mean of the lower
+            ends of the attacks' intervals, for several seeds the mean minus a standard deviation.
+        high: upper end, likewise.
+        seeds: number of seeds.
+    """
+
+    x: float
+    value: float
+    low: float | None
+    high: float | None
+    seeds: int = 1
+
+
+def seeds_of(row: Row, over: Sequence[str]) -> Hashable:
+    """Return the seeds of a row that lines are means over.
+
+    Args:
+        row: a row.
+        over: names from `OVER`.
+    """
+    config = flatten(row.config)
+    return tuple(comparable(config.get(key)) for name in over for key in OVER[name])
+
+
+def put(runs: Runs, attack: str, seeds: Hashable, row: Row, place: str) -> None:
+    """Add a row to the others at one place.
+
+    Raises:
+        FigureError: another row of this attack and these seeds is there.
+    """
+    other = runs.setdefault(attack, {}).setdefault(seeds, row)
+    if other is row:
+        return
+    apart = differing([flatten(row.config), flatten(other.config)])
+    fixes = [name for name, keys in OVER.items() if set(apart) <= set(keys)]
+    fix = (
+        f"table.over=[{fixes[0]}] draws the mean over them"
+        if fixes
+        else "choose one by `where`, or separate them by `line`"
+    )
+    raise FigureError(
+        f"two rows of {attack} stand at {place}: they differ in {', '.join(apart)}; {fix}"
+    )
+
+
+def complete(
+    runs: Mapping[str, Mapping[Hashable, Row]], attacks: Sequence[str], seeds: Sequence[Hashable]
+) -> bool:
+    """Return whether every attack has a row for every seed."""
+    return all(one in runs.get(attack, {}) for attack in attacks for one in seeds)
+
+
+def point(
+    x: float,
+    runs: Mapping[str, Mapping[Hashable, Row]],
+    attacks: Sequence[str],
+    seeds: Sequence[Hashable],
+    metric: str,
+    *,
+    spread: bool,
+) -> Point:
+    """Return the mean over attacks and seeds, with its band.
+
+    Args:
+        x: value of the setting.
+        runs: rows at this value.
+        attacks: attacks to average over.
+        seeds: seeds to average over.
+        metric: key of `Row.metrics`.
+        spread: take the standard deviation over seeds for the band, and not the interval.
+    """
+    parts = [[runs[attack][one] for attack in attacks] for one in seeds]
+    means = [sum(row.metrics[metric] for row in part) / len(part) for part in parts]
+    value, sd = mean_sd(means)
+    if spread:
+        low, high = (None, None) if sd is None else (value - sd, value + sd)
+        return Point(x, value, low, high, len(seeds))
+    (rows,) = parts
+    spans = [span for row in rows if (span := row.intervals.get(metric)) is not None]
+    if len(spans) < len(rows):
+        return Point(x, value, None, None)
+    low, high = (sum(span[end] for span in spans) / len(spans) for end in (0, 1))
+    return Point(x, value, low, high)
+
+
+def clean_point(
+    places: Mapping[float, Runs],
+    attacks: Sequence[str],
+    seeds: Sequence[Hashable],
+    metric: str,
+    *,
+    spread: bool,
+) -> Point | None:
+    """Return the clean value as the point at ε = 0; None if there is no single one.
+
+    Rows have several clean values where the budget also changes the defended model, such as one
+    that was trained against the attack.
+
+    Args:
+        places: ε -> rows of a line.
+        attacks: attacks that the line averages over.
+        seeds: seeds of the line.
+        metric: metric of the line; its clean counterpart is `clean_<metric>`.
+        spread: as for `point`.
+
+    Raises:
+        FigureError: rows of one line were evaluated on different images.
+    """
+    name = f"clean_{metric}"
+    for one in seeds:
+        rows = [runs[a][one] for runs in places.values() for a in attacks if one in runs.get(a, {})]
+        same_images(rows)
+        if len({row.metrics.get(name) for row in rows}) != 1 or name not in rows[0].metrics:
+            return None
+    first = next(iter(places.values()))
+    whole = first if complete(first, attacks, seeds) else {}
+    return point(0.0, whole, attacks, seeds, name, spread=spread) if whole else None
+
+
+def same_images(rows: Sequence[Row]) -> None:
+    """Raise `FigureError` if rows of one line were evaluated on different images."""
+    if len({(row.n, row.fingerprints.get("images")) for row in rows}) > 1:
+        counts = ", ".join(dict.fromkeys(readable(row.n) for row in rows))
+        raise FigureError(
+            f"rows of one line were evaluated on different images (n = {counts}), expected the "
+            "same for all; evaluate them with one data.limit_test"
+        )
