@@ -70,14 +70,14 @@ def test_confusion_has_a_panel_per_defense_and_a_drawing_per_attack(row: MakeRow
     assert titles == ["none", "mdda/n5", "nrp"]
     fields = [text.get_text() for text in panels[1].texts]
     assert fields == ["60", "40", "0", "40", "60", "0", "–", "–", "–"]  # BCC has no image
-    assert "mdda/dim, eps 2/255" in drawing.caption
-    assert drawing.canvas.get_suptitle() == "mdda/dim, eps 2/255"
+    assert "mdda/dim, ε = 2/255" in drawing.caption
+    assert drawing.canvas.get_suptitle() == "mdda/dim, ε = 2/255"
     chosen = Confusion(name="c", attack=("pgd",), defense=("nrp", "none"))
     (drawing,) = chosen.draw(source)
     panels = [axes for axes in drawing.canvas.axes if axes.get_visible()]
     assert [axes.get_title().split("\n")[0] for axes in panels] == ["nrp", "none"]
     (drawing,) = Confusion(name="c", title="MDDA Figure 4", attack=("pgd",)).draw(source)
-    assert drawing.canvas.get_suptitle() == "MDDA Figure 4 · pgd, eps 2/255"
+    assert drawing.canvas.get_suptitle() == "MDDA Figure 4 · pgd, ε = 2/255"
     both = Confusion(name="c").draw(source)
     assert [one.name for one in both] == ["c_pgd_eps_2_255", "c_mdda_dim_eps_2_255"]
     with pytest.raises(FigureError, match=r"no finished row .* fits attack=\['bim'\]"):

@@ -13,20 +13,24 @@ from medrobust.report.figure.core.lines import draw_lines, legend_below
 from medrobust.report.figure.core.series import (
     Point,
     Runs,
+    apart,
     clean_point,
     complete,
     point,
     put,
     same_images,
     seeds_of,
+    seeds_said,
 )
 from medrobust.report.figure.core.style import INCHES, Width
+from medrobust.report.table.config import SEEDS
 from medrobust.report.table.crosscheck import RETUNED
 from medrobust.report.table.label import axis_value, comparable, differing, flatten, readable
 from medrobust.result.row import CELL, Row
 
 _LINES = ("attack", "defense", "threat")
 _EPS = "attack.eps"
+_FIX = "choose one by `where`, or separate them by `line`"
 _HEIGHT = 2.3  # inches, without the legend
 
 
@@ -101,7 +105,7 @@ class Curve(Figure):
     def draw(self, source: Source) -> list[Drawing]:
         """Return one drawing per data set, victim, threat and seed, or for all seeds together."""
         axes = [axis for axis in CELL if axis not in ("attack", "defense", self.line)]
-        axes += [seed for seed in ("victim_seed", "seed") if seed not in source.over]
+        axes += [seed for seed in SEEDS if seed not in source.over]
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in source.rows:
             if self._wanted(row):
@@ -110,12 +114,8 @@ class Curve(Figure):
         for key, members in groups.items():
             lines = {name: line for name, line in self.lines(members, source.over) if line.points}
             if lines:
-                apart = [
-                    f"{axis.replace('_', ' ')} {text}" if axis.endswith("seed") else text
-                    for at, (axis, text) in enumerate(zip(axes, key, strict=True))
-                    if text and len({other[at] for other in groups}) > 1
-                ]
-                drawings.append(self._one(members, lines, ", ".join(apart), source.over))
+                said = apart(axes, key, groups)
+                drawings.append(self._one(members, lines, said, source.over))
         if not drawings:
             over = list(self.over) or "all attacks"
             raise FigureError(
@@ -143,7 +143,14 @@ class Curve(Figure):
                 if x is not None:
                     where = f"{self.x}={readable(x)}"
                     seeds[seeds_of(row, over)] = None
-                    put(places.setdefault(x, {}), _attack(row), seeds_of(row, over), row, where)
+                    put(
+                        places.setdefault(x, {}),
+                        _attack(row),
+                        seeds_of(row, over),
+                        row,
+                        where,
+                        _FIX,
+                    )
             attacks = self._attacks(rows, places)
             label = " · ".join(filter(None, key if several else key[1:])) or key[0]
             yield label, self._points(places, attacks, list(seeds), spread=bool(over))
@@ -177,8 +184,8 @@ class Curve(Figure):
     def _also(self, rows: Sequence[Row]) -> list[str]:
         """Return the settings in which rows of one attack and seed differ, but for `x`."""
         own = self.x.rpartition(".")[2]
-        apart = differing([flatten(row.config) for row in rows])
-        return [key for key in apart if key.rpartition(".")[2] not in (own, *RETUNED)]
+        differ = differing([flatten(row.config) for row in rows])
+        return [key for key in differ if key.rpartition(".")[2] not in (own, *RETUNED)]
 
     def _attacks(self, rows: Sequence[Row], places: dict[float, Runs]) -> tuple[str, ...]:
         """Return the attacks that a line averages over."""
@@ -212,7 +219,7 @@ class Curve(Figure):
         )
 
     def _one(
-        self, rows: Sequence[Row], lines: dict[str, Line], apart: str, over: Sequence[str]
+        self, rows: Sequence[Row], lines: dict[str, Line], said: str, over: Sequence[str]
     ) -> Drawing:
         made = canvas(INCHES[self.width], _HEIGHT)
         axes = made.subplots()
@@ -238,7 +245,7 @@ class Curve(Figure):
             axes.set_ylim(-4, 104)
             axes.set_yticks(range(0, 101, 20))
         axes.grid(visible=True)
-        heading(made, self.titled(apart), any(row.phantom for row in rows))
+        heading(made, self.titled(said), any(row.phantom for row in rows))
         if any(points):
             legend_below(made, drawn)
         attacks = dict.fromkeys(name for line in lines.values() for name in line.attacks)
@@ -246,7 +253,7 @@ class Curve(Figure):
             f"{metric[:1].upper()}{metric[1:]} against {axis.title}, under {', '.join(attacks)}."
         )
         return Drawing(
-            "_".join(filter(None, (self.name, apart.replace(", ", "_").replace(" ", "_")))),
+            "_".join(filter(None, (self.name, said.replace(", ", "_").replace(" ", "_")))),
             " ".join([caption, *_notes(lines, over, self.metric)]),
             made,
         )
@@ -256,10 +263,7 @@ def _notes(lines: dict[str, Line], over: Sequence[str], metric: str) -> Iterator
     """Yield what the bands and the point at ε = 0 are."""
     points = [one for line in lines.values() for one in line.points]
     if over:
-        counts = sorted({one.seeds for one in points})
-        said = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        kinds = " and ".join(name.replace("_", " ") for name in over)
-        yield f"Lines and bands: mean ± standard deviation over {said} seeds ({kinds})."
+        yield seeds_said(over, {one.seeds for one in points})
     elif any(one.low is not None for one in points):
         mean = any(len(line.attacks) > 1 for line in lines.values())
         yield f"Bands: 95 % intervals{', for a mean the mean ends of its parts' if mean else ''}."

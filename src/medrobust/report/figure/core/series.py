@@ -1,10 +1,10 @@
 """Points of a line: means over attacks, and over seeds."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medrobust.report.figure.core.base import FigureError
-from medrobust.report.table.config import OVER
+from medrobust.report.table.config import OVER, SEEDS
 from medrobust.report.table.label import comparable, differing, flatten, readable
 from medrobust.report.table.seeds import mean_sd
 from medrobust.result.row import Row
@@ -44,8 +44,23 @@ def seeds_of(row: Row, over: Sequence[str]) -> Hashable:
     return tuple(comparable(config.get(key)) for name in over for key in OVER[name])
 
 
-def put(runs: Runs, attack: str, seeds: Hashable, row: Row, place: str) -> None:
+def put(
+    runs: Runs,
+    attack: str,
+    seeds: Hashable,
+    row: Row,
+    place: str,
+    fix: str = "draw them from sweeps of their own",
+) -> None:
     """Add a row to the others at one place.
+
+    Args:
+        runs: the others.
+        attack: name of the row's attack.
+        seeds: seeds of the row, from `seeds_of`.
+        row: row to add.
+        place: description of the place, for errors.
+        fix: what sets rows apart that differ in more than a seed.
 
     Raises:
         FigureError: another row of this attack and these seeds is there.
@@ -53,16 +68,43 @@ def put(runs: Runs, attack: str, seeds: Hashable, row: Row, place: str) -> None:
     other = runs.setdefault(attack, {}).setdefault(seeds, row)
     if other is row:
         return
-    apart = differing([flatten(row.config), flatten(other.config)])
-    fixes = [name for name, keys in OVER.items() if set(apart) <= set(keys)]
-    fix = (
-        f"table.over=[{fixes[0]}] draws the mean over them"
-        if fixes
-        else "choose one by `where`, or separate them by `line`"
-    )
+    differ = differing([flatten(row.config), flatten(other.config)])
+    fixes = [name for name, keys in OVER.items() if set(differ) <= set(keys)]
+    if fixes:
+        fix = f"table.over=[{fixes[0]}] draws the mean over them"
     raise FigureError(
-        f"two rows of {attack} stand at {place}: they differ in {', '.join(apart)}; {fix}"
+        f"two rows of {attack} stand at {place}: they differ in {', '.join(differ)}; {fix}"
     )
+
+
+def apart(axes: Sequence[str], key: Sequence[str], others: Iterable[Sequence[str]]) -> str:
+    """Return the names of a group on the axes where the groups differ, such as `vgg16, seed 1`.
+
+    Args:
+        axes: names of the axes.
+        key: place of the group on each.
+        others: places of all groups.
+    """
+    differ = [len(set(column)) > 1 for column in zip(*others, strict=True)]
+    return ", ".join(
+        f"{axis.replace('_', ' ')} {text}" if axis in SEEDS else text
+        for axis, text, wanted in zip(axes, key, differ, strict=True)
+        if wanted and text
+    )
+
+
+def seeds_said(over: Sequence[str], counts: Iterable[int]) -> str:
+    """Return the sentence of a caption that says what lines and bands are means over.
+
+    Args:
+        over: names from `OVER`.
+        counts: numbers of seeds of the lines.
+    """
+    numbers = set(counts)
+    low, high = min(numbers), max(numbers)
+    said = str(low) if low == high else f"{low} to {high}"
+    kinds = " and ".join(name.replace("_", " ") for name in over)
+    return f"Lines and bands: mean ± standard deviation over {said} seeds ({kinds})."
 
 
 def complete(
