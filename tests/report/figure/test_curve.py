@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from medrobust.report.figure.core.base import Drawing, FigureError, Source, canvas, heading
-from medrobust.report.figure.core.draw import saved
 from medrobust.report.figure.core.lines import draw_lines, thinned
+from medrobust.report.figure.core.save import PICTURES, saved
 from medrobust.report.figure.core.series import Point
 from medrobust.report.figure.core.style import COLUMN, PAGE, look, paper_style
 from medrobust.report.figure.curve import Curve
@@ -241,11 +241,10 @@ def test_tick_labels_are_thinned_between_the_outer_ones() -> None:
 
 def test_the_same_figure_has_the_same_bytes_without_a_date(row: MakeRow) -> None:
     rows = falling(row)
-    first = saved(drawn(rows).canvas)
-    assert list(first) == ["png", "pdf", "svg"]
+    first = {kind: saved(drawn(rows).canvas, kind) for kind in PICTURES}
     theirs = {"font.size": 20, "svg.hashsalt": None, "lines.linewidth": 9}
     with matplotlib.rc_context(theirs), paper_style():
-        assert saved(drawn(rows).canvas) == first
+        assert {kind: saved(drawn(rows).canvas, kind) for kind in PICTURES} == first
     assert b"CreationDate" not in first["pdf"]
     assert b"<dc:date>" not in first["svg"]
     assert b"/FontFile2" in first["pdf"]  # TrueType; some publishers refuse Type 3

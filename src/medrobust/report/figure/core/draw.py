@@ -1,24 +1,17 @@
 """Draw the figures of a sweep and write them."""
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.save import PICTURES, saved
 from medrobust.report.figure.core.style import paper_style
 from medrobust.report.sweep import Sweep
 from medrobust.result.store import write_atomically
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
 FOLDER = "figures"
 """Subfolder of a sweep's folder that holds the figures."""
-
-_DATED = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}
-"""Formats of a figure, each with the entry of its metadata that would change its bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Drawn:
     def write(self, folder: Path) -> list[Path]:
         """Write `<name>.png`, `<name>.pdf` and `<name>.svg`, each atomically."""
         paths = []
-        for ending, content in (("png", self.png), ("pdf", self.pdf), ("svg", self.svg)):
+        for ending, content in zip(PICTURES, (self.png, self.pdf, self.svg), strict=True):
             paths.append(folder / f"{self.name}.{ending}")
             write_atomically(paths[-1], content)
         return paths
@@ -64,7 +57,10 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
     for figure in sweep.figures:
         try:
             with paper_style():
-                drawings = [(one, saved(one.canvas)) for one in figure.draw(source)]
+                drawings = [
+                    (one, {kind: saved(one.canvas, kind) for kind in PICTURES})
+                    for one in figure.draw(source)
+                ]
         except FigureError as error:
             problems.append(f"figure {figure.name}: {error}")
             continue
@@ -76,17 +72,3 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
                 name, number = f"{first}_{number}", number + 1
             drawn[name] = Drawn(name, drawing.caption, **files)
     return list(drawn.values()), problems
-
-
-def saved(made: "Canvas") -> dict[str, bytes]:
-    """Return the figure as `png`, `pdf` and `svg`; the same figure gives the same bytes.
-
-    Files hold no date, and ids inside an SVG are made from its content. Call it inside
-    `paper_style`, as fonts are chosen only now.
-    """
-    files = {}
-    for ending, dated in _DATED.items():
-        file = io.BytesIO()
-        made.savefig(file, format=ending, metadata={dated: None})
-        files[ending] = file.getvalue()
-    return files

@@ -1,0 +1,28 @@
+"""Save a figure in the formats of papers and pages."""
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+PICTURES = ("png", "pdf", "svg")
+"""File formats of a figure."""
+
+_DATED = {"png": "Software", "pdf": "CreationDate", "svg": "Date"}
+"""Format -> the entry of its metadata that changes without the figure."""
+
+
+def saved(made: "Canvas", kind: str) -> bytes:
+    """Return a figure as a file; the same figure gives the same bytes.
+
+    Files hold no date, and ids inside an SVG are made from its content. Call it inside
+    `paper_style`, as fonts are chosen only now.
+
+    Args:
+        made: figure.
+        kind: one of `PICTURES`.
+    """
+    file = io.BytesIO()
+    made.savefig(file, format=kind, metadata={_DATED[kind]: None})
+    return file.getvalue()
