@@ -5,7 +5,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from medrobust.report.figure.core.save import saved
-from medrobust.report.figure.core.style import paper_style
+from medrobust.report.figure.core.style import WARNING, paper_style
 from medrobust.report.render.colour import ink
 from medrobust.report.render.text import FAILED, OUTSIDE, legend, parts, shown, superscript
 from medrobust.report.table.block import blocks
@@ -77,7 +77,7 @@ def _drawn(table: Table) -> "Canvas":
         fontsize=12,
         weight="bold",
         va="top",
-        color="#a40000" if table.phantom else "black",
+        color=WARNING if table.phantom else "black",
     )
     figure.text(0.12 / width, 1 - 0.42 / height, table.caption, fontsize=9, va="top")
     figure.text(
@@ -152,7 +152,7 @@ def _heat(table: Table, axes: "Axes") -> None:
             text = parts(table, cell)
             share = cell.value if cell.unit == unit else None
             ground = _EMPTY if share is None else colours(norm(share))
-            colour = "#a40000" if text.ours == FAILED else ink(ground)
+            colour = WARNING if text.ours == FAILED else ink(ground)
             lift = 0.16 if text.paper else 0.0
             ours = text.ours + superscript(text.marks)
             axes.text(
