@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -138,6 +139,28 @@ def test_a_point_needs_every_seed_of_its_line(row: MakeRow) -> None:
     rows = [one for one in seeded(row) if one.config != seeded(row)[-1].config]
     (line,) = axes_of(drawn(rows, ("victim_seed",))).get_lines()
     np.testing.assert_allclose(np.asarray(line.get_xdata(), float), [0, *BUDGETS[:2]])
+
+
+def test_a_mean_does_not_pass_over_a_failed_seed(row: MakeRow) -> None:
+    rows = seeded(row, count=2)
+    failed = row(
+        None,
+        defense="jpeg",
+        settings={"eps": "2/255", "norm": "linf"},
+        config={"victim_seed": 2, "victim.seed": 2},
+    )
+    curve = Curve(name="c", x="attack.eps")
+    (drawing,) = curve.draw(Source(tuple(rows), {}, ("victim_seed",), (failed,)))
+    (line,) = axes_of(drawing).get_lines()
+    np.testing.assert_allclose(np.asarray(line.get_xdata(), float), [0, 0.75, 8])
+    other = falling(row, 0.5, defense="median", config={"victim_seed": 0})
+    all_failed = tuple(
+        replace(one, status="failed", metrics={}, config=one.config | {"victim_seed": 1})
+        for one in other
+    )
+    (drawing,) = curve.draw(Source((*rows, *other), {}, ("victim_seed",), all_failed))
+    assert [one.get_label() for one in axes_of(drawing).get_lines()] == ["jpeg"]
+    assert "Not drawn, as no point is finished: median." in drawing.caption
 
 
 def test_seeds_that_are_not_averaged_are_apart(row: MakeRow) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,23 @@ def test_seeds_that_are_not_averaged_are_never_one_drawing(row: MakeRow, tmp_pat
         "pgd eps=1/255",
         "pgd eps=2/255",
     ]
+
+
+def test_no_figure_passes_over_a_failed_seed(row: MakeRow, tmp_path: Path) -> None:
+    rows = [confused(row, 6, seed, defense) for seed in range(2) for defense in ("kd", "lid")]
+    failed = replace(rows[0], id="f", status="failed", config=rows[0].config | {"victim_seed": 2})
+    whole = source(tmp_path, rows, ("victim_seed",))
+    lacking = replace(whole, failed=(failed,))
+    (drawing,) = Roc(name="r").draw(lacking)
+    kd, lid = drawing.canvas.axes
+    assert (kd.get_legend(), lid.get_legend() is None) == (None, False)
+    assert "lacks scores of such images: kd against pgd" in drawing.caption
+    (drawing,) = Confusion(name="c").draw(lacking)
+    assert [axes.get_title()[:3] for axes in drawing.canvas.axes] == ["lid"]
+    assert "not finished: kd." in drawing.caption
+    whole.beside(rows[1], "scores.npz").unlink()
+    (drawing,) = Roc(name="r").draw(whole)
+    assert "lacks scores of such images: lid against pgd" in drawing.caption
 
 
 def test_a_legend_of_roc_curves_hides_no_curve(row: MakeRow, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
 from medrobust.report.figure.core.base import several as names
-from medrobust.report.figure.core.series import Runs, put, seeds_of
+from medrobust.report.figure.core.series import Runs, but_seeds, put, seeds_of, unfinished
 from medrobust.report.figure.core.style import COLUMN, PAGE, SMALL, TEXT
 from medrobust.report.render.colour import heat
 from medrobust.report.table.config import OVER, SEEDS
@@ -59,14 +59,20 @@ class Confusion(Figure):
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
             groups.setdefault(_group(row, source.over), []).append(row)
-        titles = _told_apart(list(groups))
+        titles, lacking = _told_apart(list(groups)), unfinished(source.failed, source.over)
+        panels = [self._panels(members, source.over, lacking) for members in groups.values()]
+        if not any(any(own.values()) for own in panels):
+            raise FigureError("no confusion matrix has every seed of table.over finished")
         return [
-            self._one(self._panels(members, source.over), title, len(groups) > 1, source.over)
-            for members, title in zip(groups.values(), titles, strict=True)
+            self._one(own, title, len(groups) > 1)
+            for own, title in zip(panels, titles, strict=True)
+            if any(own.values())
         ]
 
-    def _panels(self, rows: list[Row], over: Sequence[str]) -> dict[str, list[Row]]:
-        """Return the rows of each panel, one for each seed."""
+    def _panels(
+        self, rows: list[Row], over: Sequence[str], lacking: Collection[Hashable]
+    ) -> dict[str, list[Row]]:
+        """Return the rows of each panel, one for each seed; none if a seed is unfinished."""
         if self.defense:
             order = names("defense", self.defense)
             rows = sorted(rows, key=lambda row: order.index(row.cell.get("defense", "")))
@@ -75,9 +81,13 @@ class Confusion(Figure):
         for row, level in zip(rows, levels, strict=True):
             attack = row.cell.get("attack", "")
             put(runs.setdefault(level.label, {}), attack, seeds_of(row, over), row, level.label)
-        return {
+        panels = {
             label: [row for seeds in attacks.values() for row in seeds.values()]
             for label, attacks in runs.items()
+        }
+        return {
+            label: [] if any(but_seeds(row, over) in lacking for row in members) else members
+            for label, members in panels.items()
         }
 
     def _wanted(self, row: Row) -> bool:
@@ -90,9 +100,9 @@ class Confusion(Figure):
             )
         )
 
-    def _one(
-        self, panels: dict[str, list[Row]], said: str, several: bool, over: Sequence[str]
-    ) -> Drawing:
+    def _one(self, panels: dict[str, list[Row]], said: str, several: bool) -> Drawing:
+        empty = [label for label, rows in panels.items() if not rows]
+        panels = {label: rows for label, rows in panels.items() if rows}
         every = [row for rows in panels.values() for row in rows]
         classes = every[0].classes or [str(k) for k in range(len(every[0].confusion or ()))]
         labels = ["\n".join(_two_lines(name)) for name in classes]
@@ -126,7 +136,8 @@ class Confusion(Figure):
         )
         counts = {len(rows) for rows in panels.values()}
         seeds = f", counts of {max(counts)} seeds added up" if max(counts) > 1 else ""
-        return Drawing(name, f"{caption}{seeds}.", made)
+        rest = f" Not drawn, as a seed is not finished: {', '.join(empty)}." if empty else ""
+        return Drawing(name, f"{caption}{seeds}.{rest}", made)
 
 
 def _across(panels: int, classes: int, margin: float) -> int:

@@ -1,27 +1,29 @@
 """Curves of a metric against a setting: accuracy against ε, N or σ² (MDDA, Figure 7)."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from medrobust.metric.definition import heading_of, unit_of
-from medrobust.number import NumberError, fraction
 from medrobust.report.figure.core.axis import axis_of, show_scale
 from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
 from medrobust.report.figure.core.base import several as names
+from medrobust.report.figure.core.caption import notes
 from medrobust.report.figure.core.lines import draw_lines, legend_below
 from medrobust.report.figure.core.series import (
-    Point,
+    Line,
     Runs,
     apart,
+    but_seeds,
     clean_point,
     complete,
     point,
     put,
     same_images,
     seeds_of,
-    seeds_said,
+    unfinished,
 )
+from medrobust.report.figure.core.setting import attack_of, number_of, setting_of, symbol
 from medrobust.report.figure.core.style import INCHES, Width
 from medrobust.report.table.config import SEEDS
 from medrobust.report.table.crosscheck import RETUNED
@@ -32,23 +34,6 @@ _LINES = ("attack", "defense", "threat")
 _EPS = "attack.eps"
 _FIX = "choose one by `where`, or separate them by `line`"
 _HEIGHT = 2.3  # inches, without the legend
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a curve.
-
-    Attributes:
-        points: points by rising x, the clean one first.
-        attacks: attacks that it is a mean over.
-        clean: whether its first point is the clean value.
-        also: other settings that differ between its points.
-    """
-
-    points: list[Point]
-    attacks: tuple[str, ...]
-    clean: bool = False
-    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +91,16 @@ class Curve(Figure):
         """Return one drawing per data set, victim, threat and seed, or for all seeds together."""
         axes = [axis for axis in CELL if axis not in ("attack", "defense", self.line)]
         axes += [seed for seed in SEEDS if seed not in source.over]
+        rest = [row for row in source.rows if self.metric not in row.metrics]
+        lacking = unfinished([*source.failed, *rest], source.over)
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in source.rows:
             if self._wanted(row):
                 groups.setdefault(tuple(axis_value(row, axis) for axis in axes), []).append(row)
         drawings = []
         for key, members in groups.items():
-            lines = {name: line for name, line in self.lines(members, source.over) if line.points}
-            if lines:
+            lines = dict(self.lines(members, source.over, lacking))
+            if any(line.points for line in lines.values()):
                 said = apart(axes, key, groups)
                 drawings.append(self._one(members, lines, said, source.over))
         if not drawings:
@@ -125,33 +112,36 @@ class Curve(Figure):
             )
         return drawings
 
-    def lines(self, rows: Sequence[Row], over: Sequence[str] = ()) -> Iterator[tuple[str, Line]]:
+    def lines(
+        self,
+        rows: Sequence[Row],
+        over: Sequence[str] = (),
+        lacking: Collection[Hashable] = (),
+    ) -> Iterator[tuple[str, Line]]:
         """Yield the label of each line and the line.
 
         Args:
             rows: rows of one data set, victim, threat and seed.
             over: seeds to average over, from `table.over`.
+            lacking: configs in which a seed is not finished.
         """
         keys = dict.fromkeys(key for row in rows if (key := self._line(row)) is not None)
         several = len({row.cell.get("defense") for row in rows}) > 1
         for key in keys or {("", ""): None}:
             places: dict[float, Runs] = {}
             seeds: dict[Hashable, None] = {}
-            members = [row for row in rows if self._line(row) in (key, None)]
-            for row in members:
-                x = _number(row, self.x)
-                if x is not None:
-                    where = f"{self.x}={readable(x)}"
-                    seeds[seeds_of(row, over)] = None
-                    put(
-                        places.setdefault(x, {}),
-                        _attack(row),
-                        seeds_of(row, over),
-                        row,
-                        where,
-                        _FIX,
-                    )
+            for row in rows:
+                x = number_of(row, self.x)
+                if x is None or self._line(row) not in (key, None):
+                    continue
+                seed, where = seeds_of(row, over), f"{self.x}={readable(x)}"
+                seeds[seed] = None
+                put(places.setdefault(x, {}), attack_of(row), seed, row, where, _FIX)
             attacks = self._attacks(rows, places)
+            for x, runs in list(places.items()):
+                on_line = (row for name in attacks for row in runs.get(name, {}).values())
+                if lacking and any(but_seeds(row, over) in lacking for row in on_line):
+                    del places[x]
             label = " · ".join(filter(None, key if several else key[1:])) or key[0]
             yield label, self._points(places, attacks, list(seeds), spread=bool(over))
 
@@ -189,7 +179,7 @@ class Curve(Figure):
 
     def _attacks(self, rows: Sequence[Row], places: dict[float, Runs]) -> tuple[str, ...]:
         """Return the attacks that a line averages over."""
-        asked = names("over", self.over) or tuple(dict.fromkeys(map(_attack, rows)))
+        asked = names("over", self.over) or tuple(dict.fromkeys(map(attack_of, rows)))
         if self.x.startswith("attack.") or self.line == "attack":
             # Attacks without this setting (clean images) or of another line are not on it.
             return tuple(name for name in asked if any(name in runs for runs in places.values()))
@@ -202,20 +192,20 @@ class Curve(Figure):
             return defense, ""
         if self.line in _LINES:
             return defense, row.cell.get(self.line, "")
-        value = _setting(row, self.line)
-        name = self.line.rpartition(".")[2]
-        return None if value is None else ("", f"{_GREEK.get(name, name)} = {readable(value)}")
+        value = setting_of(row, self.line)
+        return None if value is None else ("", f"{symbol(self.line)} = {readable(value)}")
 
     def _wanted(self, row: Row) -> bool:
         named = (("defense", self.defense), ("threat", self.threat), ("attack", self.over))
         return (
             all(not chosen or row.cell.get(axis) in names(axis, chosen) for axis, chosen in named)
             and all(
-                _setting(row, key) is None or comparable(_setting(row, key)) == comparable(value)
+                setting_of(row, key) is None
+                or comparable(setting_of(row, key)) == comparable(value)
                 for key, value in self.where.items()
             )
             and self.metric in row.metrics
-            and (self.x.startswith("attack.") or _number(row, self.x) is not None)
+            and (self.x.startswith("attack.") or number_of(row, self.x) is not None)
         )
 
     def _one(
@@ -225,8 +215,10 @@ class Curve(Figure):
         axes = made.subplots()
         percent = self.percent and unit_of(self.metric) == "proportion"
         axis = axis_of(
-            self.x, self.label, [row for row in rows if _number(row, self.x) is not None]
+            self.x, self.label, [row for row in rows if number_of(row, self.x) is not None]
         )
+        empty = [label for label, line in lines.items() if label and not line.points]
+        lines = {label: line for label, line in lines.items() if line.points}
         points = {label: line.points for label, line in lines.items()}
         counts = {line.points[0].seeds for line in lines.values()}
         if over and len(counts) > 1:
@@ -254,47 +246,9 @@ class Curve(Figure):
         )
         return Drawing(
             "_".join(filter(None, (self.name, said.replace(", ", "_").replace(" ", "_")))),
-            " ".join([caption, *_notes(lines, over, self.metric)]),
+            " ".join([caption, *notes(lines, over, self.metric, empty)]),
             made,
         )
-
-
-def _notes(lines: dict[str, Line], over: Sequence[str], metric: str) -> Iterator[str]:
-    """Yield what the bands and the point at ε = 0 are."""
-    points = [one for line in lines.values() for one in line.points]
-    if over:
-        yield seeds_said(over, {one.seeds for one in points})
-    elif any(one.low is not None for one in points):
-        mean = any(len(line.attacks) > 1 for line in lines.values())
-        yield f"Bands: 95 % intervals{', for a mean the mean ends of its parts' if mean else ''}."
-    if any(line.clean for line in lines.values()):
-        yield f"ε = 0: clean {heading_of(metric)}."
-    also = dict.fromkeys(key for line in lines.values() for key in line.also)
-    if also:
-        yield f"Along a line, {', '.join(also)} differs as well."
-
-
-_GREEK = {"eps": "ε", "sigma": "σ", "sigma2": "σ²"}
-
-
-def _attack(row: Row) -> str:
-    return row.cell.get("attack", "")
-
-
-def _setting(row: Row, key: str) -> object:
-    parent, _, name = key.partition(".")
-    variant = row.attack_variant if parent == "attack" else row.defense_variant
-    return flatten(variant).get(name)
-
-
-def _number(row: Row, key: str) -> float | None:
-    value = _setting(row, key)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return fraction(value, key, low=-1e12, high=1e12)
-    except NumberError:
-        return None
 
 
 KIND = Curve

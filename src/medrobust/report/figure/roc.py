@@ -1,6 +1,6 @@
 """ROC curves of detectors: clean images against the images of each attack (Medical Aegis)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from medrobust.report.figure.core.base import (
     heading,
     several,
 )
+from medrobust.report.figure.core.caption import seeds_said
 from medrobust.report.figure.core.scored import Group, Scored, groups
-from medrobust.report.figure.core.series import seeds_said
+from medrobust.report.figure.core.series import but_seeds, unfinished
 from medrobust.report.figure.core.style import BAND, COLUMN, PAGE, look
 from medrobust.report.table.seeds import mean_sd
 
@@ -77,9 +78,18 @@ class Roc(Figure):
     def draw(self, source: Source) -> list[Drawing]:
         """Return one drawing per group."""
         found = groups(source, self.attack, self.defense, source.over)
-        return [self._one(group, source.over) for group in found]
+        scored = {
+            cell.row.id
+            for group in found
+            for lines in group.panels.values()
+            for cells in lines.values()
+            for cell in cells
+        }
+        rest = [row for row in source.rows if row.id not in scored]
+        lacking = unfinished([*source.failed, *rest], source.over)
+        return [self._one(group, source.over, lacking) for group in found]
 
-    def _one(self, group: Group, over: Sequence[str]) -> Drawing:
+    def _one(self, group: Group, over: Sequence[str], lacking: Collection[Hashable]) -> Drawing:
         across = 2 if len(group.panels) == 4 else min(_ACROSS, len(group.panels))
         down = -(-len(group.panels) // across)
         width = COLUMN if across == 1 else PAGE
@@ -95,7 +105,7 @@ class Roc(Figure):
             axes = grid[number]
             for attack, cells in lines.items():
                 curve = mean_roc(cells, successful=self.successful)
-                if curve is None:
+                if curve is None or any(but_seeds(cell.row, over) in lacking for cell in cells):
                     empty.append(f"{defense} against {attack}")
                 else:
                     _line(axes, attack, curve, order[attack], len(order))
@@ -115,7 +125,9 @@ class Roc(Figure):
         dot = "Dots are the deployed thresholds" if over else "The dot is the deployed threshold"
         said.append(f"{dot}, from clean validation images.")
         if empty:
-            said.append(f"No curve, as a seed lacks such images: {'; '.join(empty)}.")
+            said.append(
+                f"No curve, as a seed failed or lacks scores of such images: {'; '.join(empty)}."
+            )
         return " ".join(said)
 
 

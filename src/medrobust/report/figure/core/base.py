@@ -31,12 +31,14 @@ class Source:
         rows: finished rows of the sweep, in the order of its jobs.
         pictures: row id -> its PNG `<rows>/<id>.png`, next to its other files.
         over: seeds from `table.over` that figures show the mean and standard deviation over.
+        failed: the other rows, so that a mean over seeds does not pass over a failed one.
         damage: messages about damaged files that `read` left out.
     """
 
     rows: tuple[Row, ...]
     pictures: Mapping[str, Path]
     over: tuple[str, ...] = ()
+    failed: tuple[Row, ...] = ()
     damage: list[str] = field(default_factory=list, compare=False)
 
     def beside(self, row: Row, suffix: str) -> Path:

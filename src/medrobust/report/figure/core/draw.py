@@ -51,7 +51,8 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
         The figures, and one line per figure that could not be drawn.
     """
     rows = tuple(row for row in sweep.rows if row.status == "done")
-    source = Source(rows, sweep.pictures, sweep.config.over)
+    failed = tuple(row for row in sweep.rows if row.status != "done")
+    source = Source(rows, sweep.pictures, sweep.config.over, failed)
     drawn: dict[str, Drawn] = {}
     problems = []
     for figure in sweep.figures:

@@ -33,6 +33,46 @@ class Point:
     seeds: int = 1
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of a curve.
+
+    Attributes:
+        points: points by rising x, the clean one first.
+        attacks: attacks that it is a mean over.
+        clean: whether its first point is the clean value.
+        also: other settings that differ between its points.
+    """
+
+    points: list[Point]
+    attacks: tuple[str, ...]
+    clean: bool = False
+    also: tuple[str, ...] = ()
+
+
+def but_seeds(row: Row, over: Sequence[str]) -> Hashable:
+    """Return a row's config without the seeds that lines are means over.
+
+    The recipe of the victim is left out, which a failed row may not know.
+    """
+    seeds = {key for name in over for key in OVER[name]}
+    return frozenset(
+        (key, comparable(value))
+        for key, value in flatten(row.config).items()
+        if key not in seeds and not key.startswith("victim.")
+    )
+
+
+def unfinished(rows: Iterable[Row], over: Sequence[str]) -> frozenset[Hashable]:
+    """Return the configs in which a seed is not finished, for means that must not pass over it.
+
+    Args:
+        rows: rows without a value.
+        over: names from `OVER`.
+    """
+    return frozenset(but_seeds(row, over) for row in rows) if over else frozenset()
+
+
 def seeds_of(row: Row, over: Sequence[str]) -> Hashable:
     """Return the seeds of a row that lines are means over.
 
@@ -91,20 +131,6 @@ def apart(axes: Sequence[str], key: Sequence[str], others: Iterable[Sequence[str
         for axis, text, wanted in zip(axes, key, differ, strict=True)
         if wanted and text
     )
-
-
-def seeds_said(over: Sequence[str], counts: Iterable[int]) -> str:
-    """Return the sentence of a caption that says what lines and bands are means over.
-
-    Args:
-        over: names from `OVER`.
-        counts: numbers of seeds of the lines.
-    """
-    numbers = set(counts)
-    low, high = min(numbers), max(numbers)
-    said = str(low) if low == high else f"{low} to {high}"
-    kinds = " and ".join(name.replace("_", " ") for name in over)
-    return f"Lines and bands: mean ± standard deviation over {said} seeds ({kinds})."
 
 
 def complete(
