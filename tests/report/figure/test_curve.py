@@ -202,21 +202,22 @@ def test_a_line_of_unlike_rows_is_refused_or_said(row: MakeRow) -> None:
 
 
 def test_no_two_lines_look_the_same() -> None:
-    looks = [look(number, 35) for number in range(35)]
-    assert len({(one.colour, one.dashes) for one in looks}) == 35
-    assert len({(one.dashes, one.marker) for one in looks}) == 35  # in print without colours
+    looks = [look(number, 42) for number in range(42)]
+    assert len({(one.colour, one.dashes) for one in looks}) == 42
+    assert len({(one.dashes, one.marker) for one in looks}) == 42  # in print without colours
 
 
-def test_lines_of_equal_values_remain_visible() -> None:
+@pytest.mark.parametrize("names", ["ab", "abcdefg"])
+def test_lines_of_equal_values_remain_visible(names: str) -> None:
     points = [Point(x, 0.5 - x / 4, None, None) for x in (0, 1)]
     made = canvas(COLUMN, 2)
     axes = made.subplots()
-    draw_lines(axes, dict.fromkeys("abcde", points))
+    draw_lines(axes, dict.fromkeys(names, points))
     axes.set_axis_off()
     made.canvas.draw()
     pixels = np.asarray(made.canvas.buffer_rgba())[..., :3].reshape(-1, 3) / 255  # type: ignore[attr-defined]
-    for number in range(5):
-        near = np.abs(pixels - to_rgb(look(number, 5).colour)).max(1) < 0.02
+    for number in range(len(names)):
+        near = np.abs(pixels - to_rgb(look(number, len(names)).colour)).max(1) < 0.02
         assert near.sum() > 100, number
 
 

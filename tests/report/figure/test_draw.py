@@ -35,6 +35,7 @@ def test_every_kind_is_a_module() -> None:
         ({"kind": "curve", "x": ""}, "x is empty"),
         ([{"kind": "curve", "x": "attack.eps", "line": "eps"}], "'eps' is no setting"),
         ({"kind": "curve", "x": "attack.eps", "where": 3}, "where is 3, expected dict"),
+        ({"kind": "curve", "x": "attack.eps", "width": "slide"}, "width is 'slide', expected"),
     ],
 )
 def test_a_wrong_node_is_told(node: Any, message: str) -> None:

@@ -35,13 +35,14 @@ BAND = 0.18
 """Opacity of a band around a line."""
 
 _DASHES: tuple[tuple[float, ...], ...] = (
-    (),
     (4.5, 2.0),
     (1.2, 1.6),
     (6.0, 1.6, 1.2, 1.6),
     (2.5, 1.2),
+    (8.0, 3.5),
+    (6.0, 1.4, 1.2, 1.4, 1.2, 1.4),
 )
-_MARKERS = "osD^vPX<"
+_MARKERS = "osD^vPX"
 _RC: "dict[RcKeyType, Any]" = {
     "text.parse_math": False,
     "text.usetex": False,
@@ -118,7 +119,7 @@ def look(number: int, total: int) -> Look:
     above = (total - 1 - number) / max(4, total - 1)
     return Look(
         colour=PALETTE[number % len(PALETTE)],
-        dashes=_DASHES[number % len(_DASHES)],
+        dashes=_DASHES[(number - 1) % len(_DASHES)] if number else (),
         marker=_MARKERS[number % len(_MARKERS)],
         width=1.0 + 1.7 * above,
         size=3.2 + 3.6 * above,
