@@ -1,6 +1,7 @@
 """Curves against ε: the clean point, bands, seeds, looks and layout."""
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -263,7 +264,10 @@ def test_tick_labels_are_thinned_between_the_outer_ones() -> None:
     assert thinned([3], ["3"], 2.0) == [0]
 
 
-def test_the_same_figure_has_the_same_bytes_without_a_date(row: MakeRow) -> None:
+def test_the_same_figure_has_the_same_bytes_without_a_date(
+    row: MakeRow, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     rows = falling(row)
     first = {kind: saved(drawn(rows).canvas, kind) for kind in PICTURES}
     theirs = {"font.size": 20, "svg.hashsalt": None, "lines.linewidth": 9}
@@ -273,6 +277,7 @@ def test_the_same_figure_has_the_same_bytes_without_a_date(row: MakeRow) -> None
     assert b"<dc:date>" not in first["svg"]
     assert b"/FontFile2" in first["pdf"]  # TrueType; some publishers refuse Type 3
     assert first["svg"].startswith(b"<?xml")
+    assert caplog.records == []  # fontTools reports every glyph
 
 
 def test_a_heading_of_several_lines_makes_room_for_itself() -> None:

@@ -1,6 +1,9 @@
 """Save a figure in the formats of papers and pages."""
 
 import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,5 +27,18 @@ def saved(made: "Canvas", kind: str) -> bytes:
         kind: one of `PICTURES`.
     """
     file = io.BytesIO()
-    made.savefig(file, format=kind, metadata={_DATED[kind]: None})
+    with _quiet("fontTools"):
+        made.savefig(file, format=kind, metadata={_DATED[kind]: None})
     return file.getvalue()
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's reports of its progress out of the log inside this context."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
