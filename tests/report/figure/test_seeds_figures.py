@@ -110,18 +110,22 @@ def test_no_figure_passes_over_a_failed_seed(row: MakeRow, tmp_path: Path) -> No
     assert "lacks scores of such images: lid against pgd" in drawing.caption
 
 
-def test_a_legend_of_roc_curves_hides_no_curve(row: MakeRow, tmp_path: Path) -> None:
+@pytest.mark.parametrize("phantom", [False, True])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_legend_of_roc_curves_hides_no_curve(
+    row: MakeRow, tmp_path: Path, count: int, phantom: bool
+) -> None:
     rows = [
-        row(0.5, attack=attack, defense=defense)
+        row(0.5, attack=attack, defense=defense, phantom=phantom)
         for attack in ("pgd", "an/attack_with_a_long_name", "bim")
-        for defense in ("kd", "maha", "lid")
+        for defense in ("kd", "maha", "lid", "shield", "magnet")[:count]
     ]
     (drawing,) = Roc(name="r").draw(source(tmp_path, rows))
     made = drawing.canvas
     made.canvas.draw()
-    assert made.get_figwidth() == PAGE
+    assert made.get_figwidth() == (COLUMN if count == 1 else PAGE)
     boxes = []
-    for axes in made.axes:
+    for axes in made.axes[:count]:
         legend = axes.get_legend()
         assert legend is not None
         boxes += [
@@ -132,6 +136,7 @@ def test_a_legend_of_roc_curves_hides_no_curve(row: MakeRow, tmp_path: Path) -> 
     for one, other in itertools.combinations(boxes, 2):
         assert not one.overlaps(other)
     assert all(0 <= box.x0 < box.x1 <= made.bbox.x1 for box in boxes)
+    assert all(0 <= box.y0 < box.y1 <= made.bbox.y1 for box in boxes)
 
 
 NAMES = ["actinic keratoses and intraepithelial carcinoma", "melanocytic nevi", *"abcde"]

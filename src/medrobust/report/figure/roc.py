@@ -95,7 +95,7 @@ class Roc(Figure):
         width = COLUMN if across == 1 else PAGE
         entries = 1 + max(map(len, group.panels.values()))
         side = min(width / across, 2.6)
-        made = canvas(width, down * (side + 0.35 + _ENTRY * entries))
+        made = canvas(width, down * (side + 0.4 + _ENTRY * entries) + 0.3)
         grid = made.subplots(down, across, squeeze=False).flatten()
         for axes in grid[len(group.panels) :]:
             axes.set_axis_off()
