@@ -81,7 +81,7 @@ def test_a_finished_sweep(name: str, tmp_path: Path, request: pytest.FixtureRequ
     assert set(files) == {*(f"table.{kind}" for kind in FORMATS[:-1]), "report.html"}
     assert all(files.values())
     for figure in made.figures:
-        for ending in ("png", "pdf"):
+        for ending in ("png", "pdf", "svg"):
             assert list((tmp_path / FOLDER).glob(f"{figure.name}*.{ending}"))
     check(made)
 

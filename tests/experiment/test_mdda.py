@@ -116,14 +116,14 @@ def test_figure_7_has_both_settings_and_the_papers_points() -> None:
     source = Source(tuple(found), {})
     ((n,), (sigma2,), (clean,)) = (figure.draw(source) for figure in figures)
     assert (n.name, sigma2.name, clean.name) == ("fig7", "sigma2", "sigma2_clean")
-    lines = {one.get_label(): one for one in n.canvas.axes[0].containers}
-    assert list(lines) == ["eps 2/255", "eps 6/255"]
+    lines = {one.get_label(): one for one in n.canvas.axes[0].get_lines()}
+    assert list(lines) == ["ε = 2/255", "ε = 6/255"]
     for line in lines.values():
-        assert list(line.lines[0].get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
-    (line,) = sigma2.canvas.axes[0].containers
-    assert list(line.lines[0].get_xdata()) == [0.05, 0.075, 0.1, 0.125, 0.15, 0.175]
-    (line,) = clean.canvas.axes[0].containers
-    assert len(line.lines[0].get_xdata()) == 6
+        assert list(line.get_xdata()) == [1, 2, 3, 4, 5, 6, 7]
+    (line,) = sigma2.canvas.axes[0].get_lines()
+    assert list(line.get_xdata()) == [0.05, 0.075, 0.1, 0.125, 0.15, 0.175]
+    (line,) = clean.canvas.axes[0].get_lines()
+    assert len(line.get_xdata()) == 6
     printed = {
         cell.paper.line for cells in table("fig7", found).cells for cell in cells if cell.paper
     }

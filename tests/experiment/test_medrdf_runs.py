@@ -69,7 +69,9 @@ def test_figure_3_and_a_row_that_lacked_its_maps(run: Run, tmp_path: Path) -> No
 
     sweep = run("fig3", *cell, "maps.images=3")
     assert {path.name for path in (sweep / "figures").iterdir()} == {
-        f"{name}.{ending}" for name in ("fig3", "fig3_attention3") for ending in ("png", "pdf")
+        f"{name}.{ending}"
+        for name in ("fig3", "fig3_attention3")
+        for ending in ("png", "pdf", "svg")
     }
     (completed,) = store.rows()  # not done again: the time and the day are those of the first run
     assert completed == replace(row, files=["png", "maps.npz", "images.npz"])

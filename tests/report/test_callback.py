@@ -174,7 +174,7 @@ def test_a_table_that_cannot_be_made_exits_with_2(app: Path) -> None:
     result = run(app, "-m", "attack=none,pgd", "+table.metric=dice")
     assert result.returncode == 2
     assert "no row has the metric 'dice'" in result.stderr
-    broken = "hydra.callbacks.table.formats=[svg]"
+    broken = "hydra.callbacks.table.formats=[gif]"
     result = run(app, "-m", "attack=none,pgd", broken)
     assert result.returncode == 2
     assert "formats" in result.stderr

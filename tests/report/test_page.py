@@ -20,6 +20,7 @@ from medrobust.report.render import latex, markdown
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.config import TableConfig
 from medrobust.report.table.pivot import build
+from medrobust.report.write import TABLES
 from medrobust.result.flag import flag
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
@@ -297,7 +298,7 @@ def test_the_command_writes_it(
     assert "wrote" in capsys.readouterr().out
     assert main([str(folder), "--out", str(tmp_path / "all")]) == 0
     names = {path.name for path in (tmp_path / "all").iterdir()}
-    assert names == {"table.csv", "table.md", "table.tex", "table.png", "report.html"}
+    assert names == {*(f"table.{kind}" for kind in TABLES), "report.html"}
     assert (tmp_path / "all/report.html").read_bytes() == (folder / "report.html").read_bytes()
 
 

@@ -23,7 +23,9 @@ def test_rebuilding_gives_equal_bytes(
     folder = sweep_folder(rows, TABLE)
     assert main([str(folder)]) == 0
     first = files(folder)
-    assert list(first) == ["table.csv", "table.md", "table.png", "table.tex"]
+    assert list(first) == [
+        *("table.csv", "table.md", "table.pdf", "table.png", "table.svg", "table.tex")
+    ]
     assert "A table" in capsys.readouterr().out
     assert main([str(folder), "--out", str(tmp_path / "again")]) == 0
     assert files(tmp_path / "again") == first

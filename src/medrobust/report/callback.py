@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
-    from medrobust.report.figure.core.draw import Drawn
+    from medrobust.report.sweep import Sweep
     from medrobust.report.table.table import Table
 
 
@@ -65,7 +65,6 @@ class TableCallback(Callback):
         return 0
 
     def _end(self, config: DictConfig) -> int:
-        from medrobust.report.figure.core.draw import draw
         from medrobust.report.sweep import collect, records_of
         from medrobust.report.table.pivot import build
         from medrobust.report.write import FORMATS, report
@@ -74,7 +73,7 @@ class TableCallback(Callback):
         sweep = collect(config.hydra.sweep.dir)
         status = report(sweep, formats=formats)
         if sweep.rows:
-            _log_matrix(config, build(sweep.rows, sweep.config, records_of(sweep)), draw(sweep)[0])
+            _log_matrix(config, build(sweep.rows, sweep.config, records_of(sweep)), sweep)
         return status
 
 
@@ -107,7 +106,7 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
     return jobs(node.get("params"), node.get("blocks"), arguments, parser)
 
 
-def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") -> None:
+def _log_matrix(config: DictConfig, table: "Table", sweep: "Sweep") -> None:
     """Log the matrix and the figures as one more run of the sweep's group."""
     from hydra.utils import instantiate
 
@@ -118,8 +117,10 @@ def _log_matrix(config: DictConfig, table: "Table", drawn: "Sequence[Drawn]") ->
     # The sweep itself is no job, so its folder, group and choices cannot be interpolated.
     ours = {"folder": str(folder / "matrix"), "group": folder.name, "name": "matrix"}
     logger = instantiate(node | {key: value for key, value in ours.items() if key in node})
+    from medrobust.report.figure.core.draw import draw
     from medrobust.report.render import tidy
 
+    drawn, _ = draw(sweep)
     logger.log_matrix("matrix", tidy.frame(table))
     if drawn:
         import io

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medrobust.report.figure.core.save import PICTURES
 from medrobust.report.images import write_images
 from medrobust.report.sweep import Sweep, records_of
 from medrobust.report.table.difference import differences
@@ -19,9 +20,9 @@ from medrobust.result.store import RowStore, write_atomically
 if TYPE_CHECKING:
     from medrobust.report.figure.core.draw import Drawn
 
-_MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex", "png": "heatmap"}
+_MODULES = {"csv": "tidy", "md": "markdown", "tex": "latex"}
 
-TABLES = tuple(_MODULES)
+TABLES = (*_MODULES, *PICTURES)
 """File formats of a table, written as `table.<format>`."""
 
 FORMATS = (*TABLES, "html")
@@ -46,8 +47,9 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> 
     paths = []
     for kind in formats:
         # Imported on use: drawing libraries take a second to load.
-        module = importlib.import_module(f"medrobust.report.render.{_MODULES[kind]}")
-        content: str | bytes = module.render(table)
+        name = _MODULES.get(kind, "heatmap")
+        module = importlib.import_module(f"medrobust.report.render.{name}")
+        content: str | bytes = module.render(table, *([kind] if kind in PICTURES else []))
         paths.append(Path(folder) / f"table.{kind}")
         write_atomically(paths[-1], content.encode() if isinstance(content, str) else content)
     return paths
@@ -146,7 +148,7 @@ def report(
             paths += [] if images is None else [images]
             tests_file = write_differences(table, folder)
             paths += [] if tests_file is None else [tests_file]
-        if "html" in formats or "png" in formats:
+        if {"html", *PICTURES} & set(formats):
             from medrobust.report.figure.core.draw import FOLDER, draw
 
             drawn, undrawn = draw(sweep)

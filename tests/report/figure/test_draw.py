@@ -35,6 +35,7 @@ def test_every_kind_is_a_module() -> None:
         ({"kind": "curve", "x": ""}, "x is empty"),
         ([{"kind": "curve", "x": "attack.eps", "line": "eps"}], "'eps' is no setting"),
         ({"kind": "curve", "x": "attack.eps", "where": 3}, "where is 3, expected dict"),
+        ({"kind": "curve", "x": "attack.eps", "width": "slide"}, "width is 'slide', expected"),
     ],
 )
 def test_a_wrong_node_is_told(node: Any, message: str) -> None:
@@ -70,14 +71,14 @@ def test_confusion_has_a_panel_per_defense_and_a_drawing_per_attack(row: MakeRow
     assert titles == ["none", "mdda/n5", "nrp"]
     fields = [text.get_text() for text in panels[1].texts]
     assert fields == ["60", "40", "0", "40", "60", "0", "–", "–", "–"]  # BCC has no image
-    assert "mdda/dim, eps 2/255" in drawing.caption
-    assert drawing.canvas.get_suptitle() == "mdda/dim, eps 2/255"
+    assert "mdda/dim, ε = 2/255" in drawing.caption
+    assert drawing.canvas.get_suptitle() == "mdda/dim, ε = 2/255"
     chosen = Confusion(name="c", attack=("pgd",), defense=("nrp", "none"))
     (drawing,) = chosen.draw(source)
     panels = [axes for axes in drawing.canvas.axes if axes.get_visible()]
     assert [axes.get_title().split("\n")[0] for axes in panels] == ["nrp", "none"]
     (drawing,) = Confusion(name="c", title="MDDA Figure 4", attack=("pgd",)).draw(source)
-    assert drawing.canvas.get_suptitle() == "MDDA Figure 4 · pgd, eps 2/255"
+    assert drawing.canvas.get_suptitle() == "MDDA Figure 4 · pgd, ε = 2/255"
     both = Confusion(name="c").draw(source)
     assert [one.name for one in both] == ["c_pgd_eps_2_255", "c_mdda_dim_eps_2_255"]
     with pytest.raises(FigureError, match=r"no finished row .* fits attack=\['bim'\]"):
@@ -98,18 +99,18 @@ def test_a_curve_is_the_mean_over_attacks_where_all_are_there(row: MakeRow) -> N
     rows += [steps(row, 0.1, n, "pgd", 6 / 255) for n in (1, 3)]
     curve = Curve(name="n", x="defense.steps", over=("none", "pgd"), line="attack.eps")
     lines = dict(curve.lines(rows))
-    assert list(lines) == ["eps 2/255", "eps 6/255"]
-    assert [(p.x, round(p.value, 9)) for p in lines["eps 2/255"]] == [
+    assert list(lines) == ["ε = 2/255", "ε = 6/255"]
+    assert [(p.x, round(p.value, 9)) for p in lines["ε = 2/255"].points] == [
         (1, 0.405),
         (2, 0.41),
         (3, 0.415),
     ]
-    assert [(p.x, round(p.value, 9)) for p in lines["eps 6/255"]] == [(1, 0.355), (3, 0.365)]
-    point = lines["eps 2/255"][0]
+    assert [(p.x, round(p.value, 9)) for p in lines["ε = 6/255"].points] == [(1, 0.355), (3, 0.365)]
+    point = lines["ε = 2/255"].points[0]
     assert (point.low, point.high) == pytest.approx((0.385, 0.425))  # the rows' are ± 0.02
     (drawing,) = curve.draw(Source(tuple(rows), {}))
-    assert drawing.canvas.axes[0].get_ylabel() == "mean accuracy, %"
-    assert "over none, pgd" in drawing.caption
+    assert drawing.canvas.axes[0].get_ylabel() == "mean accuracy (%)"
+    assert "under none, pgd" in drawing.caption
     with pytest.raises(FigureError, match=r"no value of defense\.steps has accuracy finished"):
         Curve(x="defense.steps", over=("none", "bim")).draw(Source(tuple(rows), {}))
 
@@ -119,9 +120,9 @@ def test_two_rows_at_one_point_are_told_apart_by_where(row: MakeRow) -> None:
     with pytest.raises(FigureError, match=r"two rows of none stand at defense\.steps=3.*sigma2"):
         Curve(x="defense.steps").draw(Source(tuple(rows), {}))
     curve = Curve(x="defense.steps", where={"defense.sigma2": "1/8"})
-    assert [len(points) for _, points in curve.lines([r for r in rows if curve._wanted(r)])] == [1]
+    assert [len(one.points) for _, one in curve.lines([r for r in rows if curve._wanted(r)])] == [1]
     across = dict(Curve(x="defense.sigma2", over=("none",)).lines(rows))
-    assert [point.x for point in across["mdda"]] == [0.1, 0.125]
+    assert [point.x for point in across["mdda"].points] == [0.1, 0.125]
 
 
 def test_files_and_page_of_a_sweep(
@@ -134,10 +135,15 @@ def test_files_and_page_of_a_sweep(
     (folder / "sweep.json").write_text(json.dumps(plan | {"figure": nodes}))
     assert main([str(folder)]) == 0
     files = sorted(path.name for path in (folder / "figures").iterdir())
-    assert files == ["confusion.pdf", "confusion.png", "confusion_2.pdf", "confusion_2.png"]
+    assert files == sorted(
+        f"{name}.{ending}"
+        for name in ("confusion", "confusion_2")
+        for ending in ("pdf", "png", "svg")
+    )
     first = {name: (folder / "figures" / name).read_bytes() for name in files}
     assert first["confusion.png"].startswith(b"\x89PNG")
     assert first["confusion.pdf"].startswith(b"%PDF")
+    assert b"<svg" in first["confusion.svg"]
     page = (folder / "report.html").read_text()
     assert page.count('<figure class="drawn">') == 2
     assert main([str(folder)]) == 0

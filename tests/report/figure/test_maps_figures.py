@@ -61,7 +61,7 @@ def test_maps_of_h_and_g(kind: str, panels: int, source: Callable[..., Source]) 
     texts = [one.get_xlabel() for one in axes if one.get_xlabel()]
     assert len(texts) == 4 * 4
     assert texts.count("COVID") == 4 * 3  # h on clean images, g on both
-    assert texts.count("✗ Viral Pneumonia") == 4
+    assert texts.count("✗ Viral\nPneumonia") == 4
     shown = [image for one in axes for image in one.images if image.get_array().shape == (7, 9)]
     assert len(shown) == 4 * 4
     expected = maps()

@@ -67,7 +67,7 @@ def test_variances_and_cosines_stand_below(tmp_path: Path, channels: int) -> Non
             assert more == [f"cosine {wanted:.3f}"]
         else:
             assert more == []
-    assert "0.02" in drawings[0].caption
+    assert "ε = 5.1/255" in drawings[0].caption
 
 
 def test_nothing_recorded_says_what_to_do(tmp_path: Path) -> None:

@@ -181,6 +181,10 @@ def test_picture_is_drawn_and_marked_on_phantoms() -> None:
         assert picture.shape[1] > 1200
     assert heatmap.render(table()) == plain
     assert marked != plain
+    pdf, svg = (heatmap.render(table(), kind) for kind in ("pdf", "svg"))
+    assert pdf.startswith(b"%PDF")
+    assert b"<svg" in svg
+    assert (heatmap.render(table(), "pdf"), heatmap.render(table(), "svg")) == (pdf, svg)
 
 
 def test_phantoms_are_named_in_every_rendering() -> None:
@@ -200,5 +204,5 @@ def test_a_table_of_one_cell_and_of_failures(tmp_path: object) -> None:
 
 
 def test_unknown_formats_are_refused(tmp_path: object) -> None:
-    with pytest.raises(ValueError, match=r"svg.*choose from csv, md, tex, png"):
-        write(table(), str(tmp_path), ["svg"])
+    with pytest.raises(ValueError, match=r"eps.*choose from csv, md, tex, png, pdf, svg"):
+        write(table(), str(tmp_path), ["eps"])

@@ -18,7 +18,7 @@ from medrobust.report.figure.core.case import (
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
-_PANEL, _ACROSS = 1.45, 2  # inches; cases side by side
+_PANEL, _ACROSS = 1.0, 2  # inches; cases side by side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Attention(TapFigure):
         count = self.drawn(cell)
         across = min(_ACROSS, count)
         down = math.ceil(count / across)
-        made = canvas(across * (3 * _PANEL + 0.7), down * (2 * _PANEL + 1.0) + 0.5)
+        made = canvas(across * (3 * _PANEL + 0.45), down * (2 * _PANEL + 0.8) + 0.4)
         heading(made, self.titled(cell.said), cell.row.phantom)
         parts = made.subfigures(down, across, squeeze=False)
         for place in range(count):
@@ -46,7 +46,8 @@ class Attention(TapFigure):
         name = self.name if total == 1 else f"{self.name}_{number}"
         caption = (
             f"{self.tap} of the bare network h and the mean over the copies of the defended one, "
-            f"g: {cell.said}. Wrong predictions are red and marked ✗."
+            f"g: {cell.said}. The four maps of a case share one scale, from dark to bright. Wrong "
+            "predictions are red and marked ✗."
         )
         return Drawing(name, caption, made)
 

@@ -13,11 +13,12 @@ from medrobust.report.figure.core.case import (
     show_image,
     span,
 )
+from medrobust.report.figure.core.style import COLUMN
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
-_PANEL = 1.5  # inches
+_PANEL = 0.95  # inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Features(TapFigure):
 
     def _one(self, cell: Recorded, number: int, total: int) -> Drawing:
         count = self.drawn(cell)
-        made = canvas(max(count * (2 * _PANEL + 0.4), 5.5), 3 * _PANEL + 1.6)
+        made = canvas(max(count * (2 * _PANEL + 0.4), COLUMN), 3 * _PANEL + 1.3)
         heading(made, self.titled(cell.said), cell.row.phantom)
         parts = made.subfigures(1, count, squeeze=False)
         for place in range(count):
@@ -43,7 +44,8 @@ class Features(TapFigure):
         name = self.name if total == 1 else f"{self.name}_{number}"
         caption = (
             f"Features at {self.tap}, mean over channels, of the bare network h and, as mean over "
-            f"the copies, of the defended one, g: {cell.said}. Wrong predictions are red and "
+            f"the copies, of the defended one, g: {cell.said}. The two maps of a "
+            "network share one scale, from dark to bright. Wrong predictions are red and "
             "marked ✗."
         )
         return Drawing(name, caption, made)

@@ -14,7 +14,7 @@ from medrobust.result.row import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PANEL = 1.75  # inches
+_PANEL = 1.5  # inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,10 @@ class Perturbations(Figure):
             grid[0], ("image", *(f"iteration {n}" for n in iterations)), strict=True
         ):
             axes.set_title(word, fontsize=8.5, pad=3)
-        eps = " and ".join(dict.fromkeys(f"{found.eps:.4g}" for _, found in cells))
+        eps = " and ".join(dict.fromkeys(f"{255 * found.eps:.4g}/255" for _, found in cells))
         caption = (
-            f"Perturbations of {name} during the attack, from -eps (black) to +eps (white), "
-            f"eps = {eps}: variance in units of eps², cosine with the one to the left."
+            f"Perturbations of {name} during the attack, from −ε (black) to +ε (white), "
+            f"ε = {eps}: variance in units of ε², cosine with the one to the left."
         )
         return Drawing(self.name if total == 1 else f"{self.name}_{number}", caption, made)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-_PANEL = 1.5  # inches
+_PANEL = 1.02  # inches
 _TRUE = "#ffffff"
 _SILENT = "#c83737"
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from medrobust.report.figure.core.base import Drawing, Figure, FigureError, Source, canvas, heading
 from medrobust.report.figure.core.case import RIGHT, WRONG, Recorded, answer, recorded, show_image
+from medrobust.report.figure.core.style import COLUMN
 
-_PANEL = 1.7  # inches
+_PANEL = 1.5  # inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class RobustMetric(Figure):
         ranks = np.argsort(-maps.clean.confidence, kind="stable")
         chosen = ranks[np.linspace(0, len(ranks) - 1, count).round().astype(int)]
         limit = default_threshold(len(maps.classes))
-        made = canvas(max(count * (_PANEL + 0.25) + 0.3, 5.5), 2 * (_PANEL + 0.5) + 0.8)
+        made = canvas(max(count * (_PANEL + 0.15) + 0.3, COLUMN), 2 * (_PANEL + 0.4) + 0.6)
         heading(made, self.titled(cell.said), cell.row.phantom)
         grid = made.subplots(2, count, squeeze=False)
         for column, place in enumerate(chosen.tolist()):

@@ -1,8 +1,9 @@
 """Histograms of a detector's scores: clean images against the images of each attack."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medrobust.report.figure.core.base import (
     Drawing,
@@ -14,17 +15,29 @@ from medrobust.report.figure.core.base import (
     several,
 )
 from medrobust.report.figure.core.scored import Group, Scored, groups
+from medrobust.report.figure.core.style import COLUMN, NEUTRAL, PAGE, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDE, _HIGH = 2.9, 1.7
-_CLEAN, _STOPPED, _THROUGH = "#4878a8", "#b8b8b8", "#a40000"
+_WIDE, _HIGH = 1.72, 1.35  # inches
+_LOOKS: tuple[dict[str, Any], ...] = (
+    {"label": "clean", "facecolor": (PALETTE[0], 0.55), "edgecolor": PALETTE[0]},
+    {"label": "attacked, still right", "facecolor": (NEUTRAL, 0.6), "edgecolor": "0.35"},
+    {
+        "label": "attacked, fooled",
+        "facecolor": (PALETTE[1], 0.25),
+        "edgecolor": PALETTE[1],
+        "hatch": "/////",
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreHistograms(Figure):
     """One drawing per data set, victim, seed; a line of panels per attack, a column per detector.
+
+    Seeds are never pooled, as each has a threshold of its own.
 
     Attributes:
         attack: choices of `attack`; empty for all.
@@ -48,43 +61,41 @@ class ScoreHistograms(Figure):
         return [self._one(group) for group in groups(source, self.attack, self.defense)]
 
     def _one(self, group: Group) -> Drawing:
-        names = list(dict.fromkeys(c.attack for cells in group.panels.values() for c in cells))
+        names = group.attacks
         across, down = len(group.panels), len(names)
-        made = canvas(max(across * _WIDE + 0.6, 5.0), down * _HIGH + 1.0)
+        made = canvas(_width(across), down * _HIGH + 0.8)
         grid = made.subplots(down, across, squeeze=False)
-        for column, (defense, cells) in enumerate(group.panels.items()):
-            known = {cell.attack: cell for cell in cells}
+        for column, (defense, lines) in enumerate(group.panels.items()):
             for line, attack in enumerate(names):
                 axes = grid[line, column]
-                axes.tick_params(labelsize=7)
-                axes.set_yticks([])
-                if attack in known:
-                    self._panel(axes, known[attack])
+                if attack in lines:
+                    (cell,) = lines[attack]
+                    self._panel(axes, cell)
                 else:
                     axes.set_axis_off()
                 if not line:
-                    axes.set_title(defense, fontsize=9)
+                    axes.set_title(defense)
+                if line == down - 1:
+                    axes.set_xlabel("score")
                 if not column:
-                    axes.set_ylabel(attack, fontsize=8)
-        # Empty bars: the legend must not depend on the colours of the first panel.
+                    axes.set_ylabel("\n".join([*textwrap.wrap(attack, 18), "images (%)"]))
+        # Empty bars: the legend must not depend on the first panel.
         from matplotlib.patches import Patch
 
-        words = ("clean", "attacked, still right", "attacked, fooled")
-        colours = (_CLEAN, _STOPPED, _THROUGH)
         made.legend(
-            handles=[Patch(color=c, label=w) for c, w in zip(colours, words, strict=True)],
+            handles=[Patch(**looks) for looks in _LOOKS],
             loc="outside lower center",
             ncols=3,
-            fontsize=8,
+            handlelength=1.5,
         )
         heading(made, self.titled(group.apart), group.phantom)
         caption = (
             "Scores of detectors, higher = more adversarial, as shares of the clean and of the "
-            "attacked images; images that the attack fools are red. The line is the deployed "
-            "threshold: images to its right are rejected, red ones to its left are undetected."
+            "attacked images; those that the attack fools are hatched. The line is the deployed "
+            "threshold: images to its right are rejected, hatched ones to its left are undetected."
         )
         name = "_".join(filter(None, (self.name, group.apart.replace(", ", "_"))))
-        return Drawing(name.replace("/", "_"), caption, made)
+        return Drawing(name.replace("/", "_").replace(" ", "_"), caption, made)
 
     def _panel(self, axes: "Axes", cell: Scored) -> None:
         import numpy as np
@@ -97,15 +108,22 @@ class ScoreHistograms(Figure):
         )
         low, high = spread([*sets, np.array([scores.threshold])])
         count = len(scores.clean)
-        for part, colour in zip(sets, (_CLEAN, _STOPPED, _THROUGH), strict=True):
+        for part, looks in zip(sets, _LOOKS, strict=True):
             axes.hist(
                 np.clip(part, low, high),
                 bins=np.linspace(low, high, self.bins + 1).tolist(),
-                weights=np.full(len(part), 1 / count),
-                color=colour,
-                alpha=0.6,
+                weights=np.full(len(part), 100 / count),
+                histtype="stepfilled",
+                linewidth=0.6,
+                **looks,
             )
-        axes.axvline(scores.threshold, color="black", lw=1)
+        axes.axvline(scores.threshold, color="black", lw=1, dashes=(4, 1.5))
+        axes.locator_params(nbins=4)
+
+
+def _width(across: int) -> float:
+    """Return the width of a figure in inches; more detectors than a page holds make it wider."""
+    return COLUMN if across == 1 else max(PAGE, across * _WIDE)
 
 
 def spread(parts: Sequence[object]) -> tuple[float, float]:

@@ -1,11 +1,11 @@
 """Render a table as a heat map with the numbers in it."""
 
-import io
 import itertools
 import textwrap
 from typing import TYPE_CHECKING
 
-from medrobust.report.figure.core.base import literal_text
+from medrobust.report.figure.core.save import saved
+from medrobust.report.figure.core.style import WARNING, paper_style
 from medrobust.report.render.colour import ink
 from medrobust.report.render.text import FAILED, OUTSIDE, legend, parts, shown, superscript
 from medrobust.report.table.block import blocks
@@ -13,26 +13,33 @@ from medrobust.report.table.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
-_CELL = (1.15, 0.52)  # inches
+_WIDE, _TALL, _TALLEST = 1.15, 0.34, 0.52  # inches, of a cell; with a paper's number
+_NAME = 0.2  # inches, of an axis's name
 _TITLE = 0.75  # inches
 _LINE = 0.147  # inches, of the footnotes
 _EMPTY = "#e8e8e8"
 
 
-def render(table: Table) -> bytes:
-    """Return a PNG of the table; phantom tables have a watermark."""
-    with literal_text():
-        return _render(table)
+def render(table: Table, kind: str = "png") -> bytes:
+    """Return a picture of the table; phantom tables have a watermark.
+
+    Args:
+        table: table to draw.
+        kind: one of `save.PICTURES`.
+    """
+    with paper_style():
+        return saved(_drawn(table), kind)
 
 
-def _render(table: Table) -> bytes:
+def _drawn(table: Table) -> "Canvas":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     parts_ = [_Part(block) for block in blocks(table)]
     width = max(
-        *(part.left + part.wide * _CELL[0] + 0.25 for part in parts_),
+        *(part.left + part.wide * _WIDE + 0.25 for part in parts_),
         *(0.115 * len(table.title) + 0.3, 0.075 * len(table.caption)),
         *(0.085 * len(part.table.heading) + 0.3 for part in parts_),
     )
@@ -47,14 +54,20 @@ def _render(table: Table) -> bytes:
             (
                 part.left / width,
                 1 - bottom / height,
-                part.wide * _CELL[0] / width,
-                part.tall * _CELL[1] / height,
+                part.wide * _WIDE / width,
+                part.tall * part.cell / height,
             )
         )
         _heat(part.table, axes)
         axes.set_yticks(range(part.tall), part.side, fontsize=9)
         axes.set_xticks(range(part.wide), part.top, fontsize=9)
         axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0, pad=5)
+        axes.xaxis.set_label_position("top")
+        for named, names in (
+            (axes.set_xlabel, table.column_axes),
+            (axes.set_ylabel, table.row_axes),
+        ):
+            named(" · ".join(names).replace("_", " "), fontsize=8, color="0.35")
         if part.table.heading:
             place = (0.12 / width, 1 - (top + 0.12) / height)
             figure.text(*place, part.table.heading, fontsize=10, weight="bold", va="top")
@@ -64,7 +77,7 @@ def _render(table: Table) -> bytes:
         fontsize=12,
         weight="bold",
         va="top",
-        color="#a40000" if table.phantom else "black",
+        color=WARNING if table.phantom else "black",
     )
     figure.text(0.12 / width, 1 - 0.42 / height, table.caption, fontsize=9, va="top")
     figure.text(
@@ -74,9 +87,7 @@ def _render(table: Table) -> bytes:
         va="top",
         linespacing=1.3,
     )
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+    return figure
 
 
 class _Part:
@@ -92,11 +103,20 @@ class _Part:
             "\n".join(_broken(level.label) for level in shown(heading, table.column_axes))
             for heading in table.column_headings
         ]
+        self.names = [
+            " · ".join(level.axis for level in shown(headings[0], axes)).replace("_", " ")
+            for headings, axes in (
+                (table.column_headings, table.column_axes),
+                (table.row_headings, table.row_axes),
+            )
+        ]
         self.tall, self.wide = len(self.side), len(self.top)
-        self.left = 0.3 + 0.083 * max(len(label) for label in self.side)
-        self.head = 0.2 + 0.17 * max(label.count("\n") + 1 for label in self.top)
+        printed = any(cell.paper for line in table.cells for cell in line)
+        self.cell = _TALLEST if printed else _TALL
+        self.left = 0.3 + _NAME + 0.083 * max(len(label) for label in self.side)
+        self.head = 0.2 + _NAME + 0.17 * max(label.count("\n") + 1 for label in self.top)
         self.head += 0.3 if table.heading else 0.0
-        self.height = self.head + self.tall * _CELL[1]
+        self.height = self.head + self.tall * self.cell
 
 
 def _heat(table: Table, axes: "Axes") -> None:
@@ -132,7 +152,7 @@ def _heat(table: Table, axes: "Axes") -> None:
             text = parts(table, cell)
             share = cell.value if cell.unit == unit else None
             ground = _EMPTY if share is None else colours(norm(share))
-            colour = "#a40000" if text.ours == FAILED else ink(ground)
+            colour = WARNING if text.ours == FAILED else ink(ground)
             lift = 0.16 if text.paper else 0.0
             ours = text.ours + superscript(text.marks)
             axes.text(

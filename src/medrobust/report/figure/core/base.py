@@ -1,12 +1,12 @@
 """Base class of the figures: a checked config that turns rows into drawings."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from medrobust.report.figure.core.style import PAGE, PRINT, SCREEN, TITLE, WARNING, WIDE_TITLE
 from medrobust.result.arrays import ArraysError
 from medrobust.result.row import Row
 from medrobust.schema import SchemaError, check_fields
@@ -30,11 +30,15 @@ class Source:
     Attributes:
         rows: finished rows of the sweep, in the order of its jobs.
         pictures: row id -> its PNG `<rows>/<id>.png`, next to its other files.
+        over: seeds from `table.over` that figures show the mean and standard deviation over.
+        failed: the other rows, so that a mean over seeds does not pass over a failed one.
         damage: messages about damaged files that `read` left out.
     """
 
     rows: tuple[Row, ...]
     pictures: Mapping[str, Path]
+    over: tuple[str, ...] = ()
+    failed: tuple[Row, ...] = ()
     damage: list[str] = field(default_factory=list, compare=False)
 
     def beside(self, row: Row, suffix: str) -> Path:
@@ -162,27 +166,30 @@ def several(where: str, value: Any) -> tuple[str, ...]:
     raise FigureError(f"{where} is {value!r}, expected a name or a list of names")
 
 
-@contextmanager
-def literal_text() -> Iterator[None]:
-    """Draw text literally inside this context: `$` in a label starts no formula."""
-    from matplotlib import rc_context
-
-    with rc_context({"text.parse_math": False, "text.usetex": False}):
-        yield
-
-
 def canvas(width: float, height: float) -> "Canvas":
-    """Return an empty white matplotlib figure with constrained layout, sizes in inches."""
+    """Return an empty white matplotlib figure with constrained layout, sizes in inches.
+
+    Figures that fit a page of a paper have the resolution of print.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    made = Canvas(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    dpi = PRINT if width <= PAGE else SCREEN
+    made = Canvas(figsize=(width, height), dpi=dpi, facecolor="white", layout="constrained")
     FigureCanvasAgg(made)
     return made
 
 
 def heading(made: "Canvas", title: str, phantom: bool) -> None:
-    """Write the title; on phantoms it starts with a warning."""
+    """Write the title, wrapped to the figure's width; on phantoms it starts with a warning.
+
+    More than one line makes the figure higher.
+    """
     said = ": ".join(filter(None, (PHANTOM if phantom else "", title)))
-    if said:
-        made.suptitle(said, fontsize=11, weight="bold", color="#a40000" if phantom else "black")
+    if not said:
+        return
+    size = TITLE if made.get_figwidth() <= PAGE else WIDE_TITLE
+    colour = WARNING if phantom else "black"
+    text = made.suptitle(said, fontsize=size, weight="bold", color=colour, wrap=True)
+    lines = round(text.get_window_extent().height / made.dpi / (1.2 * size / 72))
+    made.set_figheight(made.get_figheight() + max(0, lines - 1) * 1.2 * size / 72)

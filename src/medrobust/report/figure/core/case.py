@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medrobust.report.figure.core.base import Figure, FigureError, Source
+from medrobust.report.figure.core.style import SMALL, WARNING
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WRONG, RIGHT = "#a40000", "black"
+WRONG, RIGHT = WARNING, "black"
+_LINE = 16  # characters that fit below the smallest panels
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,9 @@ def bare(axes: "Axes") -> None:
 def answer(axes: "Axes", maps: Maps, label: int, number: int, *, more: str = "") -> None:
     """Write the predicted class below a picture; a wrong one is red and marked ✗."""
     right = label == maps.labels[number]
-    name = textwrap.shorten(maps.classes[label], 30, placeholder=" …")
-    axes.set_xlabel(
-        f"{'' if right else '✗ '}{name}{more}", fontsize=7.5, color=RIGHT if right else WRONG
-    )
+    said = f"{'' if right else '✗ '}{maps.classes[label]}{more}"
+    lines = textwrap.wrap(said, _LINE, max_lines=3, placeholder=" …")
+    axes.set_xlabel("\n".join(lines), fontsize=SMALL, color=RIGHT if right else WRONG)
 
 
 def span(arrays: Sequence[Any]) -> tuple[float, float]:

@@ -1,17 +1,14 @@
 """Draw the figures of a sweep and write them."""
 
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from medrobust.report.figure.core.base import FigureError, Source, literal_text
+from medrobust.report.figure.core.base import FigureError, Source
+from medrobust.report.figure.core.save import PICTURES, saved
+from medrobust.report.figure.core.style import paper_style
 from medrobust.report.sweep import Sweep
 from medrobust.result.store import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 FOLDER = "figures"
 """Subfolder of a sweep's folder that holds the figures."""
@@ -26,17 +23,19 @@ class Drawn:
         caption: caption of the figure.
         png: content of the PNG file.
         pdf: content of the PDF file.
+        svg: content of the SVG file.
     """
 
     name: str
     caption: str
     png: bytes
     pdf: bytes
+    svg: bytes
 
     def write(self, folder: Path) -> list[Path]:
-        """Write `<name>.png` and `<name>.pdf`, each atomically."""
+        """Write `<name>.png`, `<name>.pdf` and `<name>.svg`, each atomically."""
         paths = []
-        for ending, content in (("png", self.png), ("pdf", self.pdf)):
+        for ending, content in zip(PICTURES, (self.png, self.pdf, self.svg), strict=True):
             paths.append(folder / f"{self.name}.{ending}")
             write_atomically(paths[-1], content)
         return paths
@@ -52,31 +51,25 @@ def draw(sweep: Sweep) -> tuple[list[Drawn], list[str]]:
         The figures, and one line per figure that could not be drawn.
     """
     rows = tuple(row for row in sweep.rows if row.status == "done")
-    source = Source(rows, sweep.pictures)
+    failed = tuple(row for row in sweep.rows if row.status != "done")
+    source = Source(rows, sweep.pictures, sweep.config.over, failed)
     drawn: dict[str, Drawn] = {}
     problems = []
     for figure in sweep.figures:
         try:
-            with literal_text():
-                drawings = [(one, *_saved(one.canvas)) for one in figure.draw(source)]
+            with paper_style():
+                drawings = [
+                    (one, {kind: saved(one.canvas, kind) for kind in PICTURES})
+                    for one in figure.draw(source)
+                ]
         except FigureError as error:
             problems.append(f"figure {figure.name}: {error}")
             continue
-        for drawing, png, pdf in drawings:
+        for drawing, files in drawings:
             # A received row or config must not choose a folder.
             first = name = re.sub(r"[^\w.-]", "_", drawing.name).lstrip(".") or "figure"
             number = 2
             while name in drawn:
                 name, number = f"{first}_{number}", number + 1
-            drawn[name] = Drawn(name, drawing.caption, png, pdf)
+            drawn[name] = Drawn(name, drawing.caption, **files)
     return list(drawn.values()), problems
-
-
-def _saved(made: "Canvas") -> tuple[bytes, bytes]:
-    """Return the figure as PNG and PDF; the same figure gives the same bytes."""
-    files = []
-    for ending, key in (("png", "Software"), ("pdf", "CreationDate")):
-        file = io.BytesIO()
-        made.savefig(file, format=ending, metadata={key: None})
-        files.append(file.getvalue())
-    return files[0], files[1]

@@ -1,0 +1,36 @@
+"""Settings of a row's attack or defense as numbers and symbols."""
+
+from medrobust.number import NumberError, fraction
+from medrobust.report.table.label import flatten
+from medrobust.result.row import Row
+
+_SYMBOLS = {"eps": "ε", "sigma": "σ", "sigma2": "σ²"}
+
+
+def attack_of(row: Row) -> str:
+    """Return the choice of `attack`."""
+    return row.cell.get("attack", "")
+
+
+def setting_of(row: Row, key: str) -> object:
+    """Return a setting such as `defense.steps`; None if the row lacks it."""
+    parent, _, name = key.partition(".")
+    variant = row.attack_variant if parent == "attack" else row.defense_variant
+    return flatten(variant).get(name)
+
+
+def number_of(row: Row, key: str) -> float | None:
+    """Return a setting as a number; None if the row lacks it, or it is none."""
+    value = setting_of(row, key)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return fraction(value, key, low=-1e12, high=1e12)
+    except NumberError:
+        return None
+
+
+def symbol(key: str) -> str:
+    """Return the symbol of a setting (`ε` of `attack.eps`), or its own name."""
+    name = key.rpartition(".")[2]
+    return _SYMBOLS.get(name, name)
