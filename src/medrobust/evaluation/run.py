@@ -31,6 +31,7 @@ from medrobust.result.sealed import write_note
 from medrobust.result.sidecar import present
 from medrobust.result.stale import code_flags
 from medrobust.result.store import RowStore
+from medrobust.training.missing import trained_first
 from medrobust.typed import check_config
 
 _log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def run_cell(config: DictConfig) -> float | None:
     job = _Job.of(config, HydraConfig.get())
     try:
         check_config(config, EVALUATE)
-        row, status = _row(config, job)
+        row, status = trained_first(lambda: _row(config, job), config, job.overrides)
     except Exception as caught:
         # Hydra wraps what a constructor raises; its cause is what a person can fix.
         wrapped = caught.__cause__ if isinstance(caught, InstantiationException) else None
