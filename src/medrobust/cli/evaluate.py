@@ -1,9 +1,12 @@
 """`medrobust evaluate`: evaluate one cell, or with -m attacks × threats × defenses on a victim."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from medrobust.cli.conf import conf_folder
+from medrobust.planning.flag import taken
 from medrobust.resolvers import register
 from medrobust.signals import stop_on_sigterm
 
@@ -20,4 +23,17 @@ def _app(config: DictConfig) -> float | None:
 def main() -> None:
     """Run the command line of `sys.argv`."""
     stop_on_sigterm()
-    _app()
+    try:
+        planned = taken(sys.argv[1:])
+    except ValueError as error:
+        print(f"plan: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if planned is None:
+        _app()
+        return
+    words, points = planned
+    from medrobust.planning.jobs import Jobs  # heavy: not needed for --help
+    from medrobust.planning.plan import plan_of
+    from medrobust.planning.show import show
+
+    show(plan_of(Jobs(words, conf_folder())), points)

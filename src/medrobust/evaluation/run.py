@@ -21,6 +21,7 @@ from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.identity.row_id import identity_of
 from medrobust.evaluation.identity.scientific import Science
 from medrobust.evaluation.known import is_complete, known_row
+from medrobust.evaluation.missing import trained_first
 from medrobust.evaluation.record.requests import Requests
 from medrobust.evaluation.row import done_row, failed_row, failure_id
 from medrobust.invocation import config_flags
@@ -31,7 +32,6 @@ from medrobust.result.sealed import write_note
 from medrobust.result.sidecar import present
 from medrobust.result.stale import code_flags
 from medrobust.result.store import RowStore
-from medrobust.training.missing import trained_first
 from medrobust.typed import check_config
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def run_cell(config: DictConfig) -> float | None:
     Returns:
         The value of `table.metric`, for sweepers that optimise; None when the cell failed.
     """
-    job = _Job.of(config, HydraConfig.get())
+    job = Job.of(config, HydraConfig.get())
     try:
         check_config(config, EVALUATE)
         row, status = trained_first(lambda: _row(config, job), config, job.overrides)
@@ -81,7 +81,7 @@ def run_cell(config: DictConfig) -> float | None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """One job of Hydra.
 
     Attributes:
@@ -105,7 +105,7 @@ class _Job:
     sweep: bool
 
     @classmethod
-    def of(cls, config: DictConfig, hydra: HydraConf) -> "_Job":
+    def of(cls, config: DictConfig, hydra: HydraConf) -> "Job":
         """Read a job; a config that cannot be resolved is left to `check_config`."""
         choices = {name: str(choice) for name, choice in hydra.runtime.choices.items()}
         try:
@@ -135,7 +135,7 @@ class _Job:
         write_note(self.folder / "cell.json", note)
 
 
-def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
+def _row(config: DictConfig, job: Job) -> tuple[Row, str]:
     """Return the cell's row, and `done` or `skipped`."""
     start = time.perf_counter()
     device, shards = devices_of(config.trainer)
@@ -178,7 +178,7 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
     return row, "done"
 
 
-def _fail(error: BaseException, config: DictConfig, job: _Job) -> Row:
+def _fail(error: BaseException, config: DictConfig, job: Job) -> Row:
     """Store, note and log the row of a failure."""
     row = failed_row(error, config, names=job.names, science=job.science, overrides=job.words)
     job.store.put(row)

@@ -22,10 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from medrobust.checkpoint import MissingCheckpointError
 from medrobust.defense.core.checkpoint import MissingDefenseError
+from medrobust.evaluation import missing
 from medrobust.model.core.checkpoint import MissingVictimError, VictimMeta, read_meta, save_victim
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
-from medrobust.training import missing
 from medrobust.training.command import train_command
 from tests.support.here import run_here
 
