@@ -143,6 +143,20 @@ def test_the_training_is_the_one_that_the_error_names(
     }  # fmt: skip
 
 
+def test_the_surrogate_of_a_transfer_attack_is_trained_too(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threat = ["threat=transfer", "threat.surrogate_seed=5"]
+    words = [*TINY, *threat, "train=missing", "victim_training={trainer.max_epochs: 3}"]
+    assert run_here(monkeypatch, "evaluate.py", *words, f"paths.root={tmp_path}") == 0
+    victim, surrogate = (key(command) for command in trainer.commands)
+    assert (victim["model"], victim["seed"]) == ("resnet18", "0")
+    assert (surrogate["model"], surrogate["seed"]) == ("mobilenet_v2", "5")
+    assert surrogate["trainer.max_epochs"] == victim["trainer.max_epochs"] == "3"
+    (row,) = rows(tmp_path)
+    assert "victim_training" not in row.config["threat"]
+
+
 def test_a_failed_training_fails_its_cells_and_is_not_tried_again(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

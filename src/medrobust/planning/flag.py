@@ -1,5 +1,7 @@
 """The flag `--plan` of a command line."""
 
+import re
+
 
 def taken(words: list[str]) -> tuple[list[str], float | None] | None:
     """Take `--plan`, `--plan 3` or `--plan=3` out of a command line.
@@ -17,18 +19,23 @@ def taken(words: list[str]) -> tuple[list[str], float | None] | None:
     place = next((n for n, word in enumerate(words) if word.partition("=")[0] == "--plan"), None)
     if place is None:
         return None
+    before, after = words[:place], words[place + 1 :]
     _, equals, value = words[place].partition("=")
-    rest = words[place + 1 :]
-    if not equals and rest and _is_number(rest[0]):
-        value, rest = rest[0], rest[1:]
-    elif not equals:
-        return words[:place] + rest, None
+    if not equals:
+        if not after or not _is_number(after[0]):
+            return before + after, None
+        value, *after = after
     if not _is_number(value) or not 0 < float(value) < 50:
         raise ValueError(
             f"--plan={value}, expected the half-width of an interval in points, more than 0 and "
             "below 50, such as --plan=3"
         )
-    return words[:place] + rest, float(value)
+    return before + after, float(value)
+
+
+def without(line: str) -> str:
+    """Return a line that a shell completes, which Hydra reads, without the flag."""
+    return re.sub(r"(?<!\S)--plan(=\S*|\s+[\d.]+)?\s", "", line)
 
 
 def _is_number(text: str) -> bool:
