@@ -9,7 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "src"
 ORDER = (
-    *("cli", "report", "evaluation", "training", "objective", "attack", "threat", "defense"),
+    *(
+        "cli",
+        "planning",
+        "report",
+        "evaluation",
+        "training",
+        "objective",
+        "attack",
+        "threat",
+        "defense",
+    ),
     *("model", "data", "metric", "cache", "logger", "launcher", "result", "box", "code"),
 )
 """Packages, each above those whose code it may import."""

@@ -10,6 +10,8 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _PARENT = "MEDROBUST_PARENT"
+OWNER = "MEDROBUST_OWNER"
+"""Environment variable with the process id of an evaluation that started a training."""
 
 
 def stop_on_sigterm() -> None:
@@ -74,7 +76,9 @@ def _watch(parent: int) -> None:
 
 
 def end_with_launcher() -> None:
-    """End this process with the command if Lightning started it as one of several."""
+    """End this process with the one that started it: Lightning, or an evaluation."""
+    if OWNER in os.environ:
+        end_with(int(os.environ[OWNER]))
     parent = int(os.environ.get(_PARENT, os.getpid()))
     if "LOCAL_RANK" in os.environ and parent != os.getpid():
         end_with_parent(parent)

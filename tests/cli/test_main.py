@@ -71,6 +71,11 @@ def test_the_status_of_a_command_is_that_of_the_process(call, tmp_path: Path) ->
         ("medrobust ", set(cli.COMMANDS)),
         ("medrobust e", {"evaluate"}),
         ("medrobust evaluate attack=apgd_", {"attack=apgd_ce", "attack=apgd_dlr", "attack=apgd_t"}),
+        (
+            "medrobust evaluate --plan -m attack=apgd_",
+            {"attack=apgd_ce", "attack=apgd_dlr", "attack=apgd_t"},
+        ),
+        ("medrobust evaluate -m --plan 3 quanti", {"quantize="}),
         ("medrobust train objective=t", {"objective=trades", "objective=trades_awp"}),
         ("medrobust evaluate -m quanti", {"quantize="}),
         ("medrobust report out", set()),

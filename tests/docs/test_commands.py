@@ -75,6 +75,7 @@ def hydra_parser() -> argparse.ArgumentParser:
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--plan", nargs="?", const="")
     return parser
 
 

@@ -51,13 +51,19 @@ def parts_of(
     """
     data, clean = data_and_images(config)
     phantom = data.phantom
-    command = train_command(choices, overrides, config.victim_seed, phantom=phantom)
+    command = train_command(
+        *(choices, overrides, config.victim_seed),
+        phantom=phantom,
+        settings=config.get("victim_training"),
+    )
     victim = victim_of(config, data, command, device)
     defense = made(config.defense, Defense, "defense").to(device)  # type: ignore[type-abstract]
     for learned in learners(defense):
         of_victim = config.victim_seed if learned.needs_victim else None
         learned.train_command = defense_command(
-            choices, overrides, learned.seed, of_victim, phantom=phantom
+            *(choices, overrides, learned.seed, of_victim),
+            phantom=phantom,
+            settings=config.get("defense_training"),
         )
     if config.rerun is True:
         for part in defense.modules():

@@ -21,6 +21,7 @@ from medrobust.evaluation.evaluate import evaluate
 from medrobust.evaluation.identity.row_id import identity_of
 from medrobust.evaluation.identity.scientific import Science
 from medrobust.evaluation.known import is_complete, known_row
+from medrobust.evaluation.missing import trained_first
 from medrobust.evaluation.record.requests import Requests
 from medrobust.evaluation.row import done_row, failed_row, failure_id
 from medrobust.invocation import config_flags
@@ -47,10 +48,10 @@ def run_cell(config: DictConfig) -> float | None:
     Returns:
         The value of `table.metric`, for sweepers that optimise; None when the cell failed.
     """
-    job = _Job.of(config, HydraConfig.get())
+    job = Job.of(config, HydraConfig.get())
     try:
         check_config(config, EVALUATE)
-        row, status = _row(config, job)
+        row, status = trained_first(lambda: _row(config, job), config, job.overrides)
     except Exception as caught:
         # Hydra wraps what a constructor raises; its cause is what a person can fix.
         wrapped = caught.__cause__ if isinstance(caught, InstantiationException) else None
@@ -80,7 +81,7 @@ def run_cell(config: DictConfig) -> float | None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
     """One job of Hydra.
 
     Attributes:
@@ -104,7 +105,7 @@ class _Job:
     sweep: bool
 
     @classmethod
-    def of(cls, config: DictConfig, hydra: HydraConf) -> "_Job":
+    def of(cls, config: DictConfig, hydra: HydraConf) -> "Job":
         """Read a job; a config that cannot be resolved is left to `check_config`."""
         choices = {name: str(choice) for name, choice in hydra.runtime.choices.items()}
         try:
@@ -134,7 +135,7 @@ class _Job:
         write_note(self.folder / "cell.json", note)
 
 
-def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
+def _row(config: DictConfig, job: Job) -> tuple[Row, str]:
     """Return the cell's row, and `done` or `skipped`."""
     start = time.perf_counter()
     device, shards = devices_of(config.trainer)
@@ -177,7 +178,7 @@ def _row(config: DictConfig, job: _Job) -> tuple[Row, str]:
     return row, "done"
 
 
-def _fail(error: BaseException, config: DictConfig, job: _Job) -> Row:
+def _fail(error: BaseException, config: DictConfig, job: Job) -> Row:
     """Store, note and log the row of a failure."""
     row = failed_row(error, config, names=job.names, science=job.science, overrides=job.words)
     job.store.put(row)

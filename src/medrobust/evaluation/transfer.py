@@ -68,13 +68,20 @@ class TrainedTransfer(Transfer):
         return super().__call__(victim, defense)
 
 
-def transfer(*, surrogate_path: str, surrogate_seed: int, surrogate_model: Any) -> Transfer:
+def transfer(
+    *,
+    surrogate_path: str,
+    surrogate_seed: int,
+    surrogate_model: Any,
+    victim_training: Mapping[str, Any] | None = None,
+) -> Transfer:
     """Transfer threat with a trained surrogate victim.
 
     Args:
         surrogate_path: its checkpoint.
         surrogate_seed: its training seed.
         surrogate_model: its model config.
+        victim_training: further keys of its training command.
 
     Raises:
         MissingVictimError: not trained yet; prints the command.
@@ -83,7 +90,7 @@ def transfer(*, surrogate_path: str, surrogate_seed: int, surrogate_model: Any) 
     # The victim's own model settings do not go for the surrogate; data and objective do.
     shared = [word for word in job.overrides.task if not word.startswith("model.")]
     choices = {**job.runtime.choices, "model": surrogate_model["name"]}
-    command = train_command(choices, shared, surrogate_seed)
+    command = train_command(choices, shared, surrogate_seed, settings=victim_training)
     return TrainedTransfer(
         surrogate_victim(surrogate_path, command),
         path=surrogate_path,

@@ -8,7 +8,7 @@ _GROUPS: Final = ("data", "model", "objective", "attack", "threat", "defense")
 _KEYS: Final = ("seed", "victim_seed", "split", "quantize", "precision")
 _ELSEWHERE: Final = {
     *("root", "manifests", "workers", "batch_size", "download", "chunk", "cache_bytes"),
-    "checkpoint",
+    *("checkpoint", "victim_training"),
     *("pretrained", "encoder_weights"),  # of the training, recorded in the victim's recipe
 }
 

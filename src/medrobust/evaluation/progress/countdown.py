@@ -51,7 +51,7 @@ class State:
         if self.total is not None:
             parts.append(f"{self.total - self.done - self.failed} left")
         if self.left:
-            parts.append(f"about {_duration(self.left)}")
+            parts.append(f"about {duration(self.left)}")
         return "sweep: " + ", ".join(parts)
 
 
@@ -83,7 +83,8 @@ class CountdownCallback(Callback):
             print(state(Path(config.hydra.sweep.dir), time.time()).line(), file=sys.stderr)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as text in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
