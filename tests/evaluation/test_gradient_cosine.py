@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from medrobust.attack.cw_l2 import CWL2
+from medrobust.attack.fgsm import FGSM
 from medrobust.attack.pgd import PGD
 from medrobust.attack.pgd_l2 import PGDL2
 from medrobust.defense.core.base import Defense, StraightThroughPurifier
@@ -18,6 +19,7 @@ from medrobust.evaluation.gradient_cosine import (
     defended,
     deviation,
     gradient_cosines,
+    gradient_cosines_once,
 )
 from medrobust.model.core.conv import SMALLEST_BATCH
 from medrobust.rng import sample_seeds
@@ -133,6 +135,33 @@ def test_the_cost_is_what_is_stated(defense: Defense) -> None:
         handle.remove()
     gradient = SMALLEST_BATCH  # to which 1 image, or its 4 draws, are filled up
     assert sum(passed) == N * (2 * DIRECTIONS + gradient)
+
+
+def test_attacks_of_one_budget_share_it_and_whatever_matters_is_measured_anew() -> None:
+    surrogate, x = Adaptive()(linear_victim(size=SIZE, classes=2), Exact()), images()[:4]
+    y, passed = torch.zeros(4, dtype=torch.int64), list[int]()
+    surrogate.victim.network.register_forward_hook(lambda _, x, __: passed.append(len(x[0])))
+
+    def measured(attack=ATTACK, x=x, seeds=SEEDS[:4], **more: Tensor) -> int:
+        """Passes that are new; the digits are those of a measurement of its own."""
+        given = (surrogate, attack, x, more.get("y", y), seeds)
+        before = len(passed)
+        found = gradient_cosines_once(*given)
+        new = len(passed) - before
+        assert torch.equal(found, gradient_cosines(*given))
+        return new
+
+    assert measured()
+    assert not measured()
+    assert not measured(FGSM(eps="8/255"))
+    assert measured(PGD(eps="4/255", steps=2))
+    assert measured(PGDL2(eps=1.0, steps=2))
+    assert measured(x=x[:2], seeds=SEEDS[:2], y=y[:2])
+    assert measured(y=1 - y)
+    assert measured(seeds=SEEDS[4:8])
+    with torch.no_grad():
+        next(surrogate.victim.parameters()).mul_(-1)
+    assert measured()
 
 
 def test_only_a_defended_surrogate_is_compared() -> None:

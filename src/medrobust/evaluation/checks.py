@@ -26,7 +26,7 @@ from medrobust.evaluation.gradient_cosine import (
     defended,
     deviation,
     follows_gradients,
-    gradient_cosines,
+    gradient_cosines_once,
 )
 from medrobust.result.flag import Flag, flag
 from medrobust.threat.surrogate import Surrogate
@@ -70,7 +70,7 @@ class _Check:
         seen = {"before": ~rule.away(before, y), "after": ~rule.away(after, y)}
         few = max(0, IMAGES - batch.first)
         if few and defended(self.surrogate) and follows_gradients(self.attack):
-            seen["cosine"] = gradient_cosines(
+            seen["cosine"] = gradient_cosines_once(
                 self.surrogate, self.attack, x[:few], y[:few], words[:few]
             )
         most = GRADIENT_IMAGES - batch.first
