@@ -76,11 +76,11 @@ def test_columns_of_two_axes_have_two_headings() -> None:
     assert cells(head[0]) == [
         "",
         "",
-        r"\multicolumn{3}{c}{none}",
+        r"\multicolumn{3}{c}{clean}",
         r"\multicolumn{3}{c}{a\&b/pgd\_7}",
     ]
     assert head[1] == r"\cmidrule(lr){3-5} \cmidrule(lr){6-8}"
-    assert cells(head[2]) == ["model", "threat", *("none", "median", r"50\%") * 2]
+    assert cells(head[2]) == ["model", "threat", *("undefended", "median", r"50\%") * 2]
 
 
 def test_three_levels_nest() -> None:
@@ -100,12 +100,12 @@ def test_rows_of_three_axes_are_grouped() -> None:
     body = lines(text)[2:]
     rows = [cells(line)[:3] for line in body if line.endswith(r"\\")]
     assert rows[:4] == [
-        [r"vgg\_16", "none", "none"],
+        [r"vgg\_16", "clean", "undefended"],
         ["", "", "median"],
         ["", "", r"50\%"],
-        ["", r"a\&b/pgd\_7", "none"],
+        ["", r"a\&b/pgd\_7", "undefended"],
     ]
-    assert rows[6] == ["resnet18", "none", "none"]  # printed again in the new group
+    assert rows[6] == ["ResNet-18", "clean", "undefended"]  # printed again in the new group
     rules = [(at, line) for at, line in enumerate(body) if not line.endswith(r"\\")]
     assert rules == [(3, r"\addlinespace"), (7, r"\midrule"), (11, r"\addlinespace")]
 
@@ -157,13 +157,13 @@ def test_markdown_prints_a_repeated_label_once_and_every_level_of_a_column() -> 
     text = markdown.render(table(("model", "defense"), ("threat", "attack")))
     found = [line for line in text.splitlines() if line.startswith("|")]
     assert found[0] == (
-        "| model | defense | oblivious · none | oblivious · a&b/pgd\\_7 "
-        "| adaptive · none | adaptive · a&b/pgd\\_7 |"
+        "| model | defense | oblivious · clean | oblivious · a&b/pgd\\_7 "
+        "| adaptive · clean | adaptive · a&b/pgd\\_7 |"
     )
     labels = [[cell.strip() for cell in line.split("|")[1:3]] for line in found[2:]]
     assert labels == [
-        *(["vgg\\_16", "none"], ["", "median"], ["", "50%"]),
-        *(["resnet18", "none"], ["", "median"], ["", "50%"]),
+        *(["vgg\\_16", "undefended"], ["", "median"], ["", "50%"]),
+        *(["ResNet-18", "undefended"], ["", "median"], ["", "50%"]),
     ]
 
 

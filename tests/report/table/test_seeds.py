@@ -96,7 +96,7 @@ def test_seeds_of_defenses_and_of_the_run(row: MakeRow) -> None:
     table = build(rows, TableConfig.parse(NODE | {"over": ["defense_seed", "seed"]}))
     ((cell,),) = table.cells
     assert cell.value == pytest.approx(0.25)
-    assert table.row_headings[0][-1].label == "nrp"
+    assert table.row_headings[0][-1].label == "NRP"
     table = build(rows, TableConfig.parse(NODE | {"over": ["seed"]}))
     assert [line[0].value for line in table.cells] == pytest.approx([0.15, 0.35])
 
