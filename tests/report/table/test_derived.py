@@ -11,8 +11,9 @@ from rich.console import Console
 
 from medrobust.metric.definition import unit_of
 from medrobust.report.render import heatmap, latex, markdown, tidy
+from medrobust.report.render.best import best
 from medrobust.report.render.terminal import show
-from medrobust.report.render.text import best, parts
+from medrobust.report.render.text import parts
 from medrobust.report.table.block import blocks
 from medrobust.report.table.config import TableConfig, TableError
 from medrobust.report.table.measure import printed

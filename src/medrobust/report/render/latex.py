@@ -3,8 +3,9 @@
 import itertools
 from collections.abc import Iterator
 
+from medrobust.report.render.best import best
 from medrobust.report.render.plain import one_line
-from medrobust.report.render.text import OUTSIDE, best, legend, opened, parts, side_labels, spans
+from medrobust.report.render.text import OUTSIDE, legend, opened, parts, side_labels, spans
 from medrobust.report.table.block import blocks
 from medrobust.report.table.table import Cell, Table
 

@@ -2,8 +2,9 @@
 
 import re
 
+from medrobust.report.render.best import best
 from medrobust.report.render.plain import one_line
-from medrobust.report.render.text import best, legend, parts, shown, side_labels, superscript
+from medrobust.report.render.text import legend, parts, shown, side_labels, superscript
 from medrobust.report.table.block import blocks
 from medrobust.report.table.table import Cell, Table
 

@@ -9,7 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from medrobust.report.render.text import FAILED, best, legend, parts, shown, superscript
+from medrobust.report.render.best import best
+from medrobust.report.render.text import FAILED, legend, parts, shown, superscript
 from medrobust.report.table.block import blocks
 from medrobust.report.table.table import Table
 
