@@ -149,7 +149,7 @@ def test_latex_is_a_table() -> None:
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len(lines) == 1 + 12
     assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {9}
-    assert r"\caption{T\_1. data DermaMNIST" in text
+    assert r"\caption{T\_1: DermaMNIST" in text
     assert r"50 \% of x\_1 \textbar{} 2" in text
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     assert text.count(r"\textbf{") == 9  # the best of each column

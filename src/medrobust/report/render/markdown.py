@@ -28,7 +28,7 @@ def render(table: Table) -> str:
     lines += ["", paragraph(" ".join(legend(table)))]
     for mark, flag in enumerate(table.flags, start=1):
         lines += ["", f"{superscript((mark,))} {escape(flag.text)}."]
-    for note in table.notes:
+    for note in (*table.notes, *table.provenance):
         lines += ["", paragraph(note)]
     return "\n".join(lines) + "\n"
 

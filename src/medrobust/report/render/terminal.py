@@ -41,7 +41,7 @@ def show(table: Table, console: Console | None = None) -> None:
     console.print(Text(" ".join(legend(table))), soft_wrap=True)
     for mark, flag in enumerate(table.flags, start=1):
         console.print(Text(f"{superscript((mark,))} {flag}.", style="yellow"), soft_wrap=True)
-    for note in table.notes:
+    for note in (*table.notes, *table.provenance):
         console.print(Text(note, style="dim"), soft_wrap=True)
 
 

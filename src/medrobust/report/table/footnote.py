@@ -39,15 +39,13 @@ def notes(
         papers: row id -> the paper's number for it.
 
     Returns:
-        Sentences on n and seeds, merged settings, differences from the paper, the code's revision,
-        and code that the revision does not cover.
+        Sentences on n and seeds, merged settings, and differences from the paper.
     """
     return [
         *_size(rows),
         *_over(rows, config),
         *(text for key in config.merge for text in _merged(rows, key)),
         *(_paper(rows, reference, papers) if reference else []),
-        *_revision(rows),
     ]
 
 
@@ -91,7 +89,7 @@ def _paper(
     return [source, *reference.notes, *(f"Defense setting {text}." for text in dict.fromkeys(odd))]
 
 
-def _revision(rows: Sequence[Row]) -> list[str]:
+def provenance(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the code's revision and on code that it does not cover."""
     revisions = ", ".join(sorted({row.revision for row in rows if row.revision}))
     said = [f"Code revision {revisions}."] if revisions else []

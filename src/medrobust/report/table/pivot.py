@@ -8,7 +8,7 @@ from medrobust.metric.definition import definition, heading_of
 from medrobust.report.table.clean import CleanValues
 from medrobust.report.table.config import ReferenceConfig, TableConfig, TableError
 from medrobust.report.table.crosscheck import crosschecks
-from medrobust.report.table.footnote import caption, notes
+from medrobust.report.table.footnote import caption, notes, provenance
 from medrobust.report.table.label import Level, varying
 from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
@@ -89,6 +89,7 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
         cells=cells,
         flags=flags,
         notes=(*clean.notes, *notes(rows, config, reference, papers), *absent(rows, placed)),
+        provenance=tuple(provenance(rows)),
         phantom=phantom,
         apart=config.spread,
         units=config.units,
