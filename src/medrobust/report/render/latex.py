@@ -18,6 +18,8 @@ _SHRUNK = 1.15
 
 _NOTE = 0.86  # height of a line of notes, in lines of \\small text
 
+_RUN = 8  # flags in a paragraph
+
 _FIT = (
     "\\ifdim\\wd0>\\linewidth\\resizebox{\\linewidth}{!}{\\usebox0}\\else\\usebox0\\fi"
     "\\par\\medskip"
@@ -37,7 +39,7 @@ def render(table: Table) -> str:
     for number, (own, notes) in enumerate(_floats(grids(table), list(_notes(table)))):
         wide = max((grid.width for grid in own), default=WIDEST) > COLUMN * _SHRUNK
         kind = "table*" if wide else "table"
-        lines += [f"\\begin{{{kind}}}[tp]", "\\centering", "\\small"]
+        lines += [f"\\begin{{{kind}}}", "\\centering", "\\small"]
         if number:
             lines += [
                 "\\addtocounter{table}{-1}",
@@ -65,7 +67,8 @@ def _caption(table: Table) -> str:
         axis, _, name = part.partition(" ")
         kept = {"eps": f"ε = {name}", "threat": f"{name} threat", "surrogate": part}
         said.append(kept.get(axis, name))
-    return f"{escape(table.title)}: {escape(', '.join(said))}".rstrip(".: ")
+    names = escape(", ".join(said)).replace(" = ", "~=~")
+    return f"{escape(table.title)}: {names}".rstrip(".: ")
 
 
 def label(table: Table) -> str:
@@ -111,13 +114,13 @@ def _floats(made: Sequence[Grid], notes: Sequence[str]) -> Iterator[tuple[list[G
             yield own, []
             own = []
         own.append(grid)
-    across = 60 if max(grid.width for grid in own) <= COLUMN * _SHRUNK else 100
+    across = 58 if max(grid.width for grid in own) <= COLUMN * _SHRUNK else 95
     used, said = sum(grid.lines + 3 for grid in own), list[str]()
     for note in notes:
         lines = _NOTE * (len(note) // across + 1)
-        if used + lines > LONGEST and (said or own):
+        if used + lines > LONGEST + 2 and (said or own):
             yield own, said
-            own, said, used, across = [], [], 3.0, 100
+            own, said, used, across = [], [], 3.0, 95
         said.append(note)
         used += lines
     yield own, said
@@ -128,6 +131,6 @@ def _notes(table: Table) -> Iterator[str]:
     explained = dict.fromkeys(block.heading.split(" · ")[0] for block in blocks(table))
     said = [f"{escape(text)}." for text in explained if ": " in text]
     yield from [" ".join(said)][: len(said)]
-    for mark, flag in enumerate(table.flags, start=1):
-        yield f"$^{{{mark}}}$ {escape(flag.text)}."
+    flags = [f"$^{{{at}}}$~{escape(flag.text)}." for at, flag in enumerate(table.flags, start=1)]
+    yield from (" ".join(flags[at : at + _RUN]) for at in range(0, len(flags), _RUN))
     yield from map(escape, table.notes)
