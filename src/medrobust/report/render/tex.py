@@ -83,7 +83,7 @@ def escape(text: str) -> str:
 def _sign(sign: str) -> str:
     if sign.isascii():
         return sign
-    letter, *accents = unicodedata.normalize("NFD", sign)
+    letter, *accents = list(unicodedata.normalize("NFD", sign))
     if len(accents) == 1 and accents[0] in _ACCENTS and letter.isascii():
         base = {"i": "\\i", "j": "\\j"}.get(letter, letter)
         return f"\\{_ACCENTS[accents[0]]}{{{base}}}"
