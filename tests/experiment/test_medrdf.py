@@ -76,8 +76,9 @@ def test_columns_of_steps_have_the_papers_attacks() -> None:
         assert {settings["eps"] for settings in made} == {None if name == "none" else "8/255"}
         assert not any(settings.get("early_stop") for settings in made)
     heads = [" ".join(level.label for level in heading) for heading in table(3).column_headings]
-    labels = (f"{name} steps={n}" for name, n in steps)
-    assert heads == ["none", *labels, "cw_linf", "momentum_pgd", "strongest", "autoattack"]
+    labels = (f"{name.upper()}-{n}" for name, n in steps)
+    rest = ("C&W (L∞)", "Momentum PGD-50", "strongest (standard)", "AutoAttack")
+    assert heads == ["clean", *labels, *rest]
 
 
 def test_random_defenses_meet_autoattacks_version_for_them() -> None:

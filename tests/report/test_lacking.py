@@ -133,14 +133,14 @@ def test_a_block_without_the_surrogate_of_another_says_so() -> None:
     ]
     config = TableConfig(rows=("threat", "defense"))
     first, second = blocks(build(found, config))
-    assert "surrogate vgg16" in first.heading
+    assert "surrogate VGG-16" in first.heading
     assert "surrogate" not in second.heading
     text = read(page(found, config))
     (listing,) = (one for one in text.find("table") if "list" in one.attributes["class"])
     lines = [[cell.text for cell in line.find("td")] for line in listing.find("tr")[1:]]
     heads = [head.text.strip() for head in listing.find("th")]
     at = heads.index("surrogate")
-    assert [line[at] for line in lines] == ["vgg16", "–", "–"]
+    assert [line[at] for line in lines] == ["VGG-16", "–", "–"]
     assert {line[heads.index("threat")] for line in lines} == {"transfer", "adaptive"}
 
 

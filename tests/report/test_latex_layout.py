@@ -2,15 +2,19 @@
 
 import itertools
 import re
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust.report.render import latex, markdown
+from medrobust.report.render.text import parts
 from medrobust.report.table.block import blocks
 from medrobust.report.table.config import TableConfig
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
+from medrobust.result.flag import flag
 from tests.report.conftest import make_row
 
 MODELS, THREATS = ("vgg_16", "resnet18"), ("oblivious", "adaptive")
@@ -38,35 +42,82 @@ def width(cell: str) -> int:
     return int(found[1]) if found else 1
 
 
+def grids(text: str) -> list[tuple[str, list[str]]]:
+    """Letters of the columns, and the lines between the outer rules, of each grid."""
+    found = re.findall(r"\\sbox0\{%\n(.*?)\}%\n", text, re.DOTALL)
+    made = []
+    for grid in found:
+        first, *inner, last = grid.splitlines()
+        layout = re.fullmatch(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", first)
+        assert layout
+        assert (inner[0], inner[-1], last) == (r"\toprule", r"\bottomrule", r"\end{tabular}")
+        made.append((layout[1], inner[1:-1]))
+    return made
+
+
 def lines(text: str) -> list[str]:
-    tabular = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
-    return tabular.splitlines()[1:]
+    ((_, only),) = grids(text)
+    return only
+
+
+RULE = r"\\midrule|\\addlinespace(\[2pt\])?|(\\cmidrule\(lr\)\{\d+-\d+\} ?)+"
 
 
 def check(text: str) -> None:
     """The structure TeX asks for."""
-    layout = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
-    assert layout
-    for line in lines(text):
-        if line.endswith(r"\\"):
-            assert sum(map(width, cells(line))) == len(layout[1]), line
-        else:
-            assert re.fullmatch(
-                r"\\midrule|\\addlinespace|(\\cmidrule\(lr\)\{\d+-\d+\} ?)+", line
-            ), line
+    for layout, inner in grids(text):
+        for line in inner:
+            if line.endswith(r"\\"):
+                assert sum(map(width, cells(line))) == len(layout), line
+            else:
+                assert re.fullmatch(RULE, line), line
     opened: list[str] = []
-    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+    for kind, name in re.findall(r"\\(begin|end)\{([\w*]+)\}", text):
         if kind == "begin":
             opened.append(name)
         else:
             assert opened.pop() == name
     assert not opened
-    assert not re.search(r"(?<!\\)[#_](?!\d\$)", text)
+    printed = re.sub(r"\\label\{[a-z0-9:-]+\}", "", text)
+    assert not re.search(r"(?<!\\)[#_](?!\d\$)", printed)
     depth = 0
     for sign in re.findall(r"(?<!\\)[{}]", text):
         depth += 1 if sign == "{" else -1
         assert depth >= 0
     assert depth == 0
+
+
+def labels(line: str) -> list[str]:
+    """The labels of a line of headings, each as often as it spans columns."""
+    found = []
+    for cell in cells(line):
+        group = re.fullmatch(r"\\multicolumn\{\d+\}\{c\}\{(.*)\}", cell)
+        broken = re.fullmatch(r"\\begin\{tabular\}\[b\]\{@\{\}r@\{\}\}(.*)\\end\{tabular\}", cell)
+        text = group[1] if group else broken[1].replace(r" \\ ", " ") if broken else cell
+        found += [text] * width(cell)
+    return found
+
+
+def read(text: str) -> dict[tuple[str, ...], str]:
+    """Heading of the block, labels of the line and of the column -> cell, as a reader sees them."""
+    found: dict[tuple[str, ...], str] = {}
+    for layout, inner in grids(text):
+        sides, at = layout.count("l"), inner.index(r"\midrule")
+        heads = [labels(line) for line in inner[:at] if line.endswith(r"\\")]
+        tops = list(zip(*heads, strict=True))[sides:]
+        block, above = "", [""] * sides
+        for line in (one for one in inner[at:] if one.endswith(r"\\")):
+            named = re.fullmatch(r"\\multicolumn\{\d+\}\{@\{\}l\}\{\\textit\{(.*)\}\} \\\\", line)
+            if named:
+                block = named[1]
+                continue
+            own = cells(line)
+            above = [one or above[place] for place, one in enumerate(own[:sides])]
+            for top, cell in zip(tops, own[sides:], strict=True):
+                bare = re.sub(r"\\(rlap|phantom)\{.*?\$\}|\$\^\{[\d,]+\}\$", "", cell)
+                if cell:
+                    found[block, *above, *top] = re.sub(r"\\textbf\{(.*)\}", r"\1", bare)
+    return found
 
 
 def test_columns_of_two_axes_have_two_headings() -> None:
@@ -76,11 +127,11 @@ def test_columns_of_two_axes_have_two_headings() -> None:
     assert cells(head[0]) == [
         "",
         "",
-        r"\multicolumn{3}{c}{none}",
+        r"\multicolumn{3}{c}{clean}",
         r"\multicolumn{3}{c}{a\&b/pgd\_7}",
     ]
     assert head[1] == r"\cmidrule(lr){3-5} \cmidrule(lr){6-8}"
-    assert cells(head[2]) == ["model", "threat", *("none", "median", r"50\%") * 2]
+    assert cells(head[2]) == ["model", "threat", *("undefended", "median", r"50\%") * 2]
 
 
 def test_three_levels_nest() -> None:
@@ -100,12 +151,12 @@ def test_rows_of_three_axes_are_grouped() -> None:
     body = lines(text)[2:]
     rows = [cells(line)[:3] for line in body if line.endswith(r"\\")]
     assert rows[:4] == [
-        [r"vgg\_16", "none", "none"],
+        [r"vgg\_16", "clean", "undefended"],
         ["", "", "median"],
         ["", "", r"50\%"],
-        ["", r"a\&b/pgd\_7", "none"],
+        ["", r"a\&b/pgd\_7", "undefended"],
     ]
-    assert rows[6] == ["resnet18", "none", "none"]  # printed again in the new group
+    assert rows[6] == ["ResNet-18", "clean", "undefended"]  # printed again in the new group
     rules = [(at, line) for at, line in enumerate(body) if not line.endswith(r"\\")]
     assert rules == [(3, r"\addlinespace"), (7, r"\midrule"), (11, r"\addlinespace")]
 
@@ -113,8 +164,14 @@ def test_rows_of_three_axes_are_grouped() -> None:
 def test_each_threat_has_a_block_of_its_own() -> None:
     shown = table(("model", "threat", "defense"), ("attack",))
     text = latex.render(shown)
-    assert text.count(r"\begin{tabular}") == 2
-    assert text.index("Oblivious: ") < text.index(r"\toprule") < text.index("Adaptive: ")
+    inner = lines(text)
+    places = [inner.index(one) for one in inner if r"\textit{" in one]
+    assert [inner[at] for at in places] == [
+        rf"\multicolumn{{4}}{{@{{}}l}}{{\textit{{{name}}}}} \\"
+        for name in ("Oblivious", "Adaptive")
+    ]
+    assert [inner[at - 1] for at in places] == [r"\midrule"] * 2
+    assert "Adaptive: the attacker knows classifier and defense." in text.split("minipage")[1]
     first, second = blocks(shown)
     assert first.row_axes == second.row_axes == ("model", "defense")
     assert len(first.cells) == len(second.cells) == 6
@@ -157,13 +214,13 @@ def test_markdown_prints_a_repeated_label_once_and_every_level_of_a_column() -> 
     text = markdown.render(table(("model", "defense"), ("threat", "attack")))
     found = [line for line in text.splitlines() if line.startswith("|")]
     assert found[0] == (
-        "| model | defense | oblivious · none | oblivious · a&b/pgd\\_7 "
-        "| adaptive · none | adaptive · a&b/pgd\\_7 |"
+        "| model | defense | oblivious · clean | oblivious · a&b/pgd\\_7 "
+        "| adaptive · clean | adaptive · a&b/pgd\\_7 |"
     )
     labels = [[cell.strip() for cell in line.split("|")[1:3]] for line in found[2:]]
     assert labels == [
-        *(["vgg\\_16", "none"], ["", "median"], ["", "50%"]),
-        *(["resnet18", "none"], ["", "median"], ["", "50%"]),
+        *(["vgg\\_16", "undefended"], ["", "median"], ["", "50%"]),
+        *(["ResNet-18", "undefended"], ["", "median"], ["", "50%"]),
     ]
 
 
@@ -176,32 +233,101 @@ def test_markdown_prints_a_repeated_label_once_and_every_level_of_a_column() -> 
     axes=st.permutations(["model", "threat", "attack", "defense"]),
     cut=st.integers(1, 3),
 )
-def test_any_sweep_is_a_sound_table(places: set[tuple], axes: list[str], cut: int) -> None:
+def test_a_reader_finds_every_number_at_its_place(
+    places: set[tuple], axes: list[str], cut: int
+) -> None:
     rows = [
-        make_row(0.5, model=model, threat=threat, attack=attack, defense=defense)
-        for model, threat, attack, defense in sorted(places)
+        make_row(number / 30, model=model, threat=threat, attack=attack, defense=defense)
+        for number, (model, threat, attack, defense) in enumerate(sorted(places))
     ]
     shown = build(rows, TableConfig(rows=tuple(axes[:cut]), columns=tuple(axes[cut:])))
-    whole = latex.render(shown)
+    text = latex.render(shown)
+    check(text)
+    expected = {}
     for block in blocks(shown):
-        text = latex.render(block)
-        check(text)
-        assert all(line in whole for line in lines(text))
-        assert latex.escape(block.heading) in whole
-        check_headings(block, text)
+        for heading, line in zip(block.row_headings, block.cells, strict=True):
+            for top, cell in zip(block.column_headings, line, strict=True):
+                levels = (
+                    *(level for level in heading if level.axis in block.row_axes),
+                    *(level for level in top if level.axis in block.column_axes),
+                )
+                name = re.sub(r": [^·]*(?= ·|$)", "", block.heading)  # its meaning is a note
+                names = (name, *(level.label for level in levels))
+                key = tuple(map(latex.escape, names))
+                expected[key] = latex.escape(parts(block, cell).ours)
+    assert read(text) == expected
 
 
-def check_headings(shown: Table, text: str) -> None:
-    """Filling blanks from above gives back every heading."""
-    side = len(shown.row_axes)
-    body = lines(text)[2 * len(shown.column_axes) :]
-    above: list[str] = []
-    read = []
-    for line in body:
-        if line.endswith(r"\\"):
-            above = [own or above[at] for at, own in enumerate(cells(line)[:side])]
-            read.append(above)
-    assert read == [
-        [latex.escape(level.label) for level in heading if level.axis in shown.row_axes]
-        for heading in shown.row_headings
+def test_what_is_too_wide_or_long_for_a_page_is_broken() -> None:
+    rows = [
+        make_row((line * 17 + column) / 999, attack=f"attack_{column}", defense=f"defense_{line}")
+        for line in range(50)
+        for column in range(17)
     ]
+    shown = build(rows, TableConfig(rows=("defense",), columns=("attack",)))
+    text = latex.render(shown)
+    check(text)
+    assert len(read(text)) == len(rows)
+    made = grids(text)
+    assert len(made) == 4
+    assert max(len(inner) for _, inner in made) <= 44
+    assert text.count(r"\label{") == text.count(r"\end{minipage}") == 1
+    assert text.count(", continued.}") == text.count(r"\addtocounter{table}{-1}") == 3
+
+
+def test_numbers_stand_above_each_other_whatever_marks_follow() -> None:
+    rows = [
+        make_row(0.5, defense="none", flags=[flag("text", text="a"), flag("text", text="b")]),
+        make_row(0.4, defense="median", flags=[flag("text", text="a")]),
+        make_row(0.3, defense="jpeg"),
+    ]
+    body = lines(latex.render(build(rows, TableConfig(rows=("defense",), best="none"))))[2:]
+    assert [cells(line)[1] for line in body] == [
+        "50.0$^{1,2}$",
+        r"40.0\rlap{$^{1}$}\phantom{$^{1,2}$}",
+        r"30.0\phantom{$^{1,2}$}",
+    ]
+
+
+def test_the_float_is_as_wide_as_its_table() -> None:
+    narrow = latex.render(build([make_row(0.5), make_row(0.4, attack="bim")], TableConfig()))
+    assert r"\begin{table}" in narrow
+    rows = [make_row(0.5, attack=f"attack_{number}") for number in range(6)]
+    assert r"\begin{table*}" in latex.render(build(rows, TableConfig()))
+
+
+def test_the_label_names_title_data_model_and_metric() -> None:
+    shown = table(("model", "threat"), ("attack", "defense"))
+    assert latex.label(replace(shown, title="MedRDF, Table 3")) == (
+        "tab:medrdf-table-3-dermamnist-accuracy"
+    )
+    one = build([make_row(0.5)], TableConfig(title="Robustness"))
+    stand_in = build([make_row(0.5, phantom=True)], TableConfig(title="Robustness"))
+    assert (
+        latex.label(one) == latex.label(stand_in) == "tab:robustness-dermamnist-resnet18-accuracy"
+    )
+
+
+def test_what_made_the_numbers_is_a_comment() -> None:
+    text = latex.render(build([make_row(0.5, code={"package": "f" * 64})], TableConfig()))
+    comments = [line for line in text.splitlines() if line.startswith("%")]
+    assert text.startswith("\n".join(comments))
+    assert "% Code revision 0123abc." in comments
+    assert "% Digest of the package: ffffffffffff." in comments
+    assert "0123abc" not in text.replace("\n".join(comments), "")
+    odd = build([make_row(0.5, revision="a\n\\input{b}")], TableConfig())
+    assert "\n\\input" not in latex.render(odd)
+
+
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("é", r"\'{e}"),
+        ("Łódź", r"\L{}\'{o}d\'{z}"),
+        ("naïve", r"na\"{\i}ve"),
+        ("中", "U+4E2D"),
+        ("σ = 0.25 L∞ 3×3", r"$\sigma$ = 0.25 L$\infty$ 3$\times$3"),
+    ],
+)
+def test_signs_are_commands_or_code_points(text: str, tex: str) -> None:
+    assert latex.escape(text) == tex

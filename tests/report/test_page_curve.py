@@ -43,9 +43,9 @@ def test_a_line_per_defense_from_the_clean_value_on() -> None:
         for place, defense in enumerate(("none", "median"))
     ]
     (chart,) = drawn(rows)
-    assert chart.title == "pgd · oblivious"
+    assert chart.title == "PGD · oblivious"
     assert chart.norm == "L∞"
-    assert [line.label for line in chart.lines] == ["none", "median"]
+    assert [line.label for line in chart.lines] == ["undefended", "median"]
     for place, line in enumerate(chart.lines):
         assert [point.eps for point in line.points] == [0, 2 / 255, 4 / 255, 8 / 255]
         assert line.points[0].value == 0.9
@@ -76,7 +76,7 @@ def test_a_deterministic_defense_shares_the_chart_of_several_draws() -> None:
     more = {"config": {"defender_draws": 5}, "defense": "mdda"}
     rows += [row(0.4, eps, **more) for eps in (2 / 255, 4 / 255)]
     (chart,) = drawn(rows)
-    assert [line.label for line in chart.lines] == ["jpeg", "mdda"]
+    assert [line.label for line in chart.lines] == ["JPEG", "MDDA"]
 
 
 def test_charts_are_told_apart() -> None:
@@ -88,7 +88,7 @@ def test_charts_are_told_apart() -> None:
     ]
     titles = [chart.title for chart in drawn(rows)]
     assert len(set(titles)) == 4
-    assert "pgd · adaptive · steps 20" in titles
+    assert "PGD · adaptive · steps 20" in titles
 
 
 def test_the_drawing_shows_the_rows_numbers() -> None:

@@ -51,14 +51,14 @@ def test_rows_of_noise_and_denoiser_replace_the_choice() -> None:
     table = build(rows, TableConfig(rows=("defense.noise", "defense.denoiser")))
     assert table.row_axes == ("defense.noise", "defense.denoiser")
     assert side(table) == [
-        ["none", "–"],
+        ["undefended", "–"],
         ["median", "–"],
-        *(["Gaussian", "NoDefense"], ["Gaussian", "Median"]),
-        *(["Poisson", "NoDefense"], ["Poisson", "Median"]),
+        *(["Gaussian", "no denoiser"], ["Gaussian", "median"]),
+        *(["Poisson", "no denoiser"], ["Poisson", "median"]),
     ]
     found = [line for line in markdown.render(table).splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in found[2:]] == [
-        *("none", "median", "Gaussian", "", "Poisson", "")
+        *("undefended", "median", "Gaussian", "", "Poisson", "")
     ]
 
 
@@ -68,10 +68,10 @@ def test_medrdf_table3_is_laid_out_as_in_the_paper() -> None:
     jobs = planned(experiment, "attack=none", "data=dermamnist")
     found = [cell(experiment, job, {"accuracy": 0.5}) for job in jobs]
     table = build(found, table_config(experiment))
-    filtered = ("NoDefense", "GaussianSmoothing", "Median")
-    noises = ("GaussianNoise", "SaltPepperNoise", "PoissonNoise")
+    filtered = ("no denoiser", "Gaussian", "median")
+    noises = ("Gaussian", "s.p.", "Poisson")
     assert side(table) == [
-        *([name, "–"] for name in ("none", "gaussian_smoothing", "median")),
+        *([name, "–"] for name in ("undefended", "Gaussian filter", "median")),
         *([noise, denoiser] for noise in noises for denoiser in filtered),
     ]
     assert all(cell.paper for line in table.cells for cell in line)
@@ -89,9 +89,9 @@ def test_columns_of_attack_and_eps() -> None:
     ]
     table = build(rows, TableConfig(rows=("defense",), columns=("attack", "attack.eps")))
     assert top(table) == [
-        ["none", "–"],
-        *(["pgd", "eps=2/255"], ["pgd", "eps=8/255"]),
-        *(["bim", "eps=2/255"], ["bim", "eps=8/255"]),
+        ["clean", "–"],
+        *(["PGD", "eps=2/255"], ["PGD", "eps=8/255"]),
+        *(["BIM", "eps=2/255"], ["BIM", "eps=8/255"]),
     ]
     assert table.cells[1][3].value == 0.3
     head = latex.render(table).splitlines()
@@ -103,7 +103,7 @@ def test_columns_of_attack_and_eps() -> None:
 def test_a_choice_that_settings_do_not_tell_apart_stays() -> None:
     rows = [make_row(0.5, attack=attack, settings={"eps": "8/255"}) for attack in ("pgd", "bim")]
     table = build(rows, TableConfig(rows=("attack.eps",), columns=("defense",)))
-    assert side(table) == [["pgd"], ["bim"]]
+    assert side(table) == [["PGD"], ["BIM"]]
     assert sum(cell.value is not None for line in table.cells for cell in line) == 2
 
 
@@ -113,7 +113,7 @@ def test_other_settings_still_make_lines() -> None:
         for steps in (1, 7)
     ]
     shown = build(rows, TableConfig(rows=("defense",), columns=("attack", "attack.eps")))
-    assert top(shown) == [["pgd steps=1"], ["pgd steps=7"]]
+    assert top(shown) == [["PGD-1"], ["PGD-7"]]
 
 
 def test_a_failed_row_stands_with_its_like() -> None:
@@ -126,7 +126,7 @@ def test_a_setting_that_no_row_has_is_said() -> None:
     rows = [make_row(0.5, attack=attack, settings={"eps": "8/255"}) for attack in ("pgd", "bim")]
     table = build(rows, TableConfig(columns=("attack.esp",)))
     assert "No row has the setting attack.esp; attack settings are class, eps." in table.notes
-    assert top(table) == [["pgd"], ["bim"]]
+    assert top(table) == [["PGD"], ["BIM"]]
     assert not any("No row" in note for note in build(rows, TableConfig()).notes)
     with pytest.raises(TableError, match=r"'data\.n' is unknown.*such as attack\.eps"):
         TableConfig.parse({"rows": ["data.n"]})

@@ -68,7 +68,7 @@ def test_confusion_has_a_panel_per_defense_and_a_drawing_per_attack(row: MakeRow
     assert drawing.name == "fig4"
     panels = [axes for axes in drawing.canvas.axes if axes.get_visible()]
     titles = [axes.get_title().split("\n")[0] for axes in panels]
-    assert titles == ["none", "mdda/n5", "nrp"]
+    assert titles == ["undefended", "mdda/n5", "NRP"]
     fields = [text.get_text() for text in panels[1].texts]
     assert fields == ["60", "40", "0", "40", "60", "0", "–", "–", "–"]  # BCC has no image
     assert "mdda/dim, ε = 2/255" in drawing.caption
@@ -76,7 +76,7 @@ def test_confusion_has_a_panel_per_defense_and_a_drawing_per_attack(row: MakeRow
     chosen = Confusion(name="c", attack=("pgd",), defense=("nrp", "none"))
     (drawing,) = chosen.draw(source)
     panels = [axes for axes in drawing.canvas.axes if axes.get_visible()]
-    assert [axes.get_title().split("\n")[0] for axes in panels] == ["nrp", "none"]
+    assert [axes.get_title().split("\n")[0] for axes in panels] == ["NRP", "undefended"]
     (drawing,) = Confusion(name="c", title="MDDA Figure 4", attack=("pgd",)).draw(source)
     assert drawing.canvas.get_suptitle() == "MDDA Figure 4 · pgd, ε = 2/255"
     both = Confusion(name="c").draw(source)

@@ -82,7 +82,7 @@ def test_markdown_is_a_table() -> None:
     lines = [line for line in markdown.render(table()).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 12
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
-    assert lines[2].startswith("| none | 0.0 / 74.1 (−74.1)\\* |")
+    assert lines[2].startswith("| undefended | 0.0 / 74.1 (−74.1)\\* |")
     assert lines[-1].count("**") == 2 * 9  # the best of each column
     assert "\n".join(lines[:-1]).count("**") == 0
     assert "**" not in markdown.render(table(best="none"))
@@ -149,7 +149,7 @@ def test_latex_is_a_table() -> None:
     lines = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert len(lines) == 1 + 12
     assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {9}
-    assert r"\caption{T\_1. data dermamnist" in text
+    assert r"\caption{T\_1: DermaMNIST" in text
     assert r"50 \% of x\_1 \textbar{} 2" in text
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     assert text.count(r"\textbf{") == 9  # the best of each column
@@ -159,7 +159,7 @@ def test_latex_is_a_table() -> None:
 
 def test_best_may_be_the_lowest() -> None:
     text = latex.render(table(best="low"))
-    first = next(line for line in text.splitlines() if line.startswith("none &"))
+    first = next(line for line in text.splitlines() if line.startswith("undefended &"))
     assert first.count(r"\textbf{") == 9
     assert r"\textbf{" not in latex.render(table(best="none"))
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from medrobust.metric.definition import unit_of
 from medrobust.report.render import heatmap, latex, markdown, tidy
+from medrobust.report.render.best import best
 from medrobust.report.render.terminal import show
-from medrobust.report.render.text import best, parts
+from medrobust.report.render.text import parts
 from medrobust.report.table.block import blocks
 from medrobust.report.table.config import TableConfig, TableError
 from medrobust.report.table.measure import printed
@@ -79,14 +80,18 @@ def test_clean_cells_stand_in_each_line_of_their_defense(row: MakeRow) -> None:
     shown = table(row, mean=None, extra=[], reference=None)
     first, second = blocks(shown)
     assert [[level.label for level in heading] for heading in first.row_headings] == [
-        ["oblivious", "2/255", "none"],
+        ["oblivious", "2/255", "undefended"],
         ["oblivious", "2/255", "mdda/n5"],
-        ["oblivious", "6/255", "none"],
+        ["oblivious", "6/255", "undefended"],
         ["oblivious", "6/255", "mdda/n3"],
     ]
-    assert line(shown, "2/255", "none") == line(shown, "6/255", "none") == ["80.0", "30.0", "0.0"]
+    assert (
+        line(shown, "2/255", "undefended")
+        == line(shown, "6/255", "undefended")
+        == ["80.0", "30.0", "0.0"]
+    )
     assert line(shown, "mdda/n3") == ["74.0", "30.0", "30.0"]
-    assert [level.label for heading in second.column_headings for level in heading] == ["mdda/pgd"]
+    assert [level.label for heading in second.column_headings for level in heading] == ["PGD"]
     assert shown.count("missing") == 2  # clean and CW of the adaptive line
 
 
@@ -98,8 +103,8 @@ def test_without_the_setting_anywhere_a_row_stays_where_it_is(row: MakeRow) -> N
 
 def test_the_mean_stands_beside_the_papers(row: MakeRow) -> None:
     shown = table(row)
-    assert line(shown, "2/255", "none")[3] == "36.7 / 11.9 (+24.8)*"
-    assert line(shown, "6/255", "none")[3] == "36.7 / 13.5 (+23.2)*"
+    assert line(shown, "2/255", "undefended")[3] == "36.7 / 11.9 (+24.8)*"
+    assert line(shown, "6/255", "undefended")[3] == "36.7 / 13.5 (+23.2)*"
     assert line(shown, "mdda/n5")[3] == "50.0 / 62.5 (−12.5)*"
     found = {cell.paper.line: cell.paper for cells in shown.cells for cell in cells if cell.paper}
     assert [value.value for value in found.values() if value.attack == "average"] == [
@@ -128,7 +133,7 @@ def test_a_mean_is_shown_only_when_all_its_cells_are_there(row: MakeRow) -> None
 
 def test_extra_columns_come_from_the_clean_cell(row: MakeRow) -> None:
     shown = table(row)
-    assert line(shown, "2/255", "none")[4:] == ["0.250", "2.00"]
+    assert line(shown, "2/255", "undefended")[4:] == ["0.250", "2.00"]
     assert line(shown, "mdda/n3")[4:] == ["1.00", "2.00"]
     assert not any(across in (4, 5) for _, across in best(blocks(shown)[0]))
     without = build([r for r in sweep(row) if r.cell["attack"] != "none"], TableConfig.parse(NODE))
@@ -151,8 +156,8 @@ def test_extra_columns_stand_beside_the_papers(row: MakeRow) -> None:
         for n in (100, 100_000)
     ]
     shown = build(rows, TableConfig.parse(node))
-    assert line(shown, "medrdf n=100")[1] == "2.00 / 0.100 (+1.90)"
-    assert line(shown, "medrdf n=100000")[1] == "2.00 / 10.0 (−8.00)"
+    assert line(shown, "MedRDF n=100")[1] == "2.00 / 0.100 (+1.90)"
+    assert line(shown, "MedRDF n=100000")[1] == "2.00 / 10.0 (−8.00)"
 
 
 def test_several_metrics_are_columns(row: MakeRow) -> None:
@@ -186,8 +191,8 @@ def test_several_metrics_are_columns(row: MakeRow) -> None:
         "correct robust",
         "robust metric",
     ]
-    assert line(shown, "pgd", "none") == ["50.0 / 0.0 (+50.0)*", "·", "2.25"]
-    assert line(shown, "none", "medrdf") == ["50.0", "90.0 / 90.8 (−0.8)", "2.25"]
+    assert line(shown, "PGD-100", "undefended") == ["50.0 / 0.0 (+50.0)*", "·", "2.25"]
+    assert line(shown, "clean", "MedRDF") == ["50.0", "90.0 / 90.8 (−0.8)", "2.25"]
     assert "Metrics, %" in markdown.render(shown)
     single = build(
         rows,
@@ -232,23 +237,23 @@ def test_every_output_has_blocks_means_and_extras(row: MakeRow) -> None:
     file = io.StringIO()
     show(shown, Console(file=file, width=200))
     text, tex = markdown.render(shown), latex.render(shown)
-    for out in (file.getvalue(), text, tex):
-        assert out.index("Oblivious: ") < out.index("36.7") < out.index("Adaptive: ")
+    for out, sign in ((file.getvalue(), ": "), (text, ": "), (tex, "}}")):
+        assert out.index(f"Oblivious{sign}") < out.index("36.7") < out.index(f"Adaptive{sign}")
         assert all(label in out for label in ("ACC", "s per image", "training, h"))
-        aware = out[out.index("Adaptive: ") :]
+        aware = out[out.index(f"Adaptive{sign}") :]
         assert ("5.0" in aware, "ACC" in aware) == (True, False)
         assert "A mean's interval is the mean of its cells'." in aware
         assert "not run" not in aware
     assert "/ 11.9 (" in text
-    assert "/ 11.9 (" in tex
+    assert r"{\scriptsize 11.9 (+24.8)*}" in tex  # below ours
     block = text[text.index("### Adaptive") :].split("\n\n")[1]
     assert [part.strip() for part in block.splitlines()[0].split("|")[1:-1]] == [
         "attack.eps",
         "defense",
-        "mdda/pgd",
+        "PGD",
     ]
     assert "/" not in block.splitlines()[2].replace("mdda/n5", "").replace("2/255", "")
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 2
+    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 1
     records = list(csv.DictReader(io.StringIO(tidy.render(shown))))
     assert {line["metric"] for line in records if line["status"] == "done"} == {
         *("accuracy", "accuracy_mean", "seconds_per_image", "training_hours")

@@ -17,6 +17,7 @@ from medrobust.result.per_image import PerImage
 from medrobust.result.row import Row
 
 MakeRow = Callable[..., Row]
+LABELS = {"undefended": "none", "JPEG": "jpeg", "median": "median", "clean": "none", "PGD": "pgd"}
 IDS = tuple(f"set/{i}" for i in range(60))
 
 
@@ -45,7 +46,10 @@ def whole(row: MakeRow, right: dict[tuple[str, str], np.ndarray], **more: str) -
 
 def test_each_two_defenses_under_the_same_attack(row: MakeRow, right) -> None:
     table = whole(row, right)
-    found = {(one.column, one.line, one.other): one for one in table.differences}
+    found = {
+        tuple(LABELS[text] for text in (one.column, one.line, one.other)): one
+        for one in table.differences
+    }
     pairs = (("none", "jpeg"), ("none", "median"), ("jpeg", "median"))
     assert set(found) == {(attack, *pair) for attack in ("none", "pgd") for pair in pairs}
     plain = []
@@ -63,9 +67,9 @@ def test_the_table_has_the_one_against_no_defense(row: MakeRow, right) -> None:
     table = whole(row, right)
     lines = {(line["column"], line["row"]): line["p_undefended"] for line in tidy.records(table)}
     for one in table.differences:
-        if one.line == "none":
+        if one.line == "undefended":
             assert lines[one.column, one.other] == one.p_corrected
-    assert lines["pgd", "none"] is None
+    assert lines["PGD", "undefended"] is None
     assert "p_undefended" in tidy.render(table).split("\n")[0]
 
 
@@ -82,7 +86,7 @@ def test_clean_images_are_tested_once(row: MakeRow, right) -> None:
     table = build(rows, TableConfig.parse({"rows": ["threat", "defense"], "columns": ["attack"]}))
     found = differences(table, Scores("accuracy", lambda one: records[one.id]))
     assert len(found) == 3 + 2 * 3
-    assert [one.column for one in found].count("none") == 3
+    assert [one.column for one in found].count("clean") == 3
 
 
 def test_other_images_or_metrics_are_not_tested(row: MakeRow, right) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from medrobust.cli.report import main
 from medrobust.report.render import heatmap, latex, markdown, tidy
-from medrobust.report.render.text import best, parts
+from medrobust.report.render.best import best
+from medrobust.report.render.text import parts
 from medrobust.report.table.config import TableConfig, TableError
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
@@ -96,7 +97,7 @@ def test_seeds_of_defenses_and_of_the_run(row: MakeRow) -> None:
     table = build(rows, TableConfig.parse(NODE | {"over": ["defense_seed", "seed"]}))
     ((cell,),) = table.cells
     assert cell.value == pytest.approx(0.25)
-    assert table.row_headings[0][-1].label == "nrp"
+    assert table.row_headings[0][-1].label == "NRP"
     table = build(rows, TableConfig.parse(NODE | {"over": ["seed"]}))
     assert [line[0].value for line in table.cells] == pytest.approx([0.15, 0.35])
 

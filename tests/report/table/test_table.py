@@ -84,9 +84,9 @@ def test_order_is_that_of_the_sweep_and_constant_axes_are_in_the_caption(row: Ma
         for defense in ("median", "none")
     ]
     table = build(rows, TableConfig())
-    assert labels(table) == ([["median"], ["none"]], [["pgd"], ["none"], ["bim"]])
+    assert labels(table) == ([["median"], ["undefended"]], [["PGD"], ["clean"], ["BIM"]])
     assert table.row_axes == ("defense",)
-    assert "data dermamnist · model resnet18" in table.caption
+    assert "data DermaMNIST · model ResNet-18" in table.caption
 
 
 def test_settings_that_differ_are_in_the_label(row: MakeRow) -> None:
@@ -97,10 +97,10 @@ def test_settings_that_differ_are_in_the_label(row: MakeRow) -> None:
         row(None, settings={"eps": "16/255"}),
     ]
     assert labels(build(rows, TableConfig()))[1] == [
-        ["pgd eps=2/255"],
-        ["pgd eps=8/255"],
-        ["bim"],
-        ["pgd eps=16/255"],
+        ["PGD-10 eps=2/255"],
+        ["PGD-10 eps=8/255"],
+        ["BIM-5"],
+        ["PGD-10 eps=16/255"],
     ]
 
 
@@ -109,7 +109,7 @@ def test_the_same_budget_written_twice_is_one_label(row: MakeRow) -> None:
         row(0.3, settings={"eps": 8 / 255}),
         row(0.2, defense="median", settings={"eps": "8/255"}),
     ]
-    assert labels(build(rows, TableConfig()))[1] == [["pgd"]]
+    assert labels(build(rows, TableConfig()))[1] == [["PGD"]]
 
 
 def test_merged_settings_share_a_line_and_are_noted(row: MakeRow) -> None:
@@ -119,7 +119,7 @@ def test_merged_settings_share_a_line_and_are_noted(row: MakeRow) -> None:
     ]
     assert len(build(rows, TableConfig()).cells) == 2
     merged = build(rows, TableConfig(merge=("defense.steps",)))
-    assert labels(merged) == ([["mdda"]], [["pgd eps=2/255"], ["pgd eps=6/255"]])
+    assert labels(merged) == ([["MDDA"]], [["PGD eps=2/255"], ["PGD eps=6/255"]])
     assert "defense.steps differs between cells: 5, 3." in merged.notes
 
 

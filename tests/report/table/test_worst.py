@@ -100,7 +100,7 @@ def test_one_attack_makes_no_column(row: MakeRow) -> None:
     bench = Bench(row)
     bench.add(right(), attack="none", settings={})
     bench.add(right(1), attack="pgd")
-    assert columns(bench.table()) == ["none", "pgd"]
+    assert columns(bench.table()) == ["clean", "PGD"]
 
 
 def last(bench: Bench) -> tuple[float | None, str]:

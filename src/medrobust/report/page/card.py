@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from medrobust.report.table.footnote import uncovered
 from medrobust.report.table.label import flatten, readable
+from medrobust.report.table.name import named
 from medrobust.result.row import Row
 
 _SETTINGS = ("split", "quantize", "precision", "defender_draws")
@@ -43,7 +44,7 @@ def _data(rows: Sequence[Row]) -> Facts:
         kind = "PHANTOM: generated stand-ins, no real images" if row.phantom else "real images"
         print_ = row.fingerprints.get("data", "")
         said = f"{row.n} images, {len(row.classes)} classes, {kind}"
-        lines.append((row.cell.get("data", ""), said + _short(print_), print_))
+        lines.append((_name(row, "data"), said + _short(print_), print_))
     return Facts("Data", tuple(dict.fromkeys(lines)))
 
 
@@ -51,11 +52,9 @@ def _victims(rows: Sequence[Row]) -> Facts:
     lines = []
     for row in _distinct(rows, "victim"):
         print_ = row.fingerprints.get("victim", "")
-        name = f"{row.cell.get('model', '')} on {row.cell.get('data', '')}"
+        name = f"{_name(row, 'model')} on {_name(row, 'data')}"
         seed = row.config.get("victim_seed")
-        said = row.cell.get("objective", "") + (
-            f", training seed {seed}" if seed is not None else ""
-        )
+        said = _name(row, "objective") + (f", training seed {seed}" if seed is not None else "")
         lines.append((name, said + _short(print_), print_))
     return Facts("Victims", tuple(dict.fromkeys(lines)))
 
@@ -94,6 +93,10 @@ def _code(rows: Sequence[Row]) -> Facts:
         found = dict.fromkeys(row.versions[name] for row in rows if name in row.versions)
         lines.append((name, ", ".join(found), ""))
     return Facts("Code", tuple(lines))
+
+
+def _name(row: Row, axis: str) -> str:
+    return named(axis, row.cell.get(axis, ""), {})[0]
 
 
 def _distinct(rows: Sequence[Row], print_: str) -> list[Row]:

@@ -9,8 +9,9 @@ from medrobust.metric.definition import Unit
 from medrobust.report.failure import reason
 from medrobust.report.page.confusion import Confusion, confusion
 from medrobust.report.page.picture import Strips, strips
+from medrobust.report.render.best import best
 from medrobust.report.render.colour import heat
-from medrobust.report.render.text import Parts, best, number, parts, shown
+from medrobust.report.render.text import Parts, number, parts, shown
 from medrobust.report.table.label import readable, variant
 from medrobust.report.table.setting import ABSENT
 from medrobust.report.table.table import Cell, Table

@@ -8,6 +8,7 @@ from medrobust.number import fraction
 from medrobust.report.page.cell import CellView
 from medrobust.report.table.crosscheck import RETUNED
 from medrobust.report.table.label import comparable, flatten, readable
+from medrobust.report.table.name import named
 from medrobust.result.row import CELL, Row
 
 _NORMS = {"linf": "L∞", "l2": "L2"}
@@ -194,7 +195,7 @@ def _titles(rows: Sequence[Row]) -> list[str]:
         " · ".join(
             [
                 *(
-                    row.cell.get(axis, "")
+                    named(axis, row.cell.get(axis, ""), {})[0]
                     for axis in ("attack", *(a for a in axes if a != "attack"))
                 ),
                 *(

@@ -192,6 +192,6 @@ def _broken(label: str) -> str:
 
 def _foot(table: Table, width: float) -> list[str]:
     marks = [f"{superscript((mark,))} {flag}." for mark, flag in enumerate(table.flags, start=1)]
-    texts = [" ".join(legend(table)), *marks, *table.notes]
+    texts = [" ".join(legend(table)), *marks, *table.notes, *table.provenance]
     columns = int(width * 15)
     return [line for text in texts for line in textwrap.wrap(text, columns) or [""]]

@@ -1,128 +1,136 @@
 """Render a table as LaTeX."""
 
-import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from medrobust.report.render.plain import one_line
-from medrobust.report.render.text import OUTSIDE, best, legend, opened, parts, side_labels, spans
+from medrobust.report.render.tabular import LONGEST, WIDEST, Grid, grids
+from medrobust.report.render.tex import escape
+from medrobust.report.render.text import legend
 from medrobust.report.table.block import blocks
-from medrobust.report.table.table import Cell, Table
+from medrobust.report.table.table import Table
 
-_ESCAPE = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{sign: f"\\{sign}" for sign in "&%$#_"},
-        **{sign: f"{{{sign}}}" for sign in "[]*"},  # after the end of a line they mean its options
-        "`": r"\textasciigrave{}",
-        "<": "$<$",
-        ">": "$>$",
-        "|": r"\textbar{}",
-        "−": "$-$",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "✗": r"$\times$",
-        "·": r"$\cdot$",
-        "–": r"\textendash{}",
-        "—": r"\textemdash{}",
-        "≤": r"$\le$",
-        "≥": r"$\ge$",
-        "∞": r"$\infty$",
-        "Δ": r"$\Delta$",
-        "α": r"$\alpha$",
-        "β": r"$\beta$",
-        "ε": r"$\varepsilon$",
-        "σ": r"$\sigma$",
-        "λ": r"$\lambda$",
-        "²": "$^2$",
-        "₂": "$_2$",
-    }
+COLUMN = 250.0
+"""Width of a column in points, in most two-column layouts."""
+
+_SHRUNK = 1.15
+"""Largest ratio by which a table is shrunk into a column instead of spanning both."""
+
+_NOTE = 0.86  # height of a line of notes, in lines of \\small text
+
+_RUN = 8  # flags in a paragraph
+
+_FIT = (
+    "\\ifdim\\wd0>\\linewidth\\resizebox{\\linewidth}{!}{\\usebox0}\\else\\usebox0\\fi"
+    "\\par\\medskip"
 )
 
 
 def render(table: Table) -> str:
-    """Return LaTeX text: a `table` float with booktabs rules and the best of each column in bold.
+    r"""Return LaTeX text: floats with booktabs rules and the best of each column in bold.
 
-    Column axes are stacked, with each label over the columns it spans. A row's label that repeats
-    the one above is blank, and a rule separates the outermost groups. Each block has its heading.
+    The same text fits one- and two-column layouts: a grid is shrunk only if it is wider than the
+    line, and one that a column cannot hold is in `table*`, which spans both columns. What is too
+    long for a page continues in another float of the same number. Column axes are stacked, with
+    each label over the columns it spans; a row's label that repeats the one above is blank. The
+    label is `tab:` and title, data, model and metric.
     """
-    caption = f"{escape(table.title)}. {escape(table.caption)}"
-    lines = [
-        "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{caption.rstrip('. ')}.}}",
+    lines = list(_comments(table))
+    for number, (own, notes) in enumerate(_floats(grids(table), list(_notes(table)))):
+        wide = max((grid.width for grid in own), default=WIDEST) > COLUMN * _SHRUNK
+        kind = "table*" if wide else "table"
+        lines += [f"\\begin{{{kind}}}", "\\centering", "\\small"]
+        if number:
+            lines += [
+                "\\addtocounter{table}{-1}",
+                f"\\caption{{{escape(table.title)}, continued.}}",
+            ]
+        else:
+            lines += [f"\\caption{{{_caption(table)}.}}", f"\\label{{{label(table)}}}"]
+        lines += ["\\smallskip", "\\setlength{\\tabcolsep}{4pt}"]
+        for grid in own:
+            lines += ["\\sbox0{%", *grid.text[:-1], f"{grid.text[-1]}}}%", _FIT]
+        if notes:
+            lines += [
+                "\\begin{minipage}{\\linewidth}\\footnotesize\\raggedright",
+                *(f"{text}\\par" for text in notes),
+                "\\end{minipage}",
+            ]
+        lines.append(f"\\end{{{kind}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _caption(table: Table) -> str:
+    """Return title and common names: `Robustness: DermaMNIST, ResNet-18, ε = 8/255`."""
+    said = []
+    for part in table.caption.split(" · "):
+        axis, _, name = part.partition(" ")
+        kept = {"eps": f"ε = {name}", "threat": f"{name} threat", "surrogate": part}
+        said.append(kept.get(axis, name))
+    names = escape(", ".join(said)).replace(" = ", "~=~")
+    return f"{escape(table.title)}: {names}".rstrip(".: ")
+
+
+def label(table: Table) -> str:
+    """Return the label of the float: `tab:robustness-dermamnist-resnet18-accuracy`."""
+    rows = [row for line in table.cells for cell in line for row in cell.members]
+    words = [table.title.rpartition("no result: ")[2]]
+    for axis in ("data", "model"):
+        names = {row.cell.get(axis, "") for row in rows}
+        words += names if len(names) == 1 else []
+    slugs = [_slug(word) for word in (*words, table.metric)]
+    kept = [slug for at, slug in enumerate(slugs) if slug and slug not in slugs[:at]]
+    return f"tab:{'-'.join(kept)}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _comments(table: Table) -> Iterator[str]:
+    """Yield what the float needs, and what made its numbers."""
+    rows = {row.id: row for line in table.cells for cell in line for row in cell.members}
+    digests = sorted({str(row.code.get("package", ""))[:12] for row in rows.values()} - {""})
+    dates = sorted({row.created[:10] for row in rows.values()} - {""})
+    said = [
+        "Written by medrobust; needs \\usepackage{booktabs} and \\usepackage{graphicx}.",
+        *table.provenance,
+        *([f"Digest of the package: {', '.join(digests)}."] if digests else []),
+        *(
+            [f"{len(rows)} rows, computed {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}."]
+            if dates
+            else []
+        ),
     ]
-    for number, block in enumerate(blocks(table)):
-        if block.heading:
-            gap = "\\par\\medskip " if number else ""
-            lines.append(f"{gap}{escape(block.heading)}\\par\\smallskip")
-        lines += [
-            "\\resizebox{\\textwidth}{!}{%",
-            f"\\begin{{tabular}}{{{'l' * len(block.row_axes)}{'r' * len(block.column_headings)}}}",
-            "\\toprule",
-            *_head(block),
-            "\\midrule",
-            *_body(block),
-            "\\bottomrule",
-            "\\end{tabular}}",
-        ]
-    lines.append("\\par\\smallskip\\footnotesize")
-    below = [" ".join(escape(text) for text in legend(table))]
-    below += [
-        f"$^{{{mark}}}$ {escape(flag.text)}." for mark, flag in enumerate(table.flags, start=1)
-    ]
-    below += [escape(note) for note in table.notes]
-    lines += [f"{text}\\par" for text in below]
-    return "\n".join([*lines, "\\end{table}"]) + "\n"
+    for text in said:
+        yield f"% {one_line(text).encode('ascii', 'replace').decode()}"
 
 
-def escape(text: str) -> str:
-    """Escape text so that LaTeX prints it literally."""
-    return one_line(text).translate(_ESCAPE).replace("--", "-{}-")
+def _floats(made: Sequence[Grid], notes: Sequence[str]) -> Iterator[tuple[list[Grid], list[str]]]:
+    """Yield the grids and notes of each float; notes that do not fit the last have their own."""
+    own: list[Grid] = []
+    for grid in made:
+        if own and sum(one.lines + 3 for one in (*own, grid)) > LONGEST:
+            yield own, []
+            own = []
+        own.append(grid)
+    across = 58 if max(grid.width for grid in own) <= COLUMN * _SHRUNK else 95
+    used, said = sum(grid.lines + 3 for grid in own), list[str]()
+    for note in notes:
+        lines = _NOTE * (len(note) // across + 1)
+        if used + lines > LONGEST + 2 and (said or own):
+            yield own, said
+            own, said, used, across = [], [], 3.0, 95
+        said.append(note)
+        used += lines
+    yield own, said
 
 
-def _head(table: Table) -> Iterator[str]:
-    """Yield one line per column axis, with rules below all but the innermost."""
-    *outer, inner = spans(table)
-    for row in outer:
-        groups = [f"\\multicolumn{{{width}}}{{c}}{{{escape(label)}}}" for label, width in row]
-        yield _line([*("" for _ in table.row_axes), *groups])
-        ends = list(itertools.accumulate((width for _, width in row), initial=len(table.row_axes)))
-        yield " ".join(
-            f"\\cmidrule(lr){{{start + 1}-{end}}}" for start, end in itertools.pairwise(ends)
-        )
-    yield _line([*map(escape, table.row_axes), *(escape(label) for label, _ in inner)])
-
-
-def _body(table: Table) -> Iterator[str]:
-    r"""Yield the rows, with `\midrule` before an outermost group and space before an inner one."""
-    bold = best(table)
-    innermost = len(table.row_axes) - 1
-    starts = opened(table.row_headings, table.row_axes)
-    rows = zip(starts, side_labels(table), table.cells, strict=True)
-    for down, (start, labels, cells) in enumerate(rows):
-        # Rules separate groups, not rows: two groups of one row have none between them.
-        around = (*starts[down - 1 : down], *starts[down + 1 : down + 2])
-        if down and start < innermost and any(other > start for other in around):
-            yield "\\midrule" if start == 0 else "\\addlinespace"
-        texts = [_cell(table, cell, (down, at) in bold) for at, cell in enumerate(cells)]
-        yield _line([*map(escape, labels), *texts])
-
-
-def _cell(table: Table, cell: Cell, bold: bool) -> str:
-    text = parts(table, cell)
-    ours = f"\\textbf{{{escape(text.ours)}}}" if bold else escape(text.ours)
-    if text.marks:
-        ours += f"$^{{{','.join(map(str, text.marks))}}}$"
-    if not text.paper:
-        return ours
-    beside = f" / {escape(text.paper)} ({escape(text.difference)})"
-    return ours + beside + OUTSIDE * text.outside
-
-
-def _line(cells: list[str]) -> str:
-    return f"{' & '.join(cells)} \\\\"
+def _notes(table: Table) -> Iterator[str]:
+    yield " ".join(escape(text) for text in legend(table))
+    explained = dict.fromkeys(block.heading.split(" · ")[0] for block in blocks(table))
+    said = [f"{escape(text)}." for text in explained if ": " in text]
+    yield from [" ".join(said)][: len(said)]
+    flags = [f"$^{{{at}}}$~{escape(flag.text)}." for at, flag in enumerate(table.flags, start=1)]
+    yield from (" ".join(flags[at : at + _RUN]) for at in range(0, len(flags), _RUN))
+    yield from map(escape, table.notes)

@@ -2,8 +2,9 @@
 
 import re
 
+from medrobust.report.render.best import best
 from medrobust.report.render.plain import one_line
-from medrobust.report.render.text import best, legend, parts, shown, side_labels, superscript
+from medrobust.report.render.text import legend, parts, shown, side_labels, superscript
 from medrobust.report.table.block import blocks
 from medrobust.report.table.table import Cell, Table
 
@@ -27,7 +28,7 @@ def render(table: Table) -> str:
     lines += ["", paragraph(" ".join(legend(table)))]
     for mark, flag in enumerate(table.flags, start=1):
         lines += ["", f"{superscript((mark,))} {escape(flag.text)}."]
-    for note in table.notes:
+    for note in (*table.notes, *table.provenance):
         lines += ["", paragraph(note)]
     return "\n".join(lines) + "\n"
 

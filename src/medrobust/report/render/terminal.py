@@ -9,7 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from medrobust.report.render.text import FAILED, best, legend, parts, shown, superscript
+from medrobust.report.render.best import best
+from medrobust.report.render.text import FAILED, legend, parts, shown, superscript
 from medrobust.report.table.block import blocks
 from medrobust.report.table.table import Table
 
@@ -40,7 +41,7 @@ def show(table: Table, console: Console | None = None) -> None:
     console.print(Text(" ".join(legend(table))), soft_wrap=True)
     for mark, flag in enumerate(table.flags, start=1):
         console.print(Text(f"{superscript((mark,))} {flag}.", style="yellow"), soft_wrap=True)
-    for note in table.notes:
+    for note in (*table.notes, *table.provenance):
         console.print(Text(note, style="dim"), soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from medrobust.metric.definition import Unit
 from medrobust.report.table.block import blocks
+from medrobust.report.table.clean import CLEAN, PREFIX
 from medrobust.report.table.label import Level
 from medrobust.report.table.measure import printed
 from medrobust.report.table.table import Cell, Heading, Table
@@ -146,6 +147,8 @@ def legend(table: Table) -> list[str]:
         lines.append("A mean's interval is the mean of its cells'.")
     if any(cell.status == "missing" for cell in means):
         lines.append(f"{MISSING} for a mean: some of its cells are missing.")
+    if any(_is_clean(cell) and cell.value is not None for cell, _ in cells):
+        lines.append(f"{CLEAN}: before the attack, on the same images.")
     lines += worst_lines(table)
     said = {FAILED: "failed", MISSING: "not run", UNMEASURED: "not measured here"}
     seen = {text.ours for cell, text in cells if not (_is_mean(cell) or is_worst(cell))}
@@ -155,6 +158,10 @@ def legend(table: Table) -> list[str]:
 
 def _is_mean(cell: Cell) -> bool:
     return cell.derived and cell.metric.endswith("_mean")
+
+
+def _is_clean(cell: Cell) -> bool:
+    return cell.derived and bool(cell.rows) and cell.metric.startswith(PREFIX)
 
 
 def worst_lines(table: Table) -> list[str]:
@@ -177,27 +184,3 @@ def worst_lines(table: Table) -> list[str]:
 def is_worst(cell: Cell) -> bool:
     """Return whether a cell is the worst case over others."""
     return cell.derived and cell.metric.endswith(SUFFIX)
-
-
-def best(table: Table) -> set[tuple[int, int]]:
-    """Return the places (row, column) of each column's best value, unless all are equal."""
-    if table.best == "none" or len(table.cells) < 2:
-        return set()
-    pick = max if table.best == "high" else min
-    groups: dict[tuple[Level, ...], list[int]] = {}
-    for down, heading in enumerate(table.row_headings):
-        own = tuple(level for level in heading if level.axis in table.apart)
-        groups.setdefault(own, []).append(down)
-    places = set()
-    for group, across in itertools.product(groups.values(), range(len(table.column_headings))):
-        cells = {down: table.cells[down][across] for down in group}
-        values = {
-            down: number(table, cell.value, unit=cell.unit)
-            for down, cell in cells.items()
-            if cell.value is not None
-            and cell.metric in (table.metric, f"{table.metric}_mean", f"{table.metric}{SUFFIX}")
-        }
-        if len(set(values.values())) > 1:
-            top = pick(values.values(), key=lambda text: float(text.replace("−", "-")))
-            places |= {(down, across) for down, text in values.items() if text == top}
-    return places

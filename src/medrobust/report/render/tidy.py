@@ -86,6 +86,8 @@ def _record(table: Table, down: Heading, across: Heading, cell: Cell) -> dict[st
     place = {level.axis: level.choice for level in (*down, *across)}
     members = cell.members
     known = members[0].cell if members else place
+    if cell.derived and members:  # a clean value, from rows of attacks
+        known = {**known, **place}
     low, high = cell.interval or (None, None)
     return {
         "row": " | ".join(level.label for level in shown(down, table.row_axes)),

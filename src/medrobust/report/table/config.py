@@ -104,6 +104,7 @@ class TableConfig:
             deviation.
         worst: add a column `worst`, the share of images that no attack of a line fools, where
             attacks of one norm and radius stand side by side.
+        clean: add a column `clean`, the metric before the attack, where no row is of clean images.
         reference: the paper's table, or None.
         units: units, from `metric.definition.UNITS`, of metrics that this package does not define,
             such as details of a user's own defense.
@@ -122,6 +123,7 @@ class TableConfig:
     extra: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
     worst: bool = True
+    clean: bool = True
     reference: ReferenceConfig | None = None
     units: dict[str, Unit] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from medrobust.report.table.config import OVER, ReferenceConfig, TableConfig
-from medrobust.report.table.label import flatten, readable, varying
+from medrobust.report.table.label import flatten, readable, shared_name, varying
 from medrobust.report.table.paper_number import unlike
 from medrobust.report.table.reference import PaperValue
 from medrobust.report.table.setting import ABSENT
@@ -14,10 +14,11 @@ _SHOWN = 6
 
 
 def caption(rows: Sequence[Row]) -> str:
-    """Return the names that all cells share: `data dermamnist · model resnet18 · eps 8/255`."""
+    """Return the names that all cells share: `data DermaMNIST · model ResNet-18 · eps 8/255`."""
     spread = varying(rows)
     cell = rows[0].cell
-    said = [f"{axis} {cell[axis]}" for axis in CELL if axis not in spread and cell.get(axis)]
+    common = [axis for axis in CELL if axis not in spread and cell.get(axis)]
+    said = [f"{axis} {shared_name(rows, axis)}" for axis in common]
     budgets = [flatten(row.attack_variant).get("eps") for row in rows]
     shown = {readable(value) for value in budgets if value is not None}
     return " · ".join([*said, *(f"eps {value}" for value in shown if len(shown) == 1)])
@@ -38,15 +39,13 @@ def notes(
         papers: row id -> the paper's number for it.
 
     Returns:
-        Sentences on n and seeds, merged settings, differences from the paper, the code's revision,
-        and code that the revision does not cover.
+        Sentences on n and seeds, merged settings, and differences from the paper.
     """
     return [
         *_size(rows),
         *_over(rows, config),
         *(text for key in config.merge for text in _merged(rows, key)),
         *(_paper(rows, reference, papers) if reference else []),
-        *_revision(rows),
     ]
 
 
@@ -90,7 +89,7 @@ def _paper(
     return [source, *reference.notes, *(f"Defense setting {text}." for text in dict.fromkeys(odd))]
 
 
-def _revision(rows: Sequence[Row]) -> list[str]:
+def provenance(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the code's revision and on code that it does not cover."""
     revisions = ", ".join(sorted({row.revision for row in rows if row.revision}))
     said = [f"Code revision {revisions}."] if revisions else []

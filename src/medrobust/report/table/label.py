@@ -6,6 +6,7 @@ from typing import Any
 
 from medrobust.number import NumberError, fraction
 from medrobust.report.table.config import AXES, SEEDS
+from medrobust.report.table.name import named
 from medrobust.result.row import Row
 
 
@@ -92,23 +93,67 @@ def choice_levels(rows: Sequence[Row], axis: str, merge: Container[str]) -> list
         seeds = [axis_value(row, axis) for row in rows]
         return [Level(axis, seed, f"{axis.replace('_', ' ')} {seed}") for seed in seeds]
     choices = [row.cell.get(axis, "") for row in rows]
-    labels = [choice or "–" for choice in choices]
+    labels = [named(axis, choice, {})[0] or "–" for choice in choices]
     if axis in ("attack", "defense"):
-        settings = [variant(row, axis) for row in rows]
         for choice in dict.fromkeys(choices):
             members = [number for number, name in enumerate(choices) if name == choice]
-            # A failed row has only its config, which may differ from the object's settings.
-            known = [number for number in members if rows[number].status == "done"] or members
-            keys = [
-                key
-                for key in differing([settings[number] for number in known])
-                if f"{axis}.{key}" not in merge
-            ]
-            for number in members:
-                own = settings[number]
-                said = [setting(key, own[key]) for key in keys if key in own]
-                labels[number] = " ".join([labels[number], *said])
-    return [Level(axis, *pair) for pair in zip(choices, labels, strict=True)]
+            texts = _labels([rows[number] for number in members], axis, choice, merge)
+            for number, text in zip(members, texts, strict=True):
+                labels[number] = text
+    meant: dict[str, set[str]] = {}
+    for choice, label in zip(choices, labels, strict=True):
+        meant.setdefault(label, set()).add(choice)
+    return [
+        Level(axis, choice, label if len(meant[label]) == 1 else f"{label} ({choice})")
+        for choice, label in zip(choices, labels, strict=True)
+    ]
+
+
+def shared_name(rows: Sequence[Row], axis: str) -> str:
+    """Return the name of a choice that all rows share, with the settings that they agree on."""
+    choice = rows[0].cell.get(axis, "")
+    if axis not in ("attack", "defense"):
+        return named(axis, choice, {})[0]
+    return named(axis, choice, _agreed(_known(rows, axis)))[0]
+
+
+def _labels(rows: Sequence[Row], axis: str, choice: str, merge: Container[str]) -> list[str]:
+    """Return the labels of the rows of one attack or defense."""
+    known = _known(rows, axis)
+    keys = [key for key in differing(known) if f"{axis}.{key}" not in merge]
+    common = {key: text for key, text in _agreed(known).items() if not _in(merge, axis, key)}
+    labels = []
+    for row in rows:
+        settings = variant(row, axis)
+        own = {key: settings[key] for key in keys if key in settings}
+        name, stated = named(axis, choice, common | {key: _text(own[key]) for key in own})
+        rest = (setting(key, own[key]) for key in own if key not in stated)
+        labels.append(" ".join([name or "–", *rest]))
+    return labels
+
+
+def _known(rows: Sequence[Row], axis: str) -> list[Mapping[str, Any]]:
+    """Return the settings of finished rows if there are any.
+
+    A failed row has only its config, which may differ from the object's settings.
+    """
+    return [variant(row, axis) for row in rows if row.status == "done"] or [
+        variant(row, axis) for row in rows
+    ]
+
+
+def _agreed(settings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the settings that are equal in all, as text."""
+    unlike = set(differing(settings))
+    return {key: _text(value) for key, value in settings[0].items() if key not in unlike}
+
+
+def _text(value: Any) -> str:
+    return readable(comparable(value))
+
+
+def _in(merge: Container[str], axis: str, key: str) -> bool:
+    return f"{axis}.{key}" in merge or f"{axis}.{key.removesuffix('.class')}" in merge
 
 
 def setting(key: str, value: Any) -> str:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from medrobust.code.package import package_digest
 from medrobust.metric.definition import definition, heading_of
+from medrobust.report.table.clean import CleanValues
 from medrobust.report.table.config import ReferenceConfig, TableConfig, TableError
 from medrobust.report.table.crosscheck import crosschecks
-from medrobust.report.table.footnote import caption, notes
+from medrobust.report.table.footnote import caption, notes, provenance
 from medrobust.report.table.label import Level, varying
 from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
@@ -71,6 +72,8 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
     across, cells = with_derived(
         *(down, across, made, config, reference), WorstCase(config, Scores(config.metric, records))
     )
+    clean = CleanValues(config, lambda row: code_flags(row, today))
+    down, across, cells = clean.added(down, across, cells)
     flags = tuple(dict.fromkeys(flag for line in cells for cell in line for flag in cell.flags))
     title = config.title or names[0].replace("_", " ")
     return Table(
@@ -85,7 +88,8 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
         column_axes=_shown(across),
         cells=cells,
         flags=flags,
-        notes=(*notes(rows, config, reference, papers), *absent(rows, placed)),
+        notes=(*clean.notes, *notes(rows, config, reference, papers), *absent(rows, placed)),
+        provenance=tuple(provenance(rows)),
         phantom=phantom,
         apart=config.spread,
         units=config.units,

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from medrobust.report.table.label import Level, comparable, readable, variant
+from medrobust.report.table.name import PARTS, named
 from medrobust.result.row import Row
 
 ABSENT = "–"
 
 
-def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str]) -> list[Level]:
+def setting_levels(rows: Sequence[Row], axes: Sequence[str], titled: Sequence[str]) -> list[Level]:
     """Return the place of each row on the last of some axes.
 
     A row whose attack or defense has no such setting (`none` has no eps) is placed at `–`, or at
@@ -17,7 +18,7 @@ def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str
     Args:
         rows: rows of one table, in order.
         axes: all axes up to this one, which is `attack.` or `defense.` and a setting.
-        named: axes whose labels include the name (`eps=8/255`), such as columns.
+        titled: axes whose labels include the name (`eps=8/255`), such as columns.
     """
     axis = axes[-1]
     parent, _, name = axis.partition(".")
@@ -35,10 +36,12 @@ def setting_levels(rows: Sequence[Row], axes: Sequence[str], named: Sequence[str
             }
             value = alike.pop() if len(alike) == 1 else value
         if value:
-            label = f"{name.rpartition('.')[2]}={value}" if axis in named else value
+            text = PARTS.get(value, value)
+            label = f"{name.rpartition('.')[2]}={text}" if axis in titled else text
+            made.append(Level(axis, value, label))
         else:
-            label = (choice if first else "") or ABSENT
-        made.append(Level(axis, value or label, label))
+            label = (named(parent, choice, {})[0] if first else "") or ABSENT
+            made.append(Level(axis, (choice if first else "") or ABSENT, label))
     return made
 
 

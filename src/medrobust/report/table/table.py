@@ -132,6 +132,7 @@ class Table:
         cells: row by row.
         flags: distinct flags; a cell's marks are their numbers, from 1.
         notes: footnotes.
+        provenance: sentences on the code that made the numbers.
         phantom: whether the data are generated; then no paper's numbers are shown.
         heading: heading of a block; empty for a whole table.
         apart: row axes, such as budgets, whose levels each have their own best value.
@@ -153,6 +154,7 @@ class Table:
     notes: tuple[str, ...]
     phantom: bool
     heading: str = ""
+    provenance: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     units: Mapping[str, Unit] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
