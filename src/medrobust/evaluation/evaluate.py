@@ -1,6 +1,6 @@
 """Measure one cell: craft or replay, let the deployed system answer, measure, check."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.checks import coarsest_quantization, flags
+from medrobust.evaluation.operating_point import thresholds
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.record.feature_mean import feature_means
 from medrobust.evaluation.record.overhead import overhead
@@ -89,8 +90,9 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         for draw in range(cell.draws)
     ]
     changed = attacked.checks["linf_max"] > 0
+    limits, chosen_on = thresholds(cell, runner)
     measured = over_draws(
-        [_measured(cell, *draw, changed=changed) for draw in draws],
+        [_measured(cell, *draw, changed=changed, thresholds=limits) for draw in draws],
         n=len(cell.clean),
         seed=cell.seed,
     )
@@ -107,7 +109,7 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         "defend": defend,
         "per_image": defend / len(draws) / len(cell.clean),
     }
-    keys = {"adversarial_set": attacked.key}
+    keys = {"adversarial_set": attacked.key, "validation_answers": chosen_on}
     for draw, pair in enumerate(draws):
         for name, answered in zip(("clean_answers", "answers"), pair, strict=True):
             keys[f"{name}_{draw}" if draw else name] = answered.key
@@ -132,12 +134,22 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
     )
 
 
-def _measured(cell: Cell, before: Answers, after: Answers, *, changed: bool) -> Measured:
+def _measured(
+    cell: Cell,
+    before: Answers,
+    after: Answers,
+    *,
+    changed: bool,
+    thresholds: Sequence[float] | None,
+) -> Measured:
     """Return the metrics of the task, and those of a detector, in one draw of the defense."""
     task = task_of(cell.clean.labels)
     measure = _MEASURES[task]
     if task == "segmentation":
         measure = partial(measure, level=lost_below(cell.attack.criterion).level)
+    elif task == "classification":
+        graded = cell.data is not None and cell.data.graded
+        measure = partial(measure, graded=graded, thresholds=thresholds)
     found = measure(cell.clean.labels, before, after, classes=cell.classes, seed=cell.seed)
     if before.score is not None and task == "classification":
         found.add(

@@ -1,6 +1,7 @@
 """Confidence intervals: Wilson for proportions, bootstrap for the rest."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import binomtest
@@ -74,10 +75,18 @@ def counted_bootstrap(
     Returns:
         [low, high].
     """
+    return _percentiles(statistic(_drawn(n, seed, resamples)), level)
+
+
+@lru_cache(maxsize=1)
+def _drawn(n: int, seed: int, resamples: int) -> np.ndarray:
+    """Return how often each image is drawn, float64 (resamples, n); one array for all metrics."""
     drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
     places = drawn + n * np.arange(resamples)[:, None]
     counts = np.bincount(places.ravel(), minlength=resamples * n).reshape(resamples, n)
-    return _percentiles(statistic(counts.astype(np.float64)), level)
+    found = counts.astype(np.float64)
+    found.flags.writeable = False
+    return found
 
 
 def _percentiles(values: np.ndarray, level: float) -> list[float]:
@@ -118,3 +127,10 @@ def share(hits: Tensor, among: Tensor | None = None) -> tuple[float, list[float]
 def proportion(hits: Tensor) -> tuple[float, list[float]]:
     """Return the share of True in a bool tensor (N,), and its Wilson interval."""
     return hits.double().mean().item(), wilson(int(hits.sum()), len(hits))
+
+
+def mean_where(top: np.ndarray, bottom: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Average `top / bottom` over the last axis where `there`; NaN if it is nowhere."""
+    shares = np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=there)
+    count = there.sum(1)
+    return np.divide(shares.sum(1), count, out=np.full(len(top), np.nan), where=count > 0)

@@ -59,6 +59,8 @@ class MedicalDataModule(pl.LightningDataModule):
     name: str = ""
     task: ClassVar[Task] = "classification"
     classes: tuple[str, ...] = ()
+    graded: bool = False
+    """Whether the classes are grades in ascending order, so that Cohen's κ is defined."""
     native_channels: int = 3
     origin: Origin
 
