@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -215,6 +216,8 @@ def _images(data: Data) -> tuple[ImageSet, MedicalDataModule | InMemory]:
     # A new set even of a set: the digest is kept, and its tensors may have been edited since.
     forms: Any = [(data.images, data.labels, data.ids)] if isinstance(data, ImageSet) else data
     clean = ImageSet.of(forms)
+    if isinstance(data, ImageSet):
+        clean = replace(clean, groups=data.groups)
     return clean, InMemory(clean)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from medrobust.attack.criterion.jaccard_below import lost_below
 from medrobust.attack.loss.stress import Stress
@@ -21,7 +23,7 @@ from medrobust.evaluation.record.overhead import overhead
 from medrobust.metric.boxes import measure_boxes
 from medrobust.metric.classification import measure_classification
 from medrobust.metric.detector import measure_detection
-from medrobust.metric.measured import Measured, over_draws
+from medrobust.metric.measured import Measured, over_draws, over_groups
 from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.prediction import Answers
@@ -95,6 +97,7 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         [_measured(cell, *draw, changed=changed, thresholds=limits) for draw in draws],
         n=len(cell.clean),
         seed=cell.seed,
+        groups=_groups(cell),
     )
     measured.add(*_of_attack(cell, attacked))
     before, after = draws[0]
@@ -155,7 +158,12 @@ def _measured(
         found.add(
             *measure_detection(cell.clean.labels, before, after, changed=changed, seed=cell.seed)
         )
-    return found
+    groups = _groups(cell)
+    return found if groups is None else over_groups(found, groups, seed=cell.seed)
+
+
+def _groups(cell: Cell) -> NDArray[np.int64] | None:
+    return None if cell.clean.groups is None else cell.clean.groups.array
 
 
 def _of_attack(
@@ -170,6 +178,7 @@ def _of_attack(
         cell.attack.eps if cell.attack.norm == "linf" else None,
         attacked.course,
         seed=cell.seed,
+        groups=_groups(cell),
     )
     return values | rough, intervals
 
