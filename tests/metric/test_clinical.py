@@ -34,6 +34,21 @@ def of(labels, found, classes, **more):
     return measure_clinical(labels, found, classes=classes, seed=0, **more)
 
 
+def test_calibration_has_no_interval_since_resamples_exceed_it():
+    """All of 200 resamples of a calibrated system may have a larger error than the images."""
+    generator = torch.Generator().manual_seed(3)
+    logits = 2 * torch.randn(400, 2, generator=generator)
+    labels = (torch.rand(400, generator=generator) < logits.softmax(1)[:, 1]).long()
+    values, intervals, statistics = of(labels, answers(logits), 2)
+    again = [
+        of(labels[i], answers(logits[i]), 2)[0]["ece"]
+        for i in torch.randint(0, 400, (20, 400), generator=generator)
+    ]
+    assert np.mean(again) > 1.2 * values["ece"]
+    assert "ece" not in intervals
+    assert "ece" not in statistics
+
+
 @given(st.integers(0, 2**20), st.integers(2, 5), st.booleans())
 @settings(max_examples=12, deadline=None)
 def test_values_equal_those_of_torchmetrics_and_scikit_learn(seed, classes, ties):

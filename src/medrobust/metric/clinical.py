@@ -50,7 +50,8 @@ def measure_clinical(
 
     Returns:
         name -> value, name -> [low, high] at 95 %: Wilson's for shares of images, else a
-        bootstrap; and name -> statistic. An undefined metric is left out.
+        bootstrap; and name -> statistic. An undefined metric is left out. ECE has no interval,
+        since a bootstrap's lies above its value.
     """
     assert answers.log_odds is not None
     answered = torch.ones_like(labels, dtype=torch.bool)
@@ -111,7 +112,10 @@ def _calibration(measured: _Collected, labels: Tensor, answers: Answers, answere
     chance = answers.log_odds.sigmoid()
     confidence = chance.gather(1, answers.label[:, None])[:, 0]
     gap = (answers.label == labels).double() - confidence
-    measured.add("ece", calibration_error(confidence, gap, answered))
+    if answered.any():
+        # No interval: resampling adds noise to every bin, so that resamples have larger errors.
+        over = calibration_error(confidence, gap, answered)
+        measured.values["ece"] = float(over(measured.once)[0])
     wanted = torch.nn.functional.one_hot(labels, chance.shape[1])
     distance = (chance - wanted).square().sum(1)
     measured.add("brier", weighted(distance * answered, answered))

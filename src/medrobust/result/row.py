@@ -63,9 +63,10 @@ class Row:
         classes: class names.
         fingerprints: `victim` (architecture and weights), `victim_code`, `threat_code`,
             `surrogate`, `attack`, `defense`, `images`, `data`, and `training_images` where the
-            attack learned from them; `adversarial_set`, `clean_answers` and `answers` (`answers_1`,
-            … of further draws of the defense) are keys of the cache, absent where code without
-            source had a part in them.
+            attack learned from them, `groups` and `validation_images` where numbers depend on them;
+            `adversarial_set`, `clean_answers`, `validation_answers` and `answers` (`answers_1`, …
+            of further draws of the defense) are keys of the cache, absent where code without source
+            had a part in them.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
         code: `package`, digest of the package's code that computed it; `outside`, name -> digest
