@@ -32,6 +32,11 @@ def _is_devices(value: int | str | list[int]) -> None:
         raise ValueError(f"{value} is no number of devices; expected 1, 2, …, or auto for all")
 
 
+def _is_rule(value: Number | None) -> None:
+    if value not in (None, "youden"):
+        fraction(value, "value", above=True)
+
+
 def _is_unit(value: Number) -> None:
     fraction(value, "value")
 
@@ -97,6 +102,7 @@ EVALUATE: Mapping[str, Any] = {
     "defender_draws": Count,
     "rerun": bool | Literal["stale"],
     "perturbation": bool,
+    "operating_point": Annotated[Number | None, _is_rule],
     "iterates": Iterates | None,
     "convergence": Convergence | None,
     "maps": Maps | None,

@@ -64,6 +64,11 @@ def test_answers_of_further_draws_belong_to_their_row(place: Place) -> None:
     assert LOOSE not in found.rows
 
 
+def test_answers_that_chose_a_threshold_belong_to_their_row(place: Place) -> None:
+    place.rows.put(Row("e" * 64, "done", {}, fingerprints={"validation_answers": OLD}))
+    assert OLD in references([place.rows.folder]).rows
+
+
 def test_list_shows_every_file_and_who_refers_to_it(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,19 @@ def test_targets_are_two_labelings_of_the_same_images(make):
         assert a.label.sum() < b.label.sum()
 
 
+def test_slices_of_a_volume_are_a_group(make_own):
+    data = make_own("covid_ct")
+    assert load(data, "test").groups is None  # the table does not name volumes
+    table = data.folder / "slices.csv"
+    lines = table.read_text().splitlines()
+    named = [f"{line},v{place // 3}" for place, line in enumerate(lines[1:])]
+    table.write_text("\n".join([f"{lines[0]},volume", *named]) + "\n")
+    again = COVIDCT(data.folder, data.manifests / "again", size=data.size)
+    groups = load(again, "test").groups
+    assert groups.kind == "volumes"
+    assert groups.index[:7] == (0, 0, 0, 1, 1, 1, 2)
+
+
 def test_other_targets_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"data\.target is 'heart'"):
         COVIDCT(tmp_path, tmp_path, target="heart")

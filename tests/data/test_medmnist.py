@@ -3,7 +3,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from medrobust.data.aptos2019 import APTOS2019
+from medrobust.data.aptos2019_binary import APTOS2019Binary
 from medrobust.data.core.error import DataError
+from medrobust.data.isic2019 import ISIC2019
+from medrobust.data.kaggle_dr import KaggleDR
 from medrobust.data.medmnist import MedMNIST
 
 
@@ -130,6 +134,13 @@ def test_any_set_has_a_phantom(tmp_path, name):
     module = MedMNIST(tmp_path, tmp_path / "m", name=name, phantom=True, phantom_n=160)
     assert set(module.labels("train").tolist()) == set(range(module.num_classes))
     assert module.dataset("train")[0].image.shape == (module.native_channels, 28, 28)
+
+
+def test_grades_are_graded(tmp_path):
+    sets = (MedMNIST(tmp_path, tmp_path, name=name) for name in ("retinamnist", "dermamnist"))
+    assert [one.graded for one in sets] == [True, False]
+    kinds = (APTOS2019, KaggleDR, APTOS2019Binary, ISIC2019)
+    assert [kind.graded for kind in kinds] == [True, True, False, False]
 
 
 def test_nothing_is_fetched_unless_wanted(tmp_path, monkeypatch):

@@ -14,11 +14,11 @@ from sklearn.metrics import (
 
 from medrobust.metric.classification import (
     balanced_accuracy,
-    macro_auroc,
     macro_fpr,
     measure_classification,
 )
 from medrobust.metric.interval import bootstrap, counted_bootstrap, proportion, wilson
+from medrobust.metric.one_vs_rest import macro_auroc
 from medrobust.prediction import Answers, log_odds
 
 K, N = 4, 300

@@ -32,6 +32,7 @@ class SplitData:
     size = 16
     workers = 0
     phantom = False
+    graded = False
     num_classes = CLASSES
     classes = ("a", "b", "c")
 

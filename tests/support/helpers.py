@@ -1,5 +1,9 @@
 """Small victims with known behaviour, for tests of what stands around them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +40,19 @@ def class_directions(victim: Victim) -> Tensor:
     steps = weight - weight.mean(0)
     size = round((steps.shape[1] / victim.mean.numel()) ** 0.5)
     return (steps / steps.norm(dim=1, keepdim=True)).view(len(steps), -1, size, size)
+
+
+def check_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Check that two runs have the same metrics, or the same intervals.
+
+    Probabilities differ in their last bits with the size of a batch, and so do metrics that average
+    them. All others are shares of images or of pairs, and equal.
+    """
+    rounded = ("ece", "clean_ece", "brier", "clean_brier")
+    assert list(one) == list(other)
+    for name, value in one.items():
+        expected = pytest.approx(other[name], abs=1e-6) if name in rounded else other[name]
+        assert value == expected, name
 
 
 def small_cnn(classes: int = 4, seed: int = 0) -> Victim:

@@ -13,7 +13,7 @@ from medrobust.cache.tensors import TensorCache
 from medrobust.result.row import Row
 from medrobust.result.store import RowStore
 
-KEYS = re.compile(r"adversarial_set|(clean_)?answers(_[1-9]\d*)?")
+KEYS = re.compile(r"adversarial_set|((clean|validation)_)?answers(_[1-9]\d*)?")
 """Names in `Row.fingerprints` that are keys of the cache; the first draw has no number."""
 
 _KINDS = {"images": "adversarial set", "label": "answers"}

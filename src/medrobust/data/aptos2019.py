@@ -22,6 +22,7 @@ class APTOS2019(MedicalDataModule):
 
     name = "aptos2019"
     classes: tuple[str, ...] = GRADES
+    graded = True
     origin = Origin(
         source="APTOS 2019, https://www.kaggle.com/competitions/aptos2019-blindness-detection",
         licence="Kaggle competition rules; research only",

@@ -11,6 +11,7 @@ class APTOS2019Binary(APTOS2019):
 
     name = "aptos2019_binary"
     classes = ("no DR", "DR")
+    graded = False
 
     def label(self, grade: int) -> int:
         """Return 0 for grade 0, else 1."""

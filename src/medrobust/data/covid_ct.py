@@ -38,13 +38,14 @@ class COVIDCT(MedicalDataModule):
     name = "covid_ct"
     task = "segmentation"
     native_channels = 1
+    grouped_by = "volumes"
     origin = Origin(
         source="Ma et al. 2021, https://doi.org/10.5281/zenodo.3757476, "
         "https://www.kaggle.com/datasets/andrewmvd/covid19-ct-scans",
         licence="CC BY-NC-SA 4.0",
         download="kaggle datasets download andrewmvd/covid19-ct-scans --unzip, then cut slices "
         "as data/README.md says",
-        layout=f"{{ct,lungs,covid}}/NNNN.png, {_TABLE} (file,split)",
+        layout=f"{{ct,lungs,covid}}/NNNN.png, {_TABLE} (file,split, optionally volume)",
     )
 
     def __init__(
@@ -68,6 +69,7 @@ class COVIDCT(MedicalDataModule):
         masks = images_in(self.require(self.folder / _MASKS[self.target]), (".png",))
         pairs = pair(pictures, masks)
         splits: dict[str, Split] = {}
+        volumes: dict[str, str] = {}
         for line, row in read_table(table, ("file", "split")):
             stem = Path(row["file"]).stem
             if stem not in pairs:
@@ -77,10 +79,14 @@ class COVIDCT(MedicalDataModule):
             if stem in splits:
                 raise DataError(f"{table}, line {line}: {row['file']} occurs twice")
             splits[stem] = row["split"]  # type: ignore[assignment]
+            volumes[stem] = row.get("volume") or stem
         for stem, files in pairs.items():
             if stem not in splits:
                 raise DataError(f"{files[0]}: no row for it in {table}")
-        return [Entry(f"{self.name}/{i}", None, i, splits[i], files) for i, files in pairs.items()]
+        return [
+            Entry(f"{self.name}/{i}", None, volumes[i], splits[i], files)
+            for i, files in pairs.items()
+        ]
 
     def view(self) -> dict[str, int | str | None]:
         """Add the target of the masks to the view."""

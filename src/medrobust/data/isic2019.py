@@ -30,6 +30,7 @@ class ISIC2019(MedicalDataModule):
 
     name = "isic2019"
     classes = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
+    grouped_by = "lesions"
     origin = Origin(
         source="ISIC 2019 challenge, https://challenge.isic-archive.com/data/#2019",
         licence="CC BY-NC 4.0",

@@ -37,6 +37,7 @@ class KaggleDR(MedicalDataModule):
 
     name = "kaggle_dr"
     classes = GRADES
+    graded = True
     origin = Origin(
         source="EyePACS, https://www.kaggle.com/competitions/diabetic-retinopathy-detection",
         licence="Kaggle competition rules; research only",

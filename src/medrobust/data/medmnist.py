@@ -67,6 +67,7 @@ class MedMNIST(MedicalDataModule):
         if md5 not in (None, "official"):
             raise ValueError(f"data.md5 is {md5!r}, expected official or null")
         self.classes = tuple(self._info["label"].values())
+        self.graded = self._info["task"] == "ordinal-regression"
         self.native_channels = self._info["n_channels"]
         flag = "" if source_px == 28 else f"_{source_px}"
         self._official = f"{name}{flag}.npz"

@@ -19,6 +19,8 @@ from medrobust.defense.core.detector import Detector
 from medrobust.defense.core.learned import learners
 from medrobust.devices import check_devices
 from medrobust.evaluation.cell import Cell
+from medrobust.evaluation.operating_point import check_operating_point
+from medrobust.metric.operating_point import operating_rule
 from medrobust.model.core.checkpoint import TrainedVictim, load_victim
 from medrobust.target import targets
 from medrobust.threat.base import Threat
@@ -50,6 +52,7 @@ def parts_of(
         The cell, and the threat that made its surrogate.
     """
     data, clean = data_and_images(config)
+    check_operating_point(config.operating_point, config.split, clean.labels)
     phantom = data.phantom
     command = train_command(
         *(choices, overrides, config.victim_seed),
@@ -83,6 +86,8 @@ def parts_of(
         data=data,
         perturbation=config.perturbation,
         defender_draws=config.defender_draws,
+        operating_point=operating_rule(config.operating_point),
+        validation=None if config.operating_point is None else validation_images(config),
     )
     return cell, threat
 
@@ -91,6 +96,12 @@ def data_and_images(config: DictConfig) -> tuple[MedicalDataModule, ImageSet]:
     """The datamodule and the images of the evaluated split."""
     plain = OmegaConf.to_container(config.data, resolve=True)
     return _data(json.dumps(plain), config.split, config.data.workers)
+
+
+def validation_images(config: DictConfig) -> ImageSet:
+    """Return the clean validation images, on which operating points are chosen."""
+    plain = OmegaConf.to_container(config.data, resolve=True)
+    return _data(json.dumps(plain), "val", config.data.workers)[1]
 
 
 @lru_cache(maxsize=2)

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,9 @@ from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.evaluate import evaluate as measure
 from medrobust.evaluation.identity.row_id import identity_of
 from medrobust.evaluation.identity.scientific import Science
+from medrobust.evaluation.operating_point import check_operating_point, validation_images
 from medrobust.evaluation.row import done_row
+from medrobust.metric.operating_point import operating_rule
 from medrobust.model.core.frozen import frozen_eval
 from medrobust.model.core.victim import Victim
 from medrobust.model.core.wrap import as_victim, check_module
@@ -60,6 +63,7 @@ def evaluate(
     device: torch.device | str | None = None,
     quantize: bool = False,
     defender_draws: int = 1,
+    operating_point: str | float | None = None,
     cache: str | Path | None = None,
 ) -> Row:
     """Attack a model behind a defense, and measure what the deployed system answers.
@@ -95,6 +99,8 @@ def evaluate(
         quantize: round adversarial images to 8 bits.
         defender_draws: draws of a randomized defense that judge each image; metrics are means over
             them, and `accuracy_worst_draw` wants all of them correct.
+        operating_point: `youden`, or a specificity: choose a threshold for each class on the clean
+            validation images of a datamodule, and measure sensitivity and specificity there.
         cache: folder in which adversarial sets and answers are kept; None keeps nothing.
 
     Raises:
@@ -115,6 +121,7 @@ def evaluate(
             device=device,
             quantize=quantize,
             defender_draws=whole(defender_draws, "defender_draws", low=1),
+            operating_point=operating_rule(operating_point),
             cache=cache,
         )
 
@@ -131,6 +138,7 @@ def _evaluate(
     device: torch.device | str | None,
     quantize: bool,
     defender_draws: int,
+    operating_point: str | float | None,
     cache: str | Path | None,
 ) -> Row:
     start = time.perf_counter()
@@ -140,6 +148,8 @@ def _evaluate(
     check_argument("evaluate", "quantize", quantize, bool)
     package = package_digest()
     clean, source = _images(data)
+    check_operating_point(operating_point, "test", clean.labels)
+    validation = None if operating_point is None else validation_images(source)
     with _on_device(model, device) as place, torch.autocast(place.type, enabled=False):
         some = clean.images[:8].to(place)
         victim = as_victim(model, some, clean.labels, probe=True)
@@ -161,6 +171,8 @@ def _evaluate(
                 quantize=quantize,
                 data=source,
                 defender_draws=defender_draws,
+                operating_point=operating_point,
+                validation=validation,
             )
             names = _names(cell, given)
             science = _science(cell, given)
@@ -204,6 +216,8 @@ def _images(data: Data) -> tuple[ImageSet, MedicalDataModule | InMemory]:
     # A new set even of a set: the digest is kept, and its tensors may have been edited since.
     forms: Any = [(data.images, data.labels, data.ids)] if isinstance(data, ImageSet) else data
     clean = ImageSet.of(forms)
+    if isinstance(data, ImageSet):
+        clean = replace(clean, groups=data.groups)
     return clean, InMemory(clean)
 
 
@@ -272,6 +286,7 @@ def _choice(part: object) -> str:
 
 def _science(cell: Cell, threat: Threat) -> Science:
     keys = {"seed": cell.seed, "quantize": cell.quantize, "precision": "float32", "split": "test"}
+    keys |= {} if cell.operating_point is None else {"operating_point": cell.operating_point}
     parts = {"attack": cell.attack, "threat": threat, "defense": cell.defense}
     config = {name: dict(part.settings) for name, part in parts.items()}
     config["data"] = {"name": cell.data.name}

@@ -26,6 +26,9 @@ class Cell:
         data: datamodule that a learning attack learns from.
         perturbation: also measure how rough the perturbations are and how steady their course.
         defender_draws: draws over which a randomized defense is judged, at least 1.
+        operating_point: rule for the threshold of each class, see `choose_thresholds`; None to
+            measure at none.
+        validation: clean images to choose the thresholds on.
     """
 
     victim: Victim
@@ -39,6 +42,8 @@ class Cell:
     data: Any = None
     perturbation: bool = False
     defender_draws: int = 1
+    operating_point: str | float | None = None
+    validation: ImageSet | None = None
 
     @property
     def draws(self) -> int:

@@ -1,10 +1,12 @@
 """Measure one cell: craft or replay, let the deployed system answer, measure, check."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from medrobust.attack.criterion.jaccard_below import lost_below
 from medrobust.attack.loss.stress import Stress
@@ -14,13 +16,14 @@ from medrobust.evaluation.adversarial import AdversarialSet, adversarial_set
 from medrobust.evaluation.batches.runner import Runner
 from medrobust.evaluation.cell import Cell
 from medrobust.evaluation.checks import coarsest_quantization, flags
+from medrobust.evaluation.operating_point import thresholds
 from medrobust.evaluation.predict import answers
 from medrobust.evaluation.record.feature_mean import feature_means
 from medrobust.evaluation.record.overhead import overhead
 from medrobust.metric.boxes import measure_boxes
 from medrobust.metric.classification import measure_classification
 from medrobust.metric.detector import measure_detection
-from medrobust.metric.measured import Measured, over_draws
+from medrobust.metric.measured import Measured, over_draws, over_groups
 from medrobust.metric.perturbation import measure_perturbation
 from medrobust.metric.segmentation import measure_segmentation
 from medrobust.prediction import Answers
@@ -89,10 +92,12 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         for draw in range(cell.draws)
     ]
     changed = attacked.checks["linf_max"] > 0
+    limits, chosen_on = thresholds(cell, runner)
     measured = over_draws(
-        [_measured(cell, *draw, changed=changed) for draw in draws],
+        [_measured(cell, *draw, changed=changed, thresholds=limits) for draw in draws],
         n=len(cell.clean),
         seed=cell.seed,
+        groups=_groups(cell),
     )
     measured.add(*_of_attack(cell, attacked))
     before, after = draws[0]
@@ -107,7 +112,7 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
         "defend": defend,
         "per_image": defend / len(draws) / len(cell.clean),
     }
-    keys = {"adversarial_set": attacked.key}
+    keys = {"adversarial_set": attacked.key, "validation_answers": chosen_on}
     for draw, pair in enumerate(draws):
         for name, answered in zip(("clean_answers", "answers"), pair, strict=True):
             keys[f"{name}_{draw}" if draw else name] = answered.key
@@ -132,18 +137,33 @@ def evaluate(cell: Cell, runner: Runner) -> Result:
     )
 
 
-def _measured(cell: Cell, before: Answers, after: Answers, *, changed: bool) -> Measured:
+def _measured(
+    cell: Cell,
+    before: Answers,
+    after: Answers,
+    *,
+    changed: bool,
+    thresholds: Sequence[float] | None,
+) -> Measured:
     """Return the metrics of the task, and those of a detector, in one draw of the defense."""
     task = task_of(cell.clean.labels)
     measure = _MEASURES[task]
     if task == "segmentation":
         measure = partial(measure, level=lost_below(cell.attack.criterion).level)
+    elif task == "classification":
+        graded = cell.data is not None and cell.data.graded
+        measure = partial(measure, graded=graded, thresholds=thresholds)
     found = measure(cell.clean.labels, before, after, classes=cell.classes, seed=cell.seed)
     if before.score is not None and task == "classification":
         found.add(
             *measure_detection(cell.clean.labels, before, after, changed=changed, seed=cell.seed)
         )
-    return found
+    groups = _groups(cell)
+    return found if groups is None else over_groups(found, groups, seed=cell.seed)
+
+
+def _groups(cell: Cell) -> NDArray[np.int64] | None:
+    return None if cell.clean.groups is None else cell.clean.groups.array
 
 
 def _of_attack(
@@ -158,6 +178,7 @@ def _of_attack(
         cell.attack.eps if cell.attack.norm == "linf" else None,
         attacked.course,
         seed=cell.seed,
+        groups=_groups(cell),
     )
     return values | rough, intervals
 

@@ -44,7 +44,7 @@ def done_row(
         seconds: the whole cell took.
         files: endings of the files that were written next to the row.
     """
-    victim, data = cell.victim, cell.data
+    victim, data, groups = cell.victim, cell.data, cell.clean.groups
     meta = victim.meta if isinstance(victim, TrainedVictim) else None
     training = training_seconds(cell.defense) + (0.0 if meta is None else meta.seconds)
     took = {"training": training, "total": seconds}
@@ -55,6 +55,7 @@ def done_row(
         attack_variant=cell.attack.settings,
         defense_variant=cell.defense.settings,
         n=len(cell.clean),
+        groups={} if groups is None else {groups.kind: groups.count},
         seed=cell.seed,
         phantom=data.phantom,
         metrics=result.measured.values | _training_queries(cell.defense),

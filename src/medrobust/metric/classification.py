@@ -1,5 +1,7 @@
 """Metrics of a classifier's answers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,14 +11,29 @@ from torchmetrics.functional.classification import (
 )
 
 from medrobust.metric.certified import certified_shares
-from medrobust.metric.interval import Statistic, bootstrap, counted_bootstrap, share, weighted
+from medrobust.metric.clinical import measure_clinical
+from medrobust.metric.interval import (
+    Statistic,
+    bootstrap,
+    counted_bootstrap,
+    mean_where,
+    share,
+    weighted,
+)
 from medrobust.metric.measured import Measured
 from medrobust.metric.robust_metric import robust_shares
 from medrobust.prediction import Answers
 
 
 def measure_classification(
-    labels: Tensor, clean: Answers, attacked: Answers, *, classes: int, seed: int
+    labels: Tensor,
+    clean: Answers,
+    attacked: Answers,
+    *,
+    classes: int,
+    seed: int,
+    graded: bool = False,
+    thresholds: Sequence[float] | None = None,
 ) -> Measured:
     """Compute the metrics of the answers under attack and on clean images.
 
@@ -37,8 +54,9 @@ def measure_classification(
         attacked: answers to the attacked images.
         classes: number of classes K.
         seed: seed of the bootstrap.
+        graded: the classes are grades in ascending order.
+        thresholds: of each class's log-odds, see `measure_clinical`.
     """
-    assert attacked.log_odds is not None
     vote = attacked.label == labels
     silent = torch.zeros_like(vote) if attacked.abstain is None else attacked.abstain
     clean_silent = torch.zeros_like(vote) if clean.abstain is None else clean.abstain
@@ -76,10 +94,6 @@ def measure_classification(
         had, kept = right_before.double().numpy(), right.double().numpy()
         values["accuracy_decrease_relative"] = float(1 - kept.mean() / had.mean())
         over["accuracy_decrease_relative"] = lambda counts: _decrease(had, kept, counts)
-    if 1 < len(present) == classes:
-        score = attacked.log_odds.numpy()
-        values["auroc"] = float(macro_auroc(score, true, np.ones((1, len(true))))[0])
-        over["auroc"] = lambda counts: macro_auroc(score, true, counts)
     for name in [name for name in over if name not in shares]:
         intervals[name] = counted_bootstrap(over[name], len(true), seed=seed)
     means = {} if attacked.confidence is None else {"robust_metric": attacked.confidence}
@@ -91,6 +105,13 @@ def measure_classification(
         values[name] = float(numbers.mean())
         intervals[name] = bootstrap(lambda i, a=numbers: a[i].mean(), len(numbers), seed=seed)  # type: ignore[misc]
         over[name] = weighted(value)
+    for prefix, one in (("", attacked), ("clean_", clean)):
+        more = measure_clinical(
+            labels, one, classes=classes, seed=seed, graded=graded, thresholds=thresholds
+        )
+        values |= {prefix + name: value for name, value in more[0].items()}
+        intervals |= {prefix + name: interval for name, interval in more[1].items()}
+        over |= {prefix + name: statistic for name, statistic in more[2].items()}
     if "copies" in attacked.details:
         values["copies_median"] = float(attacked.details["copies"].double().quantile(0.5))
     after, before = (
@@ -136,7 +157,7 @@ def balanced_accuracy(said: np.ndarray, true: np.ndarray, counts: np.ndarray) ->
     member = true[:, None] == np.unique(true)
     there = counts @ member
     right = counts @ (member & (said == true)[:, None])
-    return _mean_where(right, there, there > 0)
+    return mean_where(right, there, there > 0)
 
 
 def macro_fpr(said: np.ndarray, true: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
@@ -159,40 +180,10 @@ def macro_fpr(said: np.ndarray, true: np.ndarray, counts: np.ndarray, classes: i
     outside = true[:, None] != kinds
     negatives = counts @ outside
     wrong = counts @ (outside & (said[:, None] == kinds))
-    return _mean_where(wrong, negatives, negatives > 0)
+    return mean_where(wrong, negatives, negatives > 0)
 
 
 def _decrease(before: np.ndarray, after: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return 1 - accuracy after / accuracy before, (R,); NaN if the latter is zero."""
     had, left = counts @ before, counts @ after
     return 1 - np.divide(left, had, out=np.full(len(had), np.nan), where=had > 0)
-
-
-def macro_auroc(scores: np.ndarray, true: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return the one-vs-rest AUROC (Mann-Whitney: ties count half), mean over present classes.
-
-    Args:
-        scores: (N, K), higher = more likely; log-odds, which never saturate.
-        true: (N,) classes.
-        counts: (R, N), how often each image counts.
-
-    Returns:
-        (R,) in [0, 1]; NaN where fewer than two classes are present.
-    """
-    wins, pairs = [], []
-    for label, score in enumerate(scores.T):
-        order = np.argsort(score, kind="stable")
-        starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))  # groups of equal scores
-        here, weight = (true == label)[order], counts[:, order]
-        inside, outside = (np.add.reduceat(weight * part, starts, axis=1) for part in (here, ~here))
-        below = outside.cumsum(1) - outside / 2
-        wins.append((inside * below).sum(1))
-        pairs.append(inside.sum(1) * outside.sum(1))
-    return _mean_where(np.stack(wins, 1), np.stack(pairs, 1), np.stack(pairs, 1) > 0)
-
-
-def _mean_where(top: np.ndarray, bottom: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Average `top / bottom` over the last axis where `there`; NaN if it is nowhere."""
-    shares = np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=there)
-    count = there.sum(1)
-    return np.divide(shares.sum(1), count, out=np.full(len(top), np.nan), where=count > 0)

@@ -43,6 +43,17 @@ _DEFINITIONS: Mapping[str, Definition] = {
     "fpr_macro": Definition(heading="FPR"),
     "accuracy_decrease_relative": Definition(heading="decrease"),
     "auroc": Definition(heading="AUROC"),
+    "f1_macro": Definition(heading="F1"),
+    "mcc": Definition("ratio", "MCC"),
+    "kappa_quadratic": Definition("ratio", "κ (quadratic)"),
+    "ece": Definition(heading="ECE"),
+    "brier": Definition("ratio", "Brier"),
+    "sensitivity": _SHARE,
+    "specificity": _SHARE,
+    "sensitivity_at_90_specificity": Definition(heading="sensitivity at 90 % specificity"),
+    "sensitivity_at_95_specificity": Definition(heading="sensitivity at 95 % specificity"),
+    "sensitivity_at_operating_point": _SHARE,
+    "specificity_at_operating_point": _SHARE,
     # Detectors of adversarial images
     "accuracy_accepted": _SHARE,
     "auroc_detection": Definition(heading="AUROC"),
@@ -94,6 +105,17 @@ _DEFINITIONS: Mapping[str, Definition] = {
     "training_hours": Definition("hours", "training, h"),
 }
 
+_OF_CLASS: Mapping[str, Definition] = {
+    "f1": _DEFINITIONS["f1_macro"],
+    "operating_threshold": _NUMBER,
+    **{
+        name: _DEFINITIONS[name]
+        for name in _DEFINITIONS
+        if name.startswith(("sensitivity", "specificity")) or name == "auroc"
+    },
+}
+"""Metrics that are measured for each class against the rest, as `f1_class_2`."""
+
 
 def definition(name: str) -> Definition | None:
     """Return the definition of a metric; None if this package does not define it.
@@ -101,13 +123,17 @@ def definition(name: str) -> Definition | None:
     Args:
         name: name as in `Row.metrics`; variants on clean images (`clean_…`), on successful attacks
             (`…_successful`), as a mean of columns (`…_mean`) and at a radius
-            (`certified_accuracy@0.25`) share the definition of the metric itself.
+            (`certified_accuracy@0.25`), and those of one class (`f1_class_2`), share the definition
+            of the metric itself.
     """
     if name.startswith("certified_accuracy@"):
         return _SHARE
     for ours in _same(name):
         if ours in _DEFINITIONS:
             return _DEFINITIONS[ours]
+        base, number = _split(ours)
+        if number is not None and base in _OF_CLASS:
+            return _OF_CLASS[base]
     return None
 
 
@@ -118,7 +144,19 @@ def _same(name: str) -> Iterator[str]:
         if name.endswith(suffix):
             yield from _same(name.removesuffix(suffix))
     if name.startswith("clean_"):
-        yield name.removeprefix("clean_")
+        yield from _same(name.removeprefix("clean_"))
+
+
+def of_class(name: str) -> bool:
+    """Return whether a metric is one of a single class, such as `f1_class_2`."""
+    base, number = _split(name.removeprefix("clean_"))
+    return number is not None and base in _OF_CLASS
+
+
+def _split(name: str) -> tuple[str, int | None]:
+    """Return the name without its class, and the class."""
+    base, found, number = name.rpartition("_class_")
+    return (base, int(number)) if found and number.isdecimal() else (name, None)
 
 
 def unit_of(name: str) -> Unit:
@@ -128,7 +166,12 @@ def unit_of(name: str) -> Unit:
 
 
 def heading_of(name: str) -> str:
-    """Return the heading of a metric's column."""
+    """Return the heading of a metric's column; a class is named by its number, from 0."""
+    if name.startswith("clean_"):
+        return f"clean {heading_of(name.removeprefix('clean_'))}"
+    if of_class(name):
+        base, number = _split(name)
+        return f"{_OF_CLASS[base].heading or base.replace('_', ' ')}, class {number}"
     heading = _DEFINITIONS[name].heading if name in _DEFINITIONS else ""
     return heading or name.replace("_", " ")
 

@@ -1,10 +1,14 @@
 """Confidence intervals: Wilson for proportions, bootstrap for the rest."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
+import torch
 from scipy.stats import binomtest
 from torch import Tensor
+
+from medrobust.metric.grouped import grouped_wilson
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Function of the weights of N images, float64 (R, N), that returns a metric under each, (R,).
@@ -58,6 +62,7 @@ def counted_bootstrap(
     n: int,
     *,
     seed: int,
+    groups: np.ndarray | None = None,
     resamples: int = 200,
     level: float = 0.95,
 ) -> list[float]:
@@ -68,16 +73,28 @@ def counted_bootstrap(
             (resamples,); NaN is ignored.
         n: number of images.
         seed: seed of the resampling.
+        groups: (n,) group of each image, counted from 0, to draw whole groups instead of images.
         resamples: number of resamples.
         level: confidence level.
 
     Returns:
         [low, high].
     """
-    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
-    places = drawn + n * np.arange(resamples)[:, None]
-    counts = np.bincount(places.ravel(), minlength=resamples * n).reshape(resamples, n)
-    return _percentiles(statistic(counts.astype(np.float64)), level)
+    members = None if groups is None else groups.astype(np.int64).tobytes()
+    return _percentiles(statistic(_drawn(n, seed, resamples, members)), level)
+
+
+@lru_cache(maxsize=1)
+def _drawn(n: int, seed: int, resamples: int, members: bytes | None) -> np.ndarray:
+    """Return how often each image is drawn, float64 (resamples, n); one array for all metrics."""
+    groups = np.arange(n) if members is None else np.frombuffer(members, np.int64)
+    size = int(groups.max()) + 1
+    drawn = np.random.default_rng(seed).integers(0, size, (resamples, size))
+    places = drawn + size * np.arange(resamples)[:, None]
+    counts = np.bincount(places.ravel(), minlength=resamples * size).reshape(resamples, size)
+    found = counts.astype(np.float64)[:, groups]
+    found.flags.writeable = False
+    return found
 
 
 def _percentiles(values: np.ndarray, level: float) -> list[float]:
@@ -104,6 +121,28 @@ def weighted(top: Tensor, bottom: Tensor | None = None) -> Statistic:
     return over
 
 
+class Proportion:
+    """Share of hits among some images, as a statistic.
+
+    Args:
+        hits: bool (N,).
+        among: bool (N,), the images that the share is about; None for all.
+
+    Attributes:
+        hits: float64 (N,), 0 outside of these images.
+        among: float64 (N,).
+    """
+
+    def __init__(self, hits: Tensor, among: Tensor | None = None) -> None:
+        kept = torch.ones_like(hits) if among is None else among
+        self.hits, self.among = (hits & kept).double().numpy(), kept.double().numpy()
+        self._over = weighted(hits & kept, among)
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Return the share under the images' weights."""
+        return self._over(counts)
+
+
 def share(hits: Tensor, among: Tensor | None = None) -> tuple[float, list[float], Statistic]:
     """Return a share of images, its Wilson interval and its statistic.
 
@@ -112,9 +151,24 @@ def share(hits: Tensor, among: Tensor | None = None) -> tuple[float, list[float]
         among: bool (N,), at least one True: the images that the share is about; None for all.
     """
     value, interval = proportion(hits if among is None else hits[among])
-    return value, interval, weighted(hits if among is None else hits & among, among)
+    return value, interval, Proportion(hits, among)
 
 
-def proportion(hits: Tensor) -> tuple[float, list[float]]:
-    """Return the share of True in a bool tensor (N,), and its Wilson interval."""
-    return hits.double().mean().item(), wilson(int(hits.sum()), len(hits))
+def proportion(hits: Tensor, groups: np.ndarray | None = None) -> tuple[float, list[float]]:
+    """Return the share of True in a bool tensor (N,), and its Wilson interval.
+
+    Args:
+        hits: bool (N,).
+        groups: (N,) group of each image, for `grouped_wilson`; None for independent images.
+    """
+    value = hits.double().mean().item()
+    if groups is None:
+        return value, wilson(int(hits.sum()), len(hits))
+    return value, grouped_wilson(hits.double().numpy(), np.ones(len(hits)), groups)
+
+
+def mean_where(top: np.ndarray, bottom: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Average `top / bottom` over the last axis where `there`; NaN if it is nowhere."""
+    shares = np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=there)
+    count = there.sum(1)
+    return np.divide(shares.sum(1), count, out=np.full(len(top), np.nan), where=count > 0)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from medrobust.metric.interval import Statistic, counted_bootstrap, proportion
+from medrobust.metric.grouped import grouped_wilson
+from medrobust.metric.interval import Proportion, Statistic, counted_bootstrap, proportion
 from medrobust.result.per_image import draw_of
 
 
@@ -47,7 +48,9 @@ class Measured(NamedTuple):
             self.statistics.update(statistics or {})
 
 
-def over_draws(draws: Sequence[Measured], *, n: int, seed: int) -> Measured:
+def over_draws(
+    draws: Sequence[Measured], *, n: int, seed: int, groups: np.ndarray | None = None
+) -> Measured:
     """Average the metrics of several draws of a randomized defense over the same images.
 
     A value is the mean over the draws in which the metric is defined. Its interval is a bootstrap
@@ -61,6 +64,7 @@ def over_draws(draws: Sequence[Measured], *, n: int, seed: int) -> Measured:
         draws: metrics of each draw, at least one; of a single one they are returned as they are.
         n: number of images N.
         seed: seed of the bootstrap.
+        groups: (N,) group of each image; the intervals of a single draw are over them already.
     """
     first, *others = draws
     if not others:
@@ -75,6 +79,7 @@ def over_draws(draws: Sequence[Measured], *, n: int, seed: int) -> Measured:
                 lambda counts, found=found: _mean([over(counts) for over in found]),  # type: ignore[misc]
                 n,
                 seed=seed,
+                groups=groups,
             )
     records = [one.per_image for one in draws if one.per_image is not None]
     per_image = {
@@ -89,7 +94,7 @@ def over_draws(draws: Sequence[Measured], *, n: int, seed: int) -> Measured:
         if name in per_image:
             always = torch.from_numpy(np.all([one[name] == 1 for one in records], axis=0))
             worst = f"{name.replace('correct', 'accuracy')}_worst_draw"
-            values[worst], intervals[worst] = proportion(always)
+            values[worst], intervals[worst] = proportion(always, groups)
     return Measured(
         values,
         intervals,
@@ -111,3 +116,26 @@ def _sum(counts: list[list[list[int]] | None]) -> list[list[int]] | None:
     found = [one for one in counts if one is not None]
     total: list[list[int]] | None = np.sum(found, axis=0).tolist() if found else None
     return total
+
+
+def over_groups(measured: Measured, groups: np.ndarray, *, seed: int) -> Measured:
+    """Return the metrics with intervals over groups instead of images.
+
+    Shares of images have Wilson's interval at their effective sample size, see `grouped_wilson`;
+    all other metrics a percentile bootstrap of whole groups (Davison and Hinkley 1997, section
+    3.8). Values stay.
+
+    Args:
+        measured: metrics whose intervals all have a statistic.
+        groups: group of each image, (N,), counted from 0.
+        seed: seed of the bootstrap.
+    """
+    statistics = measured.statistics or {}
+    intervals = {}
+    for name in measured.intervals:
+        statistic = statistics[name]
+        if isinstance(statistic, Proportion):
+            intervals[name] = grouped_wilson(statistic.hits, statistic.among, groups)
+        else:
+            intervals[name] = counted_bootstrap(statistic, len(groups), seed=seed, groups=groups)
+    return measured._replace(intervals=intervals)

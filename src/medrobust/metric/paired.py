@@ -19,7 +19,8 @@ class Paired(NamedTuple):
         first: images on which only the first is right, or better.
         second: likewise for the second.
         p: two-sided p-value of "no difference", uncorrected.
-        test: `mcnemar` (exact), or `permutation` where scores are not all 0 or 1.
+        test: `mcnemar` (exact), `permutation` where scores are not all 0 or 1, or
+            `permutation of groups`.
     """
 
     difference: float
@@ -29,17 +30,25 @@ class Paired(NamedTuple):
     test: str
 
 
-def paired(one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int) -> Paired:
+def paired(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    *,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+) -> Paired:
     """Compare scores of the same N images.
 
     Of scores 0 and 1 it is McNemar's test in its exact form, a sign test on the images where the
     two disagree (McNemar 1947). Of others, such as shares of draws, it is the permutation test
-    of the mean difference under random changes of its images' signs.
+    of the mean difference under random changes of its images' signs. Images of one group, such as
+    a patient, are not exchanged one by one: the signs of whole groups change, of any scores.
 
     Args:
         one: (N,) scores.
         other: (N,).
         seed: seed of the permutations.
+        groups: (N,) group of each image, counted from 0; None where all are independent.
 
     Raises:
         ValueError: the shapes differ, or there is no image.
@@ -49,9 +58,13 @@ def paired(one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int) -
     apart = one - other
     first, second = int((apart > 0).sum()), int((apart < 0).sum())
     binary = np.isin(one, (0.0, 1.0)).all() and np.isin(other, (0.0, 1.0)).all()
+    test = "mcnemar" if binary else "permutation"
+    if groups is not None:
+        test = "permutation of groups"
+        one, other = (np.bincount(groups, x).astype(np.float64) for x in (one, other))
     if first + second == 0:
         p = 1.0
-    elif binary:
+    elif test == "mcnemar":
         p = float(binomtest(min(first, second), first + second).pvalue)
     else:
         found = permutation_test(
@@ -64,7 +77,7 @@ def paired(one: NDArray[np.float64], other: NDArray[np.float64], *, seed: int) -
             batch=256,
         )
         p = float(found.pvalue)
-    return Paired(float(apart.mean()), first, second, p, "mcnemar" if binary else "permutation")
+    return Paired(float(apart.mean()), first, second, p, test)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medrobust.metric.interval import bootstrap
+from medrobust.metric.interval import bootstrap, counted_bootstrap, weighted
 
 
 def variance(clean: Tensor, adversarial: Tensor, eps: float) -> Tensor:
@@ -76,6 +76,7 @@ def measure_perturbation(
     course: Tensor | None,
     *,
     seed: int,
+    groups: np.ndarray | None = None,
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Compute `perturbation_variance` and `perturbation_cosine` of an adversarial set.
 
@@ -86,6 +87,7 @@ def measure_perturbation(
         course: int64 (N, 2), `alike` and `pairs` of a `Course`; None if the attack is not iterated.
             The share is over all pairs of all images.
         seed: seed of the bootstrap over images.
+        groups: (N,) group of each image, to draw whole groups; None for independent images.
 
     Returns:
         Values and intervals by name, without undefined ones.
@@ -95,9 +97,12 @@ def measure_perturbation(
     if eps is not None:
         rough = variance(clean, adversarial, eps).numpy()
         values["perturbation_variance"] = float(rough.mean())
-        intervals["perturbation_variance"] = bootstrap(
-            lambda i: float(rough[i].mean()), len(rough), seed=seed
-        )
+        if groups is None:
+            interval = bootstrap(lambda i: float(rough[i].mean()), len(rough), seed=seed)
+        else:
+            whole = weighted(torch.from_numpy(rough))
+            interval = counted_bootstrap(whole, len(rough), seed=seed, groups=groups)
+        intervals["perturbation_variance"] = interval
     if course is not None and course[:, 1].sum() > 0:
         counts = course.double().numpy()
 
@@ -106,5 +111,10 @@ def measure_perturbation(
             return float(alike / pairs) if pairs else float("nan")
 
         values["perturbation_cosine"] = share(np.arange(len(counts)))
-        intervals["perturbation_cosine"] = bootstrap(share, len(counts), seed=seed)
+        if groups is None:
+            interval = bootstrap(share, len(counts), seed=seed)
+        else:
+            whole = weighted(course[:, 0], course[:, 1])
+            interval = counted_bootstrap(whole, len(counts), seed=seed, groups=groups)
+        intervals["perturbation_cosine"] = interval
     return values, intervals

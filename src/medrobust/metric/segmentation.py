@@ -96,7 +96,7 @@ def _mean_accuracy(counts: Overlap) -> Statistic:
     both, wanted = counts.both.double(), counts.wanted.double()
 
     def over(drawn: np.ndarray) -> np.ndarray:
-        weights = torch.from_numpy(drawn)
+        weights = torch.tensor(drawn)
         return mean_accuracy(weights @ both, weights @ wanted).numpy()
 
     return over

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from medrobust.metric.grouped import grouped_wilson
 from medrobust.metric.interval import counted_bootstrap, wilson
 
 
@@ -16,7 +17,7 @@ class Worst(NamedTuple):
         per_image: float64 (N,), score of each image under the attack that hurts it most.
         value: mean over the images.
         interval: [low, high], 95 %: Wilson's where every score is 0 or 1, else a bootstrap over
-            images.
+            images; both over groups where there are some.
         by: attack -> number of images that it is chosen for, those of the attack that is strongest
             alone first; images that no attack hurts are in none.
     """
@@ -32,6 +33,7 @@ def worst_case(
     clean: NDArray[np.float64] | None = None,
     *,
     seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> Worst:
     """Return the worst case per image.
 
@@ -47,6 +49,7 @@ def worst_case(
         clean: (N,) scores without attack; an image that no attack brings below it is in no `by`.
             None: 1 for all.
         seed: seed of the bootstrap.
+        groups: (N,) group of each image, counted from 0; None where all are independent.
 
     Raises:
         ValueError: there is no attack, or the shapes differ.
@@ -76,11 +79,14 @@ def worst_case(
             for name, number in _chosen(names, choice, judged < unhurt, share).items():
                 by[name] += number
     value = float(per_image.mean())
-    if np.isin(per_image, (0.0, 1.0)).all():
+    binary = np.isin(per_image, (0.0, 1.0)).all()
+    if binary and groups is not None:
+        interval = grouped_wilson(per_image, np.ones(count), groups)
+    elif binary:
         interval = wilson(int(per_image.sum()), count)
     else:
         interval = counted_bootstrap(
-            lambda drawn: drawn @ per_image / drawn.sum(axis=1), count, seed=seed
+            lambda drawn: drawn @ per_image / drawn.sum(axis=1), count, seed=seed, groups=groups
         )
     return Worst(per_image, value, interval, {k: round(n) for k, n in by.items() if round(n)})
 

@@ -15,7 +15,7 @@ OLDER = ("per image 2", "per image 1")
 """Earlier kinds that are still read: they do not say whether the defense is randomized."""
 
 COLUMNS = (
-    *("label", "clean_answer", "answer", "clean_correct", "correct"),
+    *("group", "label", "clean_answer", "answer", "clean_correct", "correct"),
     *("clean_abstained", "abstained", "clean_detected", "detected"),
     *("clean_log_odds", "log_odds", "queries", "member"),
 )
@@ -29,7 +29,8 @@ class PerImage:
     Attributes:
         ids: N sample ids.
         columns: name -> (N,), float64 for scores, shares and log-odds, int64 for classes and
-            counts; see `COLUMNS`. Of masks `dice` and others, of boxes `found` and others.
+            counts; see `COLUMNS`. Images with the same `group` are of one patient or lesion; absent
+            where all are independent. Of masks `dice` and others, of boxes `found` and others.
             Of a randomized defense with several draws, `correct` and `dice` are means, and
             `correct_draw_1`, … are the draws.
         members: names of an ensemble attack's members, which `member` counts from 0.

@@ -8,9 +8,10 @@ from typing import Any, get_type_hints
 from medrobust.result.flag import Flag, flag
 from medrobust.schema import SchemaError, check_type
 
-FORMAT = 6
+FORMAT = 7
 
-_UNLISTED: dict[str, Any] = {"files": []}
+_UNGROUPED: dict[str, Any] = {"groups": {}}
+_UNLISTED: dict[str, Any] = {"files": []} | _UNGROUPED
 _UNRECORDED: dict[str, Any] = {"code": {"package": "not recorded"}} | _UNLISTED
 _ADDED: dict[int, dict[str, Any]] = {
     1: {"clean_confusion": None} | _UNRECORDED,
@@ -18,6 +19,7 @@ _ADDED: dict[int, dict[str, Any]] = {
     3: _UNRECORDED,
     4: _UNLISTED,
     5: _UNLISTED,
+    6: _UNGROUPED,
 }
 """Older formats that are still read -> fields that their rows lack."""
 
@@ -45,6 +47,8 @@ class Row:
         attack_variant: attack parameters, plain data (`eps`, `steps`, …).
         defense_variant: defense parameters, plain data (`noise`, `denoiser`, `n`, …).
         n: number of images evaluated.
+        groups: kind -> number of groups of images that intervals are over, such as `patients`;
+            empty where they are over images.
         seed: the run's seed.
         phantom: whether the data are a generated stand-in.
         metrics: name -> value; proportions in [0, 1].
@@ -59,9 +63,10 @@ class Row:
         classes: class names.
         fingerprints: `victim` (architecture and weights), `victim_code`, `threat_code`,
             `surrogate`, `attack`, `defense`, `images`, `data`, and `training_images` where the
-            attack learned from them; `adversarial_set`, `clean_answers` and `answers` (`answers_1`,
-            … of further draws of the defense) are keys of the cache, absent where code without
-            source had a part in them.
+            attack learned from them, `groups` and `validation_images` where numbers depend on them;
+            `adversarial_set`, `clean_answers`, `validation_answers` and `answers` (`answers_1`, …
+            of further draws of the defense) are keys of the cache, absent where code without source
+            had a part in them.
         versions: library versions that computed it.
         revision: git revision of the code, `-dirty` when changed.
         code: `package`, digest of the package's code that computed it; `outside`, name -> digest
@@ -83,6 +88,7 @@ class Row:
     attack_variant: dict[str, Any] = field(default_factory=dict)
     defense_variant: dict[str, Any] = field(default_factory=dict)
     n: int = 0
+    groups: dict[str, int] = field(default_factory=dict)
     seed: int = 0
     phantom: bool = False
     metrics: dict[str, float] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, permutation_test
 
 from medrobust.metric.paired import holm
 from medrobust.report.render import tidy
@@ -87,6 +87,27 @@ def test_clean_images_are_tested_once(row: MakeRow, right) -> None:
     found = differences(table, Scores("accuracy", lambda one: records[one.id]))
     assert len(found) == 3 + 2 * 3
     assert [one.column for one in found].count("clean") == 3
+
+
+def test_patients_are_exchanged_whole(row: MakeRow, right) -> None:
+    made = [row(0.5, attack="pgd", defense=name) for name in ("none", "jpeg")]
+    group = np.arange(60) // 3
+    columns = [{"correct": right["pgd", one.cell["defense"]]} for one in made]
+    columns[1]["group"] = group  # a row of an earlier version does not know them
+    records = {one.id: PerImage(IDS, own) for one, own in zip(made, columns, strict=True)}
+    config = TableConfig.parse({"rows": ["defense"], "columns": ["attack"]})
+    (found,) = differences(build(made, config), Scores("accuracy", lambda one: records[one.id]))
+    first, second = right["pgd", "none"], right["pgd", "jpeg"]
+    expected = permutation_test(
+        (np.bincount(group, first), np.bincount(group, second)),
+        lambda x, y: np.mean(x - y),
+        permutation_type="samples",
+        n_resamples=4000,
+        rng=np.random.default_rng(1),
+    )
+    assert found.test == "permutation of groups"
+    assert found.p == pytest.approx(expected.pvalue, abs=0.02)
+    assert found.only_first == (first > second).sum()
 
 
 def test_other_images_or_metrics_are_not_tested(row: MakeRow, right) -> None:

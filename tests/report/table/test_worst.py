@@ -64,6 +64,18 @@ def columns(table: Table) -> list[str]:
     return [heading[-1].label for heading in table.column_headings]
 
 
+def test_patients_widen_the_interval(bench: Bench) -> None:
+    plain = bench.table().cells[-1]
+    group = np.arange(20) // 4
+    bench.records = {
+        name: PerImage(one.ids, {**one.columns, "group": group}, random=one.random)
+        for name, one in bench.records.items()
+    }
+    for one, other in zip(plain[-2:], bench.table().cells[-1][-2:], strict=True):
+        assert (one.value, one.by) == (other.value, other.by)
+        assert other.interval[1] - other.interval[0] > one.interval[1] - one.interval[0]
+
+
 def test_each_line_and_any_threat(bench: Bench) -> None:
     table = bench.table()
     assert columns(table)[-2:] == ["worst", "worst of any threat"]

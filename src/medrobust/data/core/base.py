@@ -59,6 +59,10 @@ class MedicalDataModule(pl.LightningDataModule):
     name: str = ""
     task: ClassVar[Task] = "classification"
     classes: tuple[str, ...] = ()
+    graded: bool = False
+    """Whether the classes are grades in ascending order, so that Cohen's κ is defined."""
+    grouped_by: ClassVar[str] = "patients"
+    """The groups of the entries, in the plural."""
     native_channels: int = 3
     origin: Origin
 

@@ -1,7 +1,7 @@
 """The images of one split, in memory and in a fixed order."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from medrobust.data.core.base import MedicalDataModule
 from medrobust.data.core.dataset import Sample
 from medrobust.data.core.foreground import check_foreground
+from medrobust.data.core.groups import Groups
 from medrobust.data.core.split import Split, stratified_subset
 from medrobust.fingerprint import digest, digest_tensors
 from medrobust.task import task_of
@@ -27,11 +28,14 @@ class ImageSet:
         images: float32 (N, C, H, W) in [0, 1].
         labels: int64 (N,) or (N, H, W), or boxes (N, M, 5).
         ids: N sample ids.
+        groups: images that are not independent; None where all are. They decide no pixel, and so
+            are not part of the digest.
     """
 
     images: Tensor
     labels: Tensor
     ids: tuple[str, ...]
+    groups: Groups | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,7 +47,13 @@ class ImageSet:
         return digest([digest_tensors(tensors), list(self.ids)])
 
     @classmethod
-    def of(cls, data: tuple[Tensor, Tensor] | Iterable[Sequence[Any]]) -> "ImageSet":
+    def of(
+        cls,
+        data: tuple[Tensor, Tensor] | Iterable[Sequence[Any]],
+        *,
+        groups: Sequence[str | int] | None = None,
+        kind: str = "patients",
+    ) -> "ImageSet":
         """Return the images and labels of two tensors, or of batches of them.
 
         Ids are those of the batches if they have some (a third part), else the index: an image's
@@ -51,9 +61,11 @@ class ImageSet:
 
         Args:
             data: `(images, labels)`, or an iterable of such batches, such as a DataLoader.
+            groups: group of each image, such as its patient; intervals are then over groups.
+            kind: what the groups are, in the plural.
 
         Raises:
-            ValueError: there is no image, or images and labels are not as in `ImageSet`.
+            ValueError: there is no image, or images, labels and groups are not as in `ImageSet`.
         """
         if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
             data = [data]
@@ -82,13 +94,16 @@ class ImageSet:
         if len(labels) != len(images):
             raise ValueError(f"there are {len(labels)} labels for {len(images)} images")
         task_of(labels)
-        return cls(images.float(), labels, ids)
+        if groups is not None and len(groups) != len(images):
+            raise ValueError(f"there are {len(groups)} groups for {len(images)} images")
+        found = None if groups is None else Groups.of(groups, kind)
+        return cls(images.float(), labels, ids, found)
 
     def with_images(self, images: Tensor) -> "ImageSet":
         """Return the same samples with other pixels."""
         if images.shape != self.images.shape:
             raise ValueError(f"images are {tuple(images.shape)}, not {tuple(self.images.shape)}")
-        return ImageSet(images, self.labels, self.ids)
+        return replace(self, images=images)
 
 
 _FORMS = (
@@ -141,11 +156,13 @@ def load(
     check_foreground(data, split)
     whole = data.dataset(split)
     part: Dataset[Sample] = whole
+    known = whole.entries
     if most is not None and most < len(whole):
-        known = whole.entries
         chosen = stratified_subset([e.id for e in known], [e.label for e in known], most, seed)
         part = Subset(whole, chosen)
+        known = tuple(known[place] for place in chosen)
     loader = DataLoader(part, batch_size=256, num_workers=workers)
     images, labels, ids = zip(*loader, strict=True)
     names = tuple(name for batch in ids for name in batch)
-    return ImageSet(torch.cat(images), torch.cat(labels), names)
+    groups = Groups.of([entry.group for entry in known], data.grouped_by)
+    return ImageSet(torch.cat(images), torch.cat(labels), names, groups)

@@ -16,12 +16,14 @@ class InMemory:
         classes: names of the classes; empty while their number is unknown.
         name: name in tables.
         phantom: always false.
+        graded: whether the classes are grades in ascending order.
     """
 
     images: ImageSet
     classes: tuple[str, ...] = ()
     name: str = "tensors"
     phantom: bool = False
+    graded: bool = False
 
     @property
     def num_classes(self) -> int:

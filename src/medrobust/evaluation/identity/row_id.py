@@ -67,6 +67,10 @@ def identity_of(
     }
     if cell.attack.learns:
         fingerprints["training_images"] = training_digest(cell.data)
+    if cell.clean.groups is not None:  # intervals are over them
+        fingerprints["groups"] = cell.clean.groups.digest
+    if cell.validation is not None:
+        fingerprints["validation_images"] = cell.validation.digest
     code = all_code(cell.victim, threat, cell.surrogate, cell.attack, cell.defense)
     # Code without source is told apart by its config alone.
     whole = by_name(science.config) if unsourced(code) else None

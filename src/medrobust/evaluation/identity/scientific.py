@@ -4,6 +4,8 @@ from typing import Any, Final, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from medrobust.metric.operating_point import operating_rule
+
 _GROUPS: Final = ("data", "model", "objective", "attack", "threat", "defense")
 _KEYS: Final = ("seed", "victim_seed", "split", "quantize", "precision")
 _ELSEWHERE: Final = {
@@ -61,7 +63,9 @@ def global_keys(config: DictConfig) -> dict[str, Any]:
     always had.
     """
     keys = {key: config[key] for key in _KEYS}
-    return keys | ({"perturbation": True} if config.perturbation else {})
+    keys |= {"perturbation": True} if config.perturbation else {}
+    rule = operating_rule(config.operating_point)
+    return keys | ({} if rule is None else {"operating_point": rule})
 
 
 def _without(value: Any) -> Any:

@@ -6,13 +6,15 @@ from medrobust.result.per_image import PerImage
 
 
 def image_record(cell: Cell, result: Result) -> PerImage:
-    """Return what the metrics record of each image, and what the attack counted of it.
+    """Return each image's group, what the metrics record of it, and what the attack counted.
 
     Args:
         cell: clean images and attack.
         result: metrics and adversarial set of the cell.
     """
-    columns = dict(result.measured.per_image or {})
+    groups = cell.clean.groups
+    columns = {} if groups is None else {"group": groups.array}
+    columns |= result.measured.per_image or {}
     attacked = result.attacked
     for name, value in (("queries", attacked.queries), ("member", attacked.member)):
         if value is not None:

@@ -43,7 +43,8 @@ def _data(rows: Sequence[Row]) -> Facts:
     for row in _distinct(rows, "data"):
         kind = "PHANTOM: generated stand-ins, no real images" if row.phantom else "real images"
         print_ = row.fingerprints.get("data", "")
-        said = f"{row.n} images, {len(row.classes)} classes, {kind}"
+        count = ", ".join([f"{row.n} images", *(f"{n} {own}" for own, n in row.groups.items())])
+        said = f"{count}, {len(row.classes)} classes, {kind}"
         lines.append((_name(row, "data"), said + _short(print_), print_))
     return Facts("Data", tuple(dict.fromkeys(lines)))
 

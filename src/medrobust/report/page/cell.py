@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medrobust.metric.definition import Unit
+from medrobust.metric.definition import Unit, of_class
 from medrobust.report.failure import reason
 from medrobust.report.page.confusion import Confusion, confusion
 from medrobust.report.page.picture import Strips, strips
@@ -177,7 +177,10 @@ def _span(table: Table) -> tuple[float, float]:
 
 def _measures(table: Table, row: Row) -> dict[str, Measure]:
     found = {}
+    wanted = {table.metric, *(cell.metric for line in table.cells for cell in line)}
     for name, value in row.metrics.items():
+        if of_class(name) and name not in wanted:  # many, and in the row
+            continue
         unit = table.unit_of(name)
         ends = _ends(table, row.intervals.get(name, ()), unit)
         found[name] = Measure(value, number(table, value, unit=unit), ends)

@@ -69,14 +69,15 @@ def measure(row: Row, names: Sequence[str] = ACCURACY) -> float | None:
 def higher(row: Row, other: Row, names: Sequence[str] = ACCURACY) -> bool:
     """Return whether `row` kept more than `other` by over two standard errors.
 
-    The error of two accuracies is that of two independent proportions, and of other metrics that
-    of their intervals. Both attacks met the same images, so the true error is mostly smaller.
+    The error of two accuracies is that of two independent proportions, and of other metrics, and of
+    images in groups, that of their intervals. Both attacks met the same images, so the true error
+    is mostly smaller.
     """
     name = metric_of(row, names)
     if name is None or name != metric_of(other, names) or not (row.n and other.n):
         return False
     difference = row.metrics[name] - other.metrics[name]
-    if name == "accuracy":
+    if name == "accuracy" and not row.groups and not other.groups:
         pooled = (row.metrics[name] * row.n + other.metrics[name] * other.n) / (row.n + other.n)
         error = math.sqrt(pooled * (1 - pooled) * (1 / row.n + 1 / other.n))
     else:

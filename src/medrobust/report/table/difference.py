@@ -23,8 +23,9 @@ class _Place:
 def differences(table: Table, scores: Scores) -> tuple[Difference, ...]:
     """Return a test of each two cells that differ in the defense alone, on the same images.
 
-    P-values are corrected for the number of tests in the table by Holm's method. Attacks stand
-    for themselves here: a difference under a weak attack says nothing about a strong one.
+    P-values are corrected for the number of tests in the table by Holm's method. Images of one
+    group, such as a patient, are exchanged together. Attacks stand for themselves here: a
+    difference under a weak attack says nothing about a strong one.
 
     Args:
         table: the whole table.
@@ -56,12 +57,15 @@ def differences(table: Table, scores: Scores) -> tuple[Difference, ...]:
 
 def _tested(group: Sequence[_Place], scores: Scores) -> Iterator[tuple[_Place, _Place, Paired]]:
     """Yield each two places of a group whose rows have scores of the same images."""
-    known = [(place, scores.mean(place.cell.row)) for place in group if place.cell.row]
-    for number, (one, first) in enumerate(known):
-        for other, second in known[number + 1 :]:
+    known = [
+        (place, row, scores.mean(row)) for place in group if (row := place.cell.row) is not None
+    ]
+    for number, (one, row, first) in enumerate(known):
+        for other, against, second in known[number + 1 :]:
             if first is None or second is None or first[0] != second[0]:
                 continue
-            yield one, other, paired(first[1], second[1], seed=_SEED)
+            groups = scores.groups(row, against)
+            yield one, other, paired(first[1], second[1], seed=_SEED, groups=groups)
 
 
 def _groups(table: Table) -> Iterator[list[_Place]]:

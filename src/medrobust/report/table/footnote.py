@@ -50,12 +50,30 @@ def notes(
 
 
 def _size(rows: Sequence[Row]) -> list[str]:
-    counts = sorted({row.n for row in rows if row.status == "done"})
+    counts = {row.n for row in rows if row.status == "done"}
     seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
     if not counts:
         return []
-    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return [f"n = {span} images; seed {seeds}."]
+    return [f"n = {_span(counts)} images; seed {seeds}.", *_groups(rows)]
+
+
+def _groups(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence on the groups that intervals are over."""
+    done = [row for row in rows if row.status == "done"]
+    found: dict[str, set[int]] = {}
+    for row in done:
+        for kind, count in row.groups.items():
+            found.setdefault(kind, set()).add(count)
+    if not found:
+        return []
+    said = [f"{_span(counts)} {kind}" for kind, counts in found.items()]
+    rest = "" if all(row.groups for row in done) else "; of other data, over images"
+    return [f"Intervals and tests are over {' and '.join(said)}, not over images{rest}."]
+
+
+def _span(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _over(rows: Sequence[Row], config: TableConfig) -> list[str]:

@@ -97,7 +97,7 @@ class Difference:
         difference: value of the first minus that of the second.
         only_first: images that only the first answers right, or better.
         only_second: likewise for the second.
-        test: `mcnemar` or `permutation`; see `metric.paired`.
+        test: `mcnemar`, `permutation` or `permutation of groups`; see `metric.paired`.
         p: two-sided p-value.
         p_corrected: the same, corrected for all tests of the table.
     """

@@ -64,7 +64,8 @@ class WorstCase:
             parts.setdefault(seeds, []).append((row, scores))
         if len({len(part) for part in parts.values()}) > 1:  # some seeds lack an attack
             return Cell(metric=name, derived=True)
-        several = [_worst(part) for part in parts.values()]
+        groups = self.scores.groups(*attacks)
+        several = [_worst(part, groups) for part in parts.values()]
         value, sd = mean_sd([one.value for one in several])
         (low, high), alone = several[0].interval, len(several) == 1
         return Cell(
@@ -110,10 +111,13 @@ def worst_columns(
     return {k: cells for k, cells in columns.items() if any(one.value is not None for one in cells)}
 
 
-def _worst(part: Sequence[tuple[Row, NDArray[np.float64]]]) -> Worst:
+def _worst(
+    part: Sequence[tuple[Row, NDArray[np.float64]]], groups: NDArray[np.int64] | None
+) -> Worst:
     """Return the worst case over the attacks of one seed."""
     rows, scores = zip(*part, strict=True)
-    return worst_case(dict(zip(_labels(rows), scores, strict=True)), seed=rows[0].seed)
+    named = dict(zip(_labels(rows), scores, strict=True))
+    return worst_case(named, seed=rows[0].seed, groups=groups)
 
 
 def _attacks(cells: Iterable[Cell]) -> list[Row]:

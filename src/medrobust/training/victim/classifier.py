@@ -7,7 +7,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.utilities import dim_zero_cat
 
-from medrobust.metric.classification import macro_auroc
+from medrobust.metric.one_vs_rest import macro_auroc
 from medrobust.prediction import log_odds
 from medrobust.training.victim.module import TrainingModule
 
