@@ -59,8 +59,8 @@ def test_the_second_block_is_adaptive_and_has_no_number_of_the_paper(
     assert all(cell.paper for line in first.cells for cell in line[:-1])  # all but the seconds
     assert second.heading.startswith("Adaptive")
     assert len(second.cells) == aware
-    labels = [heading[-1].label for heading in second.column_headings]
-    assert sorted(labels) == ["autoattack", "mdda/pgd", "momentum_pgd", "strongest"]
+    choices = [heading[-1].choice for heading in second.column_headings]
+    assert sorted(choices) == ["autoattack", "mdda/pgd", "momentum_pgd", "strongest"]
     assert not second.has_paper
     assert not any(cell.status == "missing" for line in second.cells for cell in line)
     versions = {
