@@ -153,6 +153,15 @@ def test_a_sweep_fills_the_matrix_then_skips_it(run: Run, root: Path) -> None:
     for name in ("table.csv", "images.csv"):
         assert (latest(root) / name).read_bytes() == (first / name).read_bytes()
 
+    gone = found[0]
+    store = RowStore(root / "outputs/rows")
+    store.picture(gone.id).unlink()
+    cell = [f"{axis}={gone.cell[axis]}" for axis in ("attack", "defense")]
+    assert run("-m", *cell, "copies=10", *FAST) == 0
+    assert {note["status"] for note in notes(latest(root))} == {"skipped"}
+    assert store.picture(gone.id).exists()
+    assert store.get(gone.id) == gone
+
 
 def test_a_failed_cell_does_not_take_others_along(run: Run, root: Path, capsys: Any) -> None:
     sweep = ["-m", "attack=pgd", "attack.eps=8/255,2,4/255", *FAST]

@@ -47,3 +47,12 @@ def test_another_keyword_is_refused_as_of_any_constructor(kind: type[BIM]) -> No
         kind("8/255", steps=3, restarts=2)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="'stpes'"):
         kind("8/255", steps=3, stpes=2)  # type: ignore[call-arg]
+
+
+def test_annotations_of_unknown_names_check_no_type() -> None:
+    def call(size: "Absent", *, wide: int = 2) -> None:  # type: ignore[name-defined]  # noqa: F821
+        """Annotated with a name that no module has."""
+
+    found = parameters_of(call)
+    assert set(found.names) == {"size", "wide"}
+    assert found.kinds == {}

@@ -56,6 +56,10 @@ SEEDS = (*COUNTS, -1, 2**63)
     "eps-values13",
     "seed-values3",
     "trainer.devices-values30",
+    "defense.noise-values23",
+    "attack.loss-values21",
+    "data.augment-values27",
+    "maps-values33",
 )
 @pytest.mark.parametrize(
     ("key", "values"),

@@ -76,7 +76,7 @@ def loss(images):
         return retinanet_loss(detector().predict(images), Y)
 
 
-@pytest.mark.by_default("dag", "pgd", "smia")
+@pytest.mark.by_default("dag", "pgd", "smia", "dim")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_in_any_batch_and_stronger_than_nothing(name):
     attack = ATTACKS[name]()

@@ -205,7 +205,6 @@ def test_masks_and_boxes_lose_at_least_as_much_as_under_pgd(
         assert (lost >= by_pgd - 1e-4).all()
 
 
-@pytest.mark.slow
 def test_in_an_l2_ball(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:
@@ -283,7 +282,6 @@ def test_random_resizing_gives_each_expectation(surrogate: VictimSurrogate) -> N
     assert kinds == {"MeanLossSurrogate", "MeanAnswerSurrogate"}
 
 
-@pytest.mark.slow
 def test_a_vote_is_judged_by_its_votes_and_not_queried(
     surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor
 ) -> None:

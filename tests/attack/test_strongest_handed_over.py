@@ -42,7 +42,6 @@ def wrong(surrogate: VictimSurrogate, images: Tensor, labels: Tensor) -> Tensor:
         return JPEG(50)(images, surrogate.victim, seeds=seeds).label != labels
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("eps", ["3.9/255"])
 def test_an_image_that_rounding_saves_is_attacked_on(
     eps: str, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, tmp_path: object

@@ -29,7 +29,7 @@ from medrobust.typed import check_config
 from tests.docs.pages import CONF, PAGES, ROOT, Block, Command, blocks, commands, write_files
 from tests.support.kinds import slow_unless
 
-FIRST = ("README.md", "docs/first-sweep.md")
+FIRST = ("README.md", "docs/first-sweep.md", "docs/dashboards.md")
 """Pages whose commands are composed by default."""
 PARSED = ("report", "cache", "unpack")
 HYDRA = ("train", "evaluate")

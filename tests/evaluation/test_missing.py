@@ -157,6 +157,7 @@ def test_the_surrogate_of_a_transfer_attack_is_trained_too(
     assert "victim_training" not in row.config["threat"]
 
 
+@pytest.mark.slow
 def test_a_failed_training_fails_its_cells_and_is_not_tried_again(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
     assert len(lines) == COUNTS[number] - (3 if number == 5 else 0)  # printed in both halves
 
 
+@pytest.mark.by_default("3")
 @pytest.mark.parametrize("number", COUNTS)
 def test_open_choices_and_contradictions_are_told(number: int) -> None:
     notes = " ".join(map(str, table(number).notes))

@@ -61,6 +61,7 @@ def test_the_sweep(number: int) -> None:
         assert made.attack.eps == float(job.get("attack.eps", 0.01))
 
 
+@pytest.mark.by_default("4")
 @pytest.mark.parametrize("number", COUNTS)
 def test_open_choices_are_told(number: int) -> None:
     notes = " ".join(map(str, table(number).notes))

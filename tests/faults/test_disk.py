@@ -28,6 +28,7 @@ def nothing_torn(outputs: Path) -> None:
     assert not list((outputs / "rows").glob(".*.json.*"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(
     small_disk: Path, zygote: Zygote, outputs: Path, whole: Whole
 ) -> None:

@@ -124,7 +124,9 @@ def test_what_a_sync_will_upload_lies_below_the_folder(offline: Path) -> None:
 
 
 def test_a_failed_cell_is_a_failed_run_that_says_why(offline: Path) -> None:
+    weak = flag("weak_surrogate", share=0.1)
     row = replace(ROW, status="failed", metrics={}, error="Traceback …\nValueError: eps=2\n")
+    row = replace(row, flags=[weak])
     log_cell(WandbLogger(str(offline)), row, {})
     (file,) = offline.glob("wandb/offline-run-*/*.wandb")
     found = finished(file)
@@ -133,6 +135,7 @@ def test_a_failed_cell_is_a_failed_run_that_says_why(offline: Path) -> None:
     for record in found:
         summary |= items(record.summary.update)
     assert (summary["status"], summary["error"]) == ("failed", "ValueError: eps=2")
+    assert summary["flags"] == weak.text
 
 
 def test_tags_are_the_words_of_the_command_line_and_what_to_beware_of() -> None:

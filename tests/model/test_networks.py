@@ -94,6 +94,11 @@ def test_small_vgg_leaves_out_the_wide_layers() -> None:
     assert 14e6 < sum(weight.numel() for weight in victim.parameters()) < 15e6
 
 
+def test_a_slim_vgg_without_a_channel_is_refused() -> None:
+    with pytest.raises(InstantiationException, match=r"model\.width=0"):
+        build("vgg16_slim", width=0)
+
+
 @pytest.mark.slow
 def test_a_slim_vgg_has_a_part_of_the_channels() -> None:
     whole, half = (build("vgg16_slim", width=width) for width in (1.0, 0.5))
@@ -105,8 +110,6 @@ def test_a_slim_vgg_has_a_part_of_the_channels() -> None:
     assert shapes == [m.weight.shape for m in slim if isinstance(m, torch.nn.Conv2d)]
     for side in (28, 64):
         assert half(torch.rand(2, 1, side, side)).shape == (2, 5)
-    with pytest.raises(InstantiationException, match=r"model\.width=0"):
-        build("vgg16_slim", width=0)
 
 
 def test_vgg_pooling_is_the_original_where_sides_divide_by_32() -> None:

@@ -122,7 +122,14 @@ def test_weights_of_another_precision_are_named(
 
 
 @pytest.mark.by_default(
-    "meta-value1", "meta.classes-3", "meta.phantom-1", "meta.recipe-x", "meta.seconds-nan"
+    "meta-value1",
+    "meta.classes-3",
+    "meta.phantom-1",
+    "meta.recipe-x",
+    "meta.seconds-nan",
+    "state_dict-value4",
+    "state_dict-value5",
+    "meta.seconds--1.0",
 )
 @pytest.mark.parametrize(
     ("part", "value"),

@@ -199,9 +199,9 @@ MUTANTS = (
         ("metric",),
     ),
     Mutant(
-        "metric/classification.py",
-        "below = outside.cumsum(1) - outside / 2",
-        "below = outside.cumsum(1)",
+        "metric/one_vs_rest.py",
+        "ties = (below[:, self._lower] + below[:, self._upper]) / 2",
+        "ties = below[:, self._upper]",
         ("metric",),
     ),
     Mutant(

@@ -81,6 +81,7 @@ def test_a_plan_counts_what_is_done_and_writes_nothing(
     assert planned(*words, "rerun=true").total.done == 0
 
 
+@pytest.mark.slow
 def test_shared_work_is_counted_once(common: list[str], tmp_path: Path) -> None:
     outputs = f"paths.outputs={tmp_path}/outputs"
     one = planned(*common, outputs, "attack=fgsm")

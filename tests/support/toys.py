@@ -15,13 +15,14 @@ from medrobust.rng import normal
 class Entry(NamedTuple):
     id: str
     label: int | None
+    group: str
 
 
 class ToyDataset:
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
         self.entries = [
-            Entry(f"toy/train/{i}", int(label) if label.ndim == 0 else None)
+            Entry(f"toy/train/{i}", int(label) if label.ndim == 0 else None, str(i))
             for i, label in enumerate(labels)
         ]
 
@@ -41,6 +42,8 @@ class ToyDataset:
 
 class ToyData:
     """Stands for a datamodule whose only split is `train`."""
+
+    grouped_by = "patients"
 
     name = "toy"
     task = "classification"

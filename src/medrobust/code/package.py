@@ -9,7 +9,7 @@ from medrobust.code.digest import linked_digest
 from medrobust.code.module import PACKAGE, Source, find
 
 APART = frozenset(
-    {"__main__", "cli", "launcher", "logger", "report"}
+    {"__main__", "cli", "launcher", "logger", "planning", "report"}
     | {f"cache.{name}" for name in ("command", "inventory", "prune")}
 )
 """Packages and modules that run before a cell or on finished rows, and compute no number."""

@@ -109,7 +109,6 @@ def test_same_images_as_the_library_called_by_hand(
     assert after.float().mean() > before.float().mean() + 0.1
 
 
-@pytest.mark.by_default("adv_lib", "art", "foolbox", "torchattacks")
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_librarys_budget_is_verified(
     name: str, surrogate: VictimSurrogate, images: Tensor, labels: Tensor, seeds: Tensor

@@ -39,7 +39,7 @@ def evaluated(tmp_path, defense) -> tuple[Cell, Result]:
     clean = ImageSet(IMAGES, victim(IMAGES).argmax(1), IDS)
     surrogate = Oblivious()(victim, defense)
     attack = PGD(eps="16/255", steps=3)
-    data = SimpleNamespace(classes=["a", "b", "c", "d"])
+    data = SimpleNamespace(classes=["a", "b", "c", "d"], graded=False)
     cell = Cell(victim, defense, surrogate, attack, clean, classes=4, data=data)
     return cell, evaluate(cell, Runner(CPU, 4, TensorCache(tmp_path / "cache")))
 
@@ -184,7 +184,10 @@ def test_masks_are_recorded_with_the_vote_of_each_pixel(tmp_path):
     x, seeds = IMAGES[:3], defender_seeds(0, IDS[:3])
     clean = ImageSet(x, victim(x).argmax(1), IDS[:3])
     defense = MedRDFSeg(GaussianNoise(0.2), NoDefense(), copies=30, k=None)
-    surrogate, data = Oblivious()(victim, defense), SimpleNamespace(classes=["a", "b"])
+    surrogate, data = (
+        Oblivious()(victim, defense),
+        SimpleNamespace(classes=["a", "b"], graded=False),
+    )
     cell = Cell(victim, defense, surrogate, NoAttack(), clean, classes=2, data=data)
     found = evaluate(cell, Runner(CPU, 2, TensorCache(tmp_path)))
     request = MapsRequest((), 2)

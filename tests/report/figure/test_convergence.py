@@ -32,7 +32,7 @@ def test_a_column_per_attack_with_losses_and_success(tmp_path: Path) -> None:
     (figure,) = parse({"kind": "convergence"})
     (drawing,) = figure.draw(written(tmp_path))
     above, below = drawing.canvas.axes[:2], drawing.canvas.axes[2:]
-    assert [axes.get_title() for axes in above] == ["pgd · none", "square · none"]
+    assert [axes.get_title() for axes in above] == ["PGD · undefended", "Square · undefended"]
     first, dot, second = above[0].get_lines()
     np.testing.assert_array_equal(first.get_ydata(), [1, 1, np.nan, -3, -2])
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (4, -2)  # type: ignore[index]

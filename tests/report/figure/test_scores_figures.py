@@ -95,17 +95,17 @@ def test_a_curve_is_that_of_scikit_learn(
 def test_a_drawing_has_a_panel_per_detector(sweep: Source) -> None:
     (made,) = Roc(name="roc").draw(sweep)
     axes = made.canvas.axes
-    assert [a.get_title() for a in axes[:4]] == ["kd", "shield", "maha", "lid"]
+    assert [a.get_title() for a in axes[:4]] == ["kernel density", "Shield", "Mahalanobis", "LID"]
     legend = axes[0].get_legend()
     assert legend is not None
     said = [text.get_text() for text in legend.get_texts()]
-    assert [text.split(":")[0] for text in said] == ["aegis/pgd", "aegis/wb, adaptive"]
+    assert [text.split(":")[0] for text in said] == ["aegis/pgd", "WB, adaptive"]
     (bars,) = ScoreHistograms(name="scores").draw(sweep)
     assert len(bars.canvas.axes) == 8
     for drawing in (made, bars):
         drawing.canvas.savefig("/dev/null", format="png")
     (part,) = Roc(name="roc", attack=("aegis/wb",), defense=("maha",)).draw(sweep)
-    assert [a.get_title() for a in part.canvas.axes] == ["maha"]
+    assert [a.get_title() for a in part.canvas.axes] == ["Mahalanobis"]
 
 
 def test_victims_are_drawn_apart_and_phantoms_marked(row: MakeRow, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_roc_over_seeds_is_the_mean_at_equal_false_positive_rates(
         false, true, _ = roc_curve(truth, value, drop_intermediate=False)
         every.append(np.interp(grid, false, true))
         areas.append(100 * roc_auc_score(truth, value))
-    line = next(line for line in axes.get_lines() if str(line.get_label()).startswith("pgd"))
+    line = next(line for line in axes.get_lines() if str(line.get_label()).startswith("PGD"))
     at = np.asarray(line.get_xdata(), float) / 100
     seen = np.interp(grid, at, np.asarray(line.get_ydata(), float) / 100)
     np.testing.assert_allclose(seen, np.mean(every, 0), atol=1e-9)
@@ -68,7 +68,7 @@ def test_roc_over_seeds_is_the_mean_at_equal_false_positive_rates(
     half = corners[corners[:, 0] == 50, 1]
     middle = np.array(every)[:, 50]
     assert np.ptp(half) == pytest.approx(200 * middle.std(ddof=1))
-    assert line.get_label() == f"pgd: {np.mean(areas):.1f} ± {np.std(areas, ddof=1):.1f}"
+    assert line.get_label() == f"PGD: {np.mean(areas):.1f} ± {np.std(areas, ddof=1):.1f}"
     dots = [one for one in axes.get_lines() if one.get_marker() == "o"]
     assert len(dots) == 3
     assert "mean ± standard deviation over 3 seeds (victim seed)" in drawing.caption
@@ -82,14 +82,16 @@ def test_seeds_that_are_not_averaged_are_never_one_drawing(row: MakeRow, tmp_pat
     (pooled, other) = ScoreHistograms(name="s").draw(source(tmp_path, rows, ("victim_seed",)))
     assert {pooled.name, other.name} == {"s_victim_seed_0", "s_victim_seed_1"}
     alike = [row(0.5, defense="kd", config={"split": split}) for split in ("test", "val")]
-    with pytest.raises(FigureError, match="two rows of pgd stand at kd: they differ in split"):
+    with pytest.raises(
+        FigureError, match="two rows of PGD stand at kernel density: they differ in split"
+    ):
         Roc(name="r").draw(source(tmp_path, alike))
     budgets = [row(0.5, defense="kd", settings={"eps": f"{eps}/255"}) for eps in (1, 2)]
     (one,) = Roc(name="r").draw(source(tmp_path, budgets))
     said = [str(line.get_label()) for line in one.canvas.axes[0].get_lines()]
     assert [text.split(":")[0] for text in said if ":" in text] == [
-        "pgd eps=1/255",
-        "pgd eps=2/255",
+        "PGD eps=1/255",
+        "PGD eps=2/255",
     ]
 
 
@@ -101,13 +103,13 @@ def test_no_figure_passes_over_a_failed_seed(row: MakeRow, tmp_path: Path) -> No
     (drawing,) = Roc(name="r").draw(lacking)
     kd, lid = drawing.canvas.axes
     assert (kd.get_legend(), lid.get_legend() is None) == (None, False)
-    assert "lacks scores of such images: kd against pgd" in drawing.caption
+    assert "lacks scores of such images: kernel density against PGD" in drawing.caption
     (drawing,) = Confusion(name="c").draw(lacking)
-    assert [axes.get_title()[:3] for axes in drawing.canvas.axes] == ["lid"]
-    assert "not finished: kd." in drawing.caption
+    assert [axes.get_title()[:3] for axes in drawing.canvas.axes] == ["LID"]
+    assert "not finished: kernel density." in drawing.caption
     whole.beside(rows[1], "scores.npz").unlink()
     (drawing,) = Roc(name="r").draw(whole)
-    assert "lacks scores of such images: lid against pgd" in drawing.caption
+    assert "lacks scores of such images: LID against PGD" in drawing.caption
 
 
 @pytest.mark.parametrize("phantom", [False, True])
@@ -155,7 +157,7 @@ def test_confusion_over_seeds_adds_counts_up(row: MakeRow) -> None:
     rows = [confused(row, right, seed) for seed, right in enumerate((4, 6, 8))]
     (drawing,) = Confusion(name="c").draw(Source(tuple(rows), {}, ("victim_seed",)))
     (axes,) = drawing.canvas.axes
-    assert axes.get_title() == "none\naccuracy 60.0 ± 20.0 %"
+    assert axes.get_title() == "undefended\naccuracy 60.0 ± 20.0 %"
     assert [text.get_text() for text in axes.texts[:3]] == ["60", "40", "0"]
     assert "counts of 3 seeds added up" in drawing.caption
     apart = Confusion(name="c").draw(Source(tuple(rows), {}))

@@ -1,10 +1,12 @@
 """A number held against another attack's: query searches, and attacks of the same knowledge."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from medrobust.report.render.tidy import render
+from medrobust.report.table.compare import higher
 from medrobust.report.table.config import TableConfig
 from medrobust.report.table.crosscheck import crosschecks
 from medrobust.report.table.pivot import build
@@ -113,6 +115,16 @@ def test_only_the_same_place_and_budget_are_compared(pgd, square, other: dict) -
     assert not query_search([pgd(), square(**other)])
     assert other_attack([pgd(0.6), pgd(0.2, attack="bim")])
     assert not other_attack([pgd(0.6), pgd(0.2, attack="bim", **other)])
+
+
+def test_without_an_interval_nothing_is_clearly_stronger(pgd) -> None:
+    def dice(value: float, spread: float | None, attack: str) -> Row:
+        spans = {} if spread is None else {"dice": [value - spread, value + spread]}
+        return replace(pgd(attack=attack), metrics={"dice": value}, intervals=spans)
+
+    assert higher(dice(0.8, 0.05, "pgd"), dice(0.4, 0.05, "bim"), ["dice"])
+    assert not higher(dice(0.8, 0.3, "pgd"), dice(0.4, 0.3, "bim"), ["dice"])
+    assert not higher(dice(0.8, 0.05, "pgd"), dice(0.4, None, "bim"), ["dice"])
 
 
 def test_bare_victims_are_not_held_against_queries(pgd, square) -> None:

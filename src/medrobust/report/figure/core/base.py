@@ -13,6 +13,7 @@ from medrobust.schema import SchemaError, check_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.text import Text
 
 PHANTOM = "PHANTOM DATA, no result"
 
@@ -190,6 +191,22 @@ def heading(made: "Canvas", title: str, phantom: bool) -> None:
         return
     size = TITLE if made.get_figwidth() <= PAGE else WIDE_TITLE
     colour = WARNING if phantom else "black"
-    text = made.suptitle(said, fontsize=size, weight="bold", color=colour, wrap=True)
-    lines = round(text.get_window_extent().height / made.dpi / (1.2 * size / 72))
-    made.set_figheight(made.get_figheight() + max(0, lines - 1) * 1.2 * size / 72)
+    text = made.suptitle(said, fontsize=size, weight="bold", color=colour)
+    lines = _wrapped(text, said.split(" "), 0.97 * made.dpi * made.get_figwidth())
+    text.set_text("\n".join(lines))
+    made.set_figheight(made.get_figheight() + (len(lines) - 1) * 1.2 * size / 72)
+
+
+def _wrapped(text: "Text", words: Sequence[str], width: float) -> list[str]:
+    """Break words into lines of at most `width` pixels in the text's font.
+
+    Matplotlib's own wrapping takes `$` for formulas even where text is literal.
+    """
+    lines = [words[0]]
+    for word in words[1:]:
+        text.set_text(f"{lines[-1]} {word}")
+        if text.get_window_extent().width <= width:
+            lines[-1] = text.get_text()
+        else:
+            lines.append(word)
+    return lines
