@@ -96,4 +96,4 @@ def test_table_6(run: Run, tmp_path: Path) -> None:
     assert all(row.metrics.get("abstention_rate", 0.0) == 0 for row in found)
     text = (sweep / "table.md").read_text()
     assert "PHANTOM" in text
-    assert "SaltPepperNoise" in text
+    assert "| s.p. | no denoiser |" in text
