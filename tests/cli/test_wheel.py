@@ -95,4 +95,4 @@ def test_a_sweep_in_an_empty_folder_with_a_config_of_ones_own(installed: Path, o
     (folder,) = (own / "outputs" / "sweeps").iterdir()
     page = (folder / "report.html").read_text()
     assert f"medrobust evaluate --config-dir={own / 'mine'} data=dermamnist" in page
-    assert "fgsm" in run(installed, own, "report", str(folder), "--format", "rich")
+    assert "FGSM" in run(installed, own, "report", str(folder), "--format", "rich")
