@@ -16,12 +16,14 @@ from medrobust.report.page.render import render
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.config import TableConfig
 from medrobust.report.table.pivot import build
+from medrobust.result.flag import flag
 from medrobust.result.row import Row
 from tests.report.conftest import make_row
 
 ATTACKS = ("none", "fgsm", "bim", "pgd", "medrdf/a_rather_long_name_of_an_attack_100")
+PRINTED = {"fgsm": "FGSM", "bim": "BIM", "pgd": "PGD", "jpeg": "JPEG"}
 DEFENSES = ("none", "median", "jpeg", "medrdf/gaussian_with_a_long_name")
-FLAG = "12% of images give the attacker no gradient at all: masked or saturated"
+FLAG = flag("weak_surrogate", share=0.1)
 CLASSES = [f"class {number} of lesions with a long name" for number in range(7)]
 CONFUSION = [[number + place for place in range(7)] for number in range(7)]
 
@@ -65,6 +67,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def printed(choice: str, none: str) -> tuple[str]:
+    """A choice as the page names it."""
+    return (none if choice == "none" else PRINTED.get(choice, choice),)
+
+
 def shown(page: Any, column: int) -> list[str]:
     """Texts of a column of the list, top to bottom, those to be seen."""
     script = """return [...document.querySelectorAll('.list tbody tr')].filter(row => !row.hidden)
@@ -98,7 +105,7 @@ def test_its_numbers_are_those_of_the_rows(open_page: Open, path: Path) -> None:
         [row.cells[0].textContent, row.cells[1].textContent, row.cells[2].textContent])"""
     )
     wanted = {
-        (row.cell["defense"], row.cell["attack"]): row
+        printed(row.cell["defense"], "undefended") + printed(row.cell["attack"], "clean"): row
         for row in rows()
         if row.cell["attack"] != "apgd"
     }
@@ -133,7 +140,7 @@ def test_a_click_sorts_by_number(open_page: Open, path: Path) -> None:
 
 def test_the_matrix_sorts_by_keyboard(open_page: Open, path: Path) -> None:
     page = open_page(path)
-    button = head(page, "matrix", "pgd")
+    button = head(page, "matrix", "PGD")
     page.execute_script("arguments[0].focus()", button)
     page.switch_to.active_element.send_keys(Keys.ENTER)
     script = """return [...document.querySelectorAll('.matrix tbody tr')].map(row =>
@@ -156,7 +163,7 @@ def test_filters(open_page: Open, path: Path) -> None:
     find = page.find_element(By.ID, "find")
     find.send_keys("median PGD")
     assert set(zip(shown(page, 0), shown(page, 1), strict=True)) == {
-        ("median", name) for name in set(shown(page, 1)) if "pgd" in name
+        ("median", name) for name in set(shown(page, 1)) if "PGD" in name
     }
     assert output.text == f"{len(shown(page, 0))} of {everything} cells"
     lines = page.find_elements(By.CSS_SELECTOR, ".matrix tbody tr")
@@ -165,10 +172,10 @@ def test_filters(open_page: Open, path: Path) -> None:
     page.execute_script("return new Promise(resolve => setTimeout(resolve, 20))")
     assert len(shown(page, 0)) == everything
     choice = page.find_element(By.CSS_SELECTOR, "select[data-axis=defense]")
-    choice.send_keys("jpeg")
-    assert set(shown(page, 0)) == {"jpeg"}
+    choice.send_keys("JPEG")
+    assert set(shown(page, 0)) == {"JPEG"}
     page.find_element(By.ID, "flagged").click()
-    assert list(zip(shown(page, 0), shown(page, 1), strict=True)) == [("jpeg", "pgd")]
+    assert list(zip(shown(page, 0), shown(page, 1), strict=True)) == [("JPEG", "PGD")]
 
 
 def test_a_number_leads_to_its_open_cell(open_page: Open, path: Path) -> None:
