@@ -17,16 +17,23 @@ help:  ## list the targets
 
 setup: $(VENV)/.ready  ## create .venv with the package and what the tests need
 
-$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+# Modules are compiled when they are first imported: thousands of the libraries' never are.
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint $(CONSTRAINTS)
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "medrobust needs Python 3.11 or newer, this is " + sys.version'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[test]'
-	# Without their dependencies: an old requests, and visdom, which does not build.
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --no-deps torchattacks adv-lib
+	$(INSTALL) --editable .
 	touch $@
 
-demo: setup  ## train a small victim on generated lesions, attack it, print and draw the table
+$(VENV)/.ready: $(VENV)/.installed
+	$(INSTALL) --editable '.[test]'
+	# Without their dependencies: an old requests, and visdom, which does not build.
+	$(INSTALL) --no-deps torchattacks adv-lib
+	touch $@
+
+demo: $(VENV)/.installed  ## train a small victim on generated lesions, attack it, print and draw the table
 	$(BIN)/medrobust train data=dermamnist data.phantom=true model=resnet18 trainer.max_epochs=5
 	$(BIN)/medrobust evaluate -m experiment=demo
 
