@@ -119,7 +119,7 @@ def _boxed():
 
 @pytest.mark.parametrize("make", [_classified, _masked, _boxed])
 def test_every_interval_of_a_task_is_over_groups(make) -> None:
-    """With each image in a group of its own nothing changes; in groups of ten most intervals do."""
+    """Nothing changes if each image is a group; in groups of ten most intervals do."""
     found = make()
     assert len(found.intervals) > 5
     alone = over_groups(found, np.arange(40), seed=0)

@@ -60,7 +60,7 @@ class MedicalDataModule(pl.LightningDataModule):
     task: ClassVar[Task] = "classification"
     classes: tuple[str, ...] = ()
     graded: bool = False
-    """Whether the classes are grades in ascending order, so that Cohen's κ is defined."""
+    """True where the classes are grades in ascending order: Cohen's κ is defined."""
     grouped_by: ClassVar[str] = "patients"
     """The groups of the entries, in the plural."""
     native_channels: int = 3

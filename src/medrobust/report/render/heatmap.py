@@ -63,11 +63,8 @@ def _drawn(table: Table) -> "Canvas":
         axes.set_xticks(range(part.wide), part.top, fontsize=9)
         axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0, pad=5)
         axes.xaxis.set_label_position("top")
-        for named, names in (
-            (axes.set_xlabel, table.column_axes),
-            (axes.set_ylabel, table.row_axes),
-        ):
-            named(" · ".join(names).replace("_", " "), fontsize=8, color="0.35")
+        for named, name in zip((axes.set_xlabel, axes.set_ylabel), part.names, strict=True):
+            named(name, fontsize=8, color="0.35")
         if part.table.heading:
             place = (0.12 / width, 1 - (top + 0.12) / height)
             figure.text(*place, part.table.heading, fontsize=10, weight="bold", va="top")
