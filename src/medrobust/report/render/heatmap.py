@@ -63,8 +63,9 @@ def _drawn(table: Table) -> "Canvas":
         axes.set_xticks(range(part.wide), part.top, fontsize=9)
         axes.tick_params(top=True, bottom=False, labeltop=True, labelbottom=False, length=0, pad=5)
         axes.xaxis.set_label_position("top")
-        for named, name in zip((axes.set_xlabel, axes.set_ylabel), part.names, strict=True):
-            named(name, fontsize=8, color="0.35")
+        across, down = part.names
+        axes.set_xlabel(across, fontsize=8, color="0.35")
+        axes.set_ylabel(down, fontsize=8, color="0.35")
         if part.table.heading:
             place = (0.12 / width, 1 - (top + 0.12) / height)
             figure.text(*place, part.table.heading, fontsize=10, weight="bold", va="top")
