@@ -10,6 +10,7 @@ import pytest
 import medrobust
 from medrobust.cli.report import main
 from medrobust.report import images
+from medrobust.report.page.member import members
 from medrobust.report.sweep import collect
 from medrobust.result.arrays import ArraysError
 from medrobust.result.per_image import PerImage
@@ -112,3 +113,12 @@ def test_records_are_loaded_as_a_frame(folder: Path, tmp_path: Path) -> None:
     assert list(joined.defense) == ["none", "none"]
     with pytest.raises(FileNotFoundError, match="is no folder"):
         medrobust.load_images(tmp_path / "absent")
+
+
+def test_the_page_counts_the_images_of_each_member(folder: Path) -> None:
+    sweep = collect(folder)
+    assert members(sweep) == {sweep.rows[1].id: "-fab 1, not fooled 1"}
+    main([str(folder), "--format", "html"])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("images by member") == 1
+    assert "<dd>-fab 1, not fooled 1</dd>" in page

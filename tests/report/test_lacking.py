@@ -164,6 +164,6 @@ def test_a_detectors_overhead_without_its_time() -> None:
 def test_no_curve_of_a_metric_that_no_row_has() -> None:
     found = [make_row(0.5, settings={"eps": eps}, seconds={"per_image": 1.0}) for eps in (0.1, 0.2)]
     table = build(found, TableConfig(rows=("attack.eps",), metric="seconds_per_image"))
-    cells = [view for line in views(table, {}) for view in line]
+    cells = [view for line in views(table, {}, {}) for view in line]
     assert charts(cells, table.metric, table.unit) == []
     assert len(charts(cells, "accuracy", "proportion")) == 1

@@ -33,7 +33,9 @@ def row(accuracy: float | None, eps: str | float, **more: object) -> Row:
 
 def drawn(rows: list[Row]) -> list[Chart]:
     table = build(rows, TableConfig.parse(LAYOUT))
-    return charts([view for line in views(table, {}) for view in line], "accuracy", "proportion")
+    return charts(
+        [view for line in views(table, {}, {}) for view in line], "accuracy", "proportion"
+    )
 
 
 def test_a_line_per_defense_from_the_clean_value_on() -> None:

@@ -55,6 +55,7 @@ class CellView:
         confusions: matrices before and after the attack, as far as the row has them.
         pictures: image strips, or None.
         reason: reason of a failure, in one line.
+        members: images that each member of its ensemble attack decided, or empty.
         again: command that runs this cell.
         defense: label of its defense.
     """
@@ -76,6 +77,7 @@ class CellView:
     confusions: tuple[Confusion, ...]
     pictures: Strips | None
     reason: str
+    members: str
     again: str
     defense: str
 
@@ -103,13 +105,17 @@ class CellView:
 
 
 def views(
-    table: Table, pictures: Mapping[str, Path], before: Sequence[CellView] = ()
+    table: Table,
+    pictures: Mapping[str, Path],
+    members: Mapping[str, str],
+    before: Sequence[CellView] = (),
 ) -> list[list[CellView]]:
     """Return the views of all cells, line by line.
 
     Args:
         table: the table of the page, or a block of it.
         pictures: row id -> path of its strips, if it has any.
+        members: row id -> images that each member of its attack decided.
         before: cells of the blocks above.
     """
     bold = best(table)
@@ -150,6 +156,7 @@ def views(
                     confusions=_confusions(row) if row else (),
                     pictures=strips(pictures[row.id]) if row and row.id in pictures else None,
                     reason=reason(row.error) if row and row.error else "",
+                    members=members.get(row.id, "") if row else "",
                     again=shlex.join(["medrobust", "evaluate", *row.overrides]) if row else "",
                     defense=defense or (row.cell.get("defense", "") if row else ""),
                 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medrobust.report.page.card import card
 from medrobust.report.page.cell import CellView, metrics, views
 from medrobust.report.page.curve import charts
+from medrobust.report.page.member import members
 from medrobust.report.render.colour import heat
 from medrobust.report.render.text import number, worst_lines
 from medrobust.report.sweep import Sweep
@@ -49,8 +50,9 @@ def render(sweep: Sweep, table: Table, drawn: "Sequence[Drawn]" = ()) -> str:
     environment.filters["breakable"] = _breakable
     cells: list[CellView] = []
     parts = []
+    decided = members(sweep)
     for block in blocks(table):
-        parts.append((block, views(block, sweep.pictures, cells)))
+        parts.append((block, views(block, sweep.pictures, decided, cells)))
         cells += [view for line in parts[-1][1] for view in line]
     curves = charts(cells, table.metric, table.unit)
     axes = _axes(cells, table)
