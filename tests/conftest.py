@@ -1,18 +1,15 @@
 """Fixtures that pay once for what every test needs."""
 
 import gc
-import os
 import sys
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from _pytest.python import Function
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra.plugins.config_source import ConfigResult
 
 from medrobust.evaluation import gradient_cosine
+from tests.support.compositions import compositions_remembered
 
 ALL_DIRECTIONS = gradient_cosine.DIRECTIONS
 
@@ -30,6 +27,19 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     """Libraries that look for leaks at the end of the process find none."""
     gc.unfreeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a file's tests in one process: what they share is made once, not in every process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/faults" if file.startswith("tests/faults/") else file  # one zygote
+
+    return Files(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,22 +84,7 @@ def all_directions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def configs_read_once() -> Iterator[None]:
-    """A config file that has not changed is parsed once, not at each composition."""
-    read, known = FileConfigSource.load_config, dict[tuple[object, ...], ConfigResult]()
-
-    def load_config(self: FileConfigSource, config_path: str) -> ConfigResult:
-        path = os.path.join(self.path, self._normalize_file_name(config_path))  # noqa: PTH118
-        try:
-            about = os.stat(path)  # noqa: PTH116
-        except OSError:
-            return read(self, config_path)
-        key = (path, self.provider, about.st_ino, about.st_mtime_ns, about.st_size)
-        if key not in known:
-            known[key] = read(self, config_path)
-        found = known[key]
-        return replace(found, config=found.config.copy())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FileConfigSource, "load_config", load_config)
+def compositions() -> Iterator[None]:
+    """Remember Hydra's compositions for the session; each test gets copies."""
+    with compositions_remembered():
         yield

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import open_dict
 
 from medrobust.attack.bim import BIM
 from medrobust.attack.core.base import Attack
@@ -41,13 +42,19 @@ def build(*overrides: str) -> Attack:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_module_and_config_bear_one_name(name: str) -> None:
-    attack = build(f"+attack={name}")
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(overrides=[f"+attack={name}"])
+    attack = instantiate(config.attack)
+    assert isinstance(attack, Attack)
     assert type(attack).__module__ == f"medrobust.attack.{ELSEWHERE.get(name, name)}"
     assert len(attack.fingerprint) == 64
     if attack.norm == "linf" and attack.eps is not None:
         assert attack.eps == 8 / 255
         if name != "external":  # one key of evaluate.yaml sets the radius of all
-            assert build(f"+attack={name}", "+eps=2/255").eps == 2 / 255
+            with open_dict(config):
+                config.eps = "2/255"
+            assert instantiate(config.attack).eps == 2 / 255
 
 
 @pytest.mark.parametrize("name", VARIANTS)

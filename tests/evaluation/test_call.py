@@ -135,7 +135,7 @@ def test_numbers_equal_those_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [f"paths.root={tmp_path}", "trainer=cpu", "data=dermamnist", "data.phantom=true"]
-    words += ["data.phantom_n=200", "logger=none"]
+    words += ["data.phantom_n=200", "logger=none", "model=resnet18", "model.network=test_resnet"]
     train = ["trainer.max_epochs=1", "progress_bar=false"]
     assert run_here(monkeypatch, "train.py", *words, *train) == 0
     cell = ["attack=pgd", "attack.steps=4", "defense=jpeg", "threat=adaptive", "seed=3"]

@@ -15,7 +15,7 @@ from medrobust.result.store import RowStore
 from tests.support.here import run_here
 
 DATA = ["data=dermamnist", "data.phantom=true", "data.phantom_n=140", "data.size=28"]
-VICTIM = ["model=resnet18", "trainer=cpu", "logger=none"]
+VICTIM = ["model=resnet18", "model.network=test_resnet", "trainer=cpu", "logger=none"]
 
 DARKER = """
 from medrobust.defense.core.base import Purifier

@@ -93,6 +93,7 @@ def test_transfer_stands_in_a_block_of_its_own() -> None:
             assert job["threat.surrogate_seed"] == "1"  # a network other than the victim
 
 
+@pytest.mark.by_default("4")
 @pytest.mark.parametrize("number", [2, 4, 5])
 def test_the_stronger_attacks_stand_beside_the_papers(number: int) -> None:
     config = composed(f"experiment=medical_aegis/table{number}")
@@ -105,6 +106,7 @@ def test_the_stronger_attacks_stand_beside_the_papers(number: int) -> None:
         assert cell.paper is None or cell.row.cell["attack"] not in EXTRA
 
 
+@pytest.mark.by_default("4")
 @pytest.mark.parametrize("number", COUNTS)
 def test_the_exact_protocol_stands_beside_the_paper_and_a_stronger_gradient_below(
     number: int,

@@ -11,8 +11,9 @@ from tests.faults.sweeps import MATRIX, Left, Zygote, events, left
 
 
 class Whole(NamedTuple):
-    """The uninterrupted sweep: what it left, what happened in it, how long it took."""
+    """The uninterrupted sweep: its folder, what it left, what happened in it, its time."""
 
+    outputs: Path
     left: Left
     events: list[tuple[str, str]]
     seconds: float
@@ -33,7 +34,7 @@ def whole(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     seconds = time.monotonic() - start
     found = left(outputs)
     assert len(found.rows) == 4
-    return Whole(found, events(outputs), seconds)
+    return Whole(outputs, found, events(outputs), seconds)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_a_flipped_byte_in_a_set_is_found_reported_and_remade(
     whole: Whole,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert zygote.run(outputs, *MATRIX) == 0
+    shutil.copytree(whole.outputs, outputs)
     cache = TensorCache(outputs / "cache")
     row = next(iter(whole.left.rows.values()))
     key = row["fingerprints"]["adversarial_set"]

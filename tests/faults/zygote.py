@@ -5,13 +5,14 @@
 {"wait": pid} -> {"status": exit status, negative for a signal}.
 """
 
+import gc
 import json
 import os
 import runpy
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 HERE = Path(__file__).resolve()
 EVALUATE = HERE.parents[2] / "evaluate.py"
@@ -22,14 +23,26 @@ def main() -> None:
     root = Path(sys.argv[1])
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Hydra logs to stdout
-    sys.path.insert(0, str(HERE.parent))
+    sys.path[:0] = [str(HERE.parent), str(HERE.parents[2])]
     import victims
 
-    common = victims.make(root)
-    # Children inherit the caches of data and victim, and the kernels compiled for these shapes.
-    warm = ["attack=pgd", "attack.steps=1", "defense=median", "batch_size=6"]
-    assert evaluate([*common, *warm, f"paths.outputs={root / 'warm'}"]) == 0
-    print(json.dumps({"common": common}), file=channel, flush=True)
+    from tests.faults.sweeps import MATRIX
+    from tests.support.compositions import compositions_remembered
+
+    with compositions_remembered():
+        common = victims.make(root)
+        # Children inherit the caches of data and victim, what is imported and composed here, and
+        # the kernels compiled for these shapes.
+        warm = [*MATRIX, *common, f"paths.outputs={root / 'warm'}"]
+        assert evaluate(warm) == 0
+        gc.collect()
+        gc.freeze()  # a collection in a child would copy every page that it looks at
+        print(json.dumps({"common": common}), file=channel, flush=True)
+        serve(channel)
+
+
+def serve(channel: TextIO) -> None:
+    """Answer every request of stdin."""
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

@@ -144,11 +144,12 @@ def test_fewer_images_than_asked_are_told(common: list[str], tmp_path: Path) -> 
         ["attack=fgsm"],
         ["-m", "attack=fgsm,bim", "defense=none,median", "seed=range(3)"],
         ["-m", "attack=glob(*pgd*)", "defense=none"],
-        ["-m", "experiment=mdda/table2"],
+        ["-m", "experiment=mdda/table2", "attack=strongest,fgsm"],
         *(
             pytest.param(["-m", *words], marks=pytest.mark.slow)
             for words in (
                 ["attack=glob(*,exclude=[a*,*g*])", "eps=1/255,2/255"],
+                ["experiment=mdda/table2"],
                 ["experiment=medrdf/table3", "threat=adaptive"],
                 ["experiment=medical_aegis/table2", "hydra.sweeper.max_batch_size=3"],
             )

@@ -31,14 +31,14 @@ def is_apart(parts: Sequence[str]) -> bool:
 
 def _stamps(root: Path) -> list[tuple[str, int, int]]:
     """List the package's files with stamps that change when a file does."""
-    found = []
+    found, depth = [], len(root.parts)
     for folder, folders, files in os.walk(root):
-        here = Path(folder)
         folders.sort()
+        inside = Path(folder).parts[depth:]
         for name in sorted(files):
-            parts = (here / name).relative_to(root).with_suffix("").parts
+            parts = (*inside, name.removesuffix(".py"))
             if name.endswith(".py") and not is_apart(parts):
-                stat = (here / name).stat()
+                stat = os.stat(f"{folder}/{name}")  # noqa: PTH116  # for each file at each cell
                 parts = parts[:-1] if parts[-1] == "__init__" else parts
                 found.append((".".join((PACKAGE, *parts)), stat.st_mtime_ns, stat.st_size))
     return found

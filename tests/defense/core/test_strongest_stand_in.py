@@ -17,16 +17,8 @@ from medrobust.threat.adaptive import Adaptive
 from tests.defense.test_suite import NAMES, build, learns
 
 IMAGES, DRAWS = 60, 4
-QUICK = (
-    "bit_clipping",
-    "bit_depth",
-    "gaussian_smoothing",
-    "jpeg",
-    "median",
-    "tv_minimization",
-    "wavelet",
-)
-"""One config of each cheap class with several stand-ins."""
+QUICK = ("bit_depth", "gaussian_smoothing", "median", "wavelet")
+"""One config of each cheap kind: rounding, a linear filter, a rank, a threshold."""
 
 
 def draw(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
