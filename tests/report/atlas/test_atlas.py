@@ -58,8 +58,10 @@ def test_pages_say_what_the_rows_say(atlas: Path, capsys: pytest.CaptureFixture[
     assert grid[1] == "| undefended | 25.0 | 37.5 |"
     paper = (atlas / "a_paper/README.md").read_text()
     assert "1 claims: 1 reproduced." in paper
-    assert "PGD leaves [50.0 % [48.0, 52.0]](table1/)" in paper
-    assert "| [A paper](a_paper/) | 1 | 0 | 0 | 0 |" in (atlas / "README.md").read_text()
+    assert "PGD leaves [50.0 % [48.0, 52.0]](table1/README.md)" in paper
+    assert (
+        "| [A paper](a_paper/README.md) | 1 | 0 | 0 | 0 | 0 |" in (atlas / "README.md").read_text()
+    )
     assert stale(atlas) == []
     capsys.readouterr()
     assert main([str(atlas)]) == 0
@@ -84,12 +86,13 @@ def test_one_digit_altered_anywhere_is_found(atlas: Path) -> None:
         ({"verdict": "true"}, "has the verdict 'true', expected one of reproduced"),
         ({"condition": "noise is strong"}, "expected a condition for 'reproduced only if' alone"),
         ({"numbers": {}}, r"prints the numbers \['bim', 'pgd'\] and defines \[\]"),
-        ({"because": "So it is.", "numbers": {}}, "has no number, expected the rows"),
+        ({"because": "So it is.", "numbers": {}}, "0 numbers, expected rows unless"),
         (
             {"numbers": {"pgd": "a_paper/table1 zz accuracy", "bim": "a_paper/table1 zz accuracy"}},
             "fits 0 rows",
         ),
         ({"numbers": {"pgd": "a_paper/table9 0 accuracy", "bim": ""}}, "expected TABLE ROW METRIC"),
+        ({"verdict": "not measured yet"}, "2 numbers, expected rows unless"),
         ({"evidence": []}, r"unknown keys \['evidence'\]"),
         ({"claim": 3}, "claim"),
     ],

@@ -4,17 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from medrobust.schema import SchemaError, check_type
 
-Verdict = Literal["reproduced", "reproduced only if", "not reproduced", "cannot be tested"]
-VERDICTS: tuple[Verdict, ...] = (
-    "reproduced",
-    "reproduced only if",
-    "not reproduced",
-    "cannot be tested",
-)
+Verdict = Literal[
+    "reproduced", "reproduced only if", "not reproduced", "cannot be tested", "not measured yet"
+]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+WITHOUT_ROWS: tuple[Verdict, ...] = ("cannot be tested", "not measured yet")
+"""Verdicts that rest on no row."""
 
 ABOUT, CLAIMS, PLAN = "about.yaml", "claims.yaml", "plan.yaml"
 
@@ -122,8 +121,11 @@ def read_paper(path: Path) -> Paper:
                 f"{place} prints the numbers {sorted(named)} and defines {sorted(claim.numbers)}, "
                 "expected the same"
             )
-        if claim.verdict != "cannot be tested" and not claim.numbers:
-            raise AtlasError(f"{place} has no number, expected the rows that its verdict rests on")
+        if bool(claim.numbers) == (claim.verdict in WITHOUT_ROWS):
+            raise AtlasError(
+                f"{place} has the verdict {claim.verdict!r} and {len(claim.numbers)} numbers, "
+                f"expected rows unless it is one of {', '.join(WITHOUT_ROWS)}"
+            )
         claims.append(claim)
     return Paper(str(data["title"]), tuple(claims))
 

@@ -9,7 +9,7 @@ from medrobust.report.bundle.bundle import Bundle
 from medrobust.report.render.markdown import paragraph
 from medrobust.report.table.measure import printed
 
-SIGNS = dict(zip(VERDICTS, ("✓", "◐", "✗", "—"), strict=True))
+SIGNS = dict(zip(VERDICTS, ("✓", "◐", "✗", "—", "…"), strict=True))
 
 
 def paper_page(paper: Paper, tables: Mapping[str, tuple[str, Bundle]], folder: str) -> str:
@@ -34,7 +34,9 @@ def paper_page(paper: Paper, tables: Mapping[str, tuple[str, Bundle]], folder: s
         ]
     if own:
         lines += ["## Tables", ""]
-        lines += [f"- [{tables[name][0]}]({name.removeprefix(folder + '/')}/)" for name in own]
+        lines += [
+            f"- [{tables[name][0]}]({name.removeprefix(folder + '/')}/README.md)" for name in own
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -48,9 +50,9 @@ def index_page(papers: Mapping[str, Paper], tables: Mapping[str, tuple[str, Bund
     lines = [
         "# Atlas",
         "",
-        "What five papers claim and what was measured here: each claim with its verdict, each "
-        "verdict with its rows. Every number was computed on real images, and is rebuilt from the "
-        "rows next to its page.",
+        "What papers claim and what was measured here: each claim with its verdict, each verdict "
+        "with its rows. Every number was computed on real images, and is rebuilt from the rows "
+        "next to its page.",
         "",
         f"| paper | {' | '.join(VERDICTS)} |",
         f"|:---|{'---:|' * len(VERDICTS)}",
@@ -58,11 +60,11 @@ def index_page(papers: Mapping[str, Paper], tables: Mapping[str, tuple[str, Bund
     for folder, paper in papers.items():
         counts = Counter(claim.verdict for claim in paper.claims)
         cells = " | ".join(str(counts[verdict]) for verdict in VERDICTS)
-        lines.append(f"| [{paragraph(paper.title)}]({folder}/) | {cells} |")
+        lines.append(f"| [{paragraph(paper.title)}]({folder}/README.md) | {cells} |")
     lines += ["", "## Tables", ""]
     for name, (title, bundle) in tables.items():
         done = f"{len(bundle.sweep.rows)} of {bundle.note.jobs} cells"
-        lines.append(f"- [{title}]({name}/), {done}")
+        lines.append(f"- [{title}]({name}/README.md), {done}")
     lines += [
         "",
         "## Rebuilding",
@@ -120,4 +122,4 @@ def _number(
     ends = row.intervals.get(metric)
     if ends:
         text += f" [{', '.join(printed(end, unit, percent=True) for end in ends)}]"
-    return f"[{text}](../{name}/)".replace(f"../{folder}/", "")
+    return f"[{text}](../{name}/README.md)".replace(f"../{folder}/", "")
