@@ -8,9 +8,11 @@ CONSTRAINTS := constraints.txt
 TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 # Of `make test-device`: a fake one in host memory, built by the first run, or cuda.
 DEVICE ?= fake
+# Budget of `make atlas-run`.
+HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all test-device test-isa lint types format docs clean
+.PHONY: help setup demo test test-slow test-all test-device test-isa lint types format docs atlas atlas-run clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -65,6 +67,12 @@ format: setup  ## rewrite files as the linter wants them
 docs: setup  ## build the site into outputs/site; fails on a broken link
 	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict --site-dir outputs/site
+
+atlas: setup  ## rebuild the pages of the atlas from its rows; computes nothing
+	$(BIN)/python -m medrobust.report.atlas
+
+atlas-run: setup  ## make rows of the atlas, most informative first, HOURS=1 at most; resumable
+	$(BIN)/python -m medrobust.report.atlas.run --hours $(HOURS)
 
 clean:  ## remove the environment and caches; keeps data, checkpoints and results
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -106,7 +106,7 @@ def collect(folder: str | Path, rows_folder: str | Path | None = None) -> Sweep:
     inside = sorted(path.parent.name for path in folder.glob(f"*/{PLAN}"))
     if inside and not (folder / PLAN).exists():
         raise SweepError(f"{folder} holds several sweeps, expected one; name one of {inside[-5:]}")
-    plan, damage = _plan(folder)
+    plan, damage = read_plan(folder)
     marks = {_number(folder, path.parent): path for path in folder.rglob(MARK)}
     started = {_number(folder, path.parent): path for path in folder.rglob(".hydra")}
     planned = [str(number) for number in range(len(plan.jobs))] if plan.jobs is not None else []
@@ -164,7 +164,7 @@ def forget(folder: Path) -> None:
         path.unlink()
 
 
-def _plan(folder: Path) -> tuple[Plan, str]:
+def read_plan(folder: Path) -> tuple[Plan, str]:
     """Return the plan and a message about its damage; then the plan comes from a job's config."""
     path = folder / PLAN
     damage = ""

@@ -23,7 +23,13 @@ from medrobust.result.row import Row
 from medrobust.result.stale import code_flags
 
 
-def build(rows: Sequence[Row], config: TableConfig, records: Records = no_records) -> Table:
+def build(
+    rows: Sequence[Row],
+    config: TableConfig,
+    records: Records = no_records,
+    *,
+    code: str | None = None,
+) -> Table:
     """Pivot rows into a table.
 
     An axis that varies and is in neither `config.rows` nor `config.columns` is put before the row
@@ -34,6 +40,7 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
         rows: rows in the order of the sweep, which is the order of the table.
         config: config of the table.
         records: reads the record of a row's images, from which worst cases are computed.
+        code: digest of the package's code that rows must be made by; None for that of today.
 
     Raises:
         TableError: no rows, phantom and real data mixed, no row with the metric, or two rows of
@@ -55,7 +62,7 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
     for place in places(rows, axes, config.merge, config.columns, config.over_keys):
         side.append((*place[: len(row_axes)], *place[len(axes) :]))
         top.append(tuple(place[len(row_axes) : len(axes)]))
-    checked, today, several = crosschecks(rows), package_digest(), len(names) > 1
+    checked, today, several = crosschecks(rows), code or package_digest(), len(names) > 1
     reference = None if phantom else config.reference
     found: dict[tuple[Heading, Heading], list[Cell]] = {}
     for row, line, column in spread(rows, side, top, config.spread):
