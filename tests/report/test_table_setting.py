@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust.report.render import latex, markdown
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.node import TableError
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
 from medrobust.result.row import Row

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from medrobust.report.render import tidy
 from medrobust.report.render.text import parts
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.node import TableError
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
 from medrobust.result.flag import flag

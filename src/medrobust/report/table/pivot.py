@@ -6,13 +6,15 @@ from dataclasses import replace
 from medrobust.code.package import package_digest
 from medrobust.metric.definition import definition, heading_of
 from medrobust.report.table.clean import CleanValues
-from medrobust.report.table.config import ReferenceConfig, TableConfig, TableError
+from medrobust.report.table.config import TableConfig
 from medrobust.report.table.crosscheck import crosschecks
 from medrobust.report.table.footnote import caption, notes, provenance
 from medrobust.report.table.label import Level, varying
 from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
+from medrobust.report.table.node import TableError
 from medrobust.report.table.paper_number import paper_value
+from medrobust.report.table.reference_config import ReferenceConfig
 from medrobust.report.table.scores import Records, Scores, no_records
 from medrobust.report.table.seeds import over_seeds
 from medrobust.report.table.setting import absent, hidden
@@ -93,6 +95,7 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
         phantom=phantom,
         apart=config.spread,
         units=config.units,
+        own_attacks=config.own_attacks,
     )
 
 
