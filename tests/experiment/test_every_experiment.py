@@ -21,6 +21,9 @@ WORDS = {
     "medical_aegis/table4": (*SMALL, "data=chest_xray", f"attack={WHITE},aegis/wb_d"),
     "medical_aegis/table5": (*SMALL, f"attack=none,{WHITE},pgd"),
     # Tables that differ in the network take one data set each, and the later ones fewer attacks.
+    "medrdf/strong_noise/table3": (*SMALL, "data=dermamnist", f"attack={FEW}"),
+    "medrdf/strong_noise/table4": (*SMALL, "data=covid_radiography", "attack=none,pgd"),
+    "medrdf/strong_noise/table5": (*SMALL, "data=dermamnist", "attack=none,pgd"),
     "medrdf/table2": (*SMALL[:2], "copies=2,3", "data=dermamnist"),
     "medrdf/table3": (*SMALL, "data=dermamnist"),
     "medrdf/table4": (*SMALL, "data=covid_radiography", f"attack={FEW}"),
