@@ -15,7 +15,7 @@ SEEDS = ("victim_seed", "seed")
 AXES = (*CELL, *SEEDS)
 """Axes of a table: the names in `Row.cell`, the victim's training seed, and the run's seed."""
 
-_LISTS = ("rows", "columns", "merge", "spread", "metrics", "extra", "over", "own_attacks")
+_LISTS = ("rows", "columns", "merge", "spread", "metrics", "also", "extra", "over", "own_attacks")
 
 OVER = {
     "victim_seed": ("victim_seed", "victim.seed"),
@@ -58,6 +58,7 @@ class TableConfig:
         spread: row axes that are settings (`attack.eps`); a row without the setting (clean images)
             is repeated in each line that differs only in it.
         metrics: several metrics, which become the innermost column axis; empty for `metric` alone.
+        also: further metrics, each shown in a table of its own after this one.
         mean: a column of means, or None.
         extra: columns from the line's cell of clean images: `seconds_per_image`,
             `training_hours`, or a metric.
@@ -82,6 +83,7 @@ class TableConfig:
     merge: tuple[str, ...] = ()
     spread: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     mean: MeanConfig | None = None
     extra: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
@@ -137,7 +139,7 @@ class TableConfig:
 
     def check_metrics(self) -> None:
         """Raise `TableError` if a metric is not of this package and has no unit in `units`."""
-        for metric in (*(self.metrics or (self.metric,)), *self.extra):
+        for metric in (*(self.metrics or (self.metric,)), *self.also, *self.extra):
             if metric not in self.units and definition(metric) is None:
                 raise TableError(
                     f"table.metric={metric!r} is no metric of this package; {unknown(metric)}; for "

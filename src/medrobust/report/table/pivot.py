@@ -100,11 +100,32 @@ def build(rows: Sequence[Row], config: TableConfig, records: Records = no_record
 
 
 def remeasured(config: TableConfig, metric: str) -> TableConfig:
-    """Return the config for another metric; a reference stays only if it has that metric."""
+    """Return the config for another metric.
+
+    The paper's numbers are those of its metric of the same name, or of the name that
+    `table.reference.metrics` gives it.
+    """
     reference = config.reference
     if reference is not None:
-        reference = replace(reference, metric=metric)
-    return replace(config, metric=metric, metrics=(), reference=reference)
+        reference = replace(reference, metric=reference.metrics.get(metric, metric))
+    return replace(config, metric=metric, metrics=(), also=(), reference=reference)
+
+
+def further(rows: Sequence[Row], config: TableConfig, records: Records = no_records) -> list[Table]:
+    """Return the tables of `config.also`, without metrics that no row has.
+
+    Args:
+        rows: rows in the order of the sweep.
+        config: config of the table.
+        records: reads the record of a row's images.
+
+    Raises:
+        TableError, PaperError: as in `build`.
+    """
+    title = config.title or config.metric.replace("_", " ")
+    found = {name: f"{title}: {heading_of(name)}" for name in config.also if _measured(rows, name)}
+    configs = [replace(remeasured(config, name), title=said) for name, said in found.items()]
+    return [build(rows, one, records) for one in configs]
 
 
 def _checked(rows: Sequence[Row], metrics: Sequence[str], config: TableConfig) -> bool:
