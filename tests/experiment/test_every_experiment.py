@@ -32,6 +32,10 @@ WORDS = {
     "medrdf/table7": (*SMALL, "data=dermamnist"),
     "medrdf/table8": (*SMALL, "data=covid_radiography", "attack=none,rays"),
     "medrdf/table11": (*SMALL, "data=dermamnist", "model=resnet18"),
+    "medrdf/training": (
+        *(*SMALL, "data.limit_train=16", "data.limit_val=8"),
+        "victim_training={trainer.max_epochs:1},{trainer.max_epochs:2,trainer.check_val_every_n_epoch:2}",
+    ),
     # A vote per pixel needs 21 copies to decide any of 32 x 32.
     "segmentation/covid_ct": (*SMALL[:2], "copies=24"),
     "segmentation/kvasir": (*SMALL[:2], "copies=24"),

@@ -103,6 +103,19 @@ def test_strong_noise_has_the_papers_numbers_of_its_votes(number: int) -> None:
     assert len(wanted) == 2 * 6 * 9
 
 
+def test_victims_of_other_trainings_stand_in_other_places() -> None:
+    config = composed("experiment=medrdf/training")
+    jobs = planned(config)
+    words = dict.fromkeys(job["victim_training"] for job in jobs)
+    assert len(jobs) == len(words) * (2 + 9 * 4)
+    made = [composed("experiment=medrdf/training", f"victim_training={word}") for word in words]
+    assert [one.victim_training["trainer.max_epochs"] for one in made] == [4, 8, 15, 30, 60]
+    assert len({one.victim_path for one in made}) == len(made)
+    assert {one.train for one in made} == {"missing"}
+    votes = [job for job in jobs if job["defense"] == "medrdf"]
+    assert {job["defense.alpha"] for job in votes} == {"1"}
+
+
 def test_columns_of_steps_have_the_papers_attacks() -> None:
     config = composed("experiment=medrdf/table3")
     jobs = [job for job in planned(config) if job["threat"] == "oblivious"]

@@ -63,6 +63,22 @@ def test_rows_of_noise_and_denoiser_replace_the_choice() -> None:
     ]
 
 
+def test_the_training_of_the_victim_is_an_axis() -> None:
+    rows = [
+        make_row(epochs / 100, defense=defense, config={"victim": {"max_epochs": epochs}})
+        for epochs in (4, 60)
+        for defense in ("none", "median")
+    ]
+    table = build(rows, TableConfig(rows=("victim.max_epochs", "defense"), clean=False))
+    assert side(table) == [
+        *(["4", "undefended"], ["4", "median"], ["60", "undefended"], ["60", "median"])
+    ]
+    assert [line[0].value for line in table.cells] == [0.04, 0.04, 0.6, 0.6]
+    failed = make_row(None, defense="jpeg")  # knows no recipe
+    table = build([*rows, failed], TableConfig(rows=("victim.max_epochs", "defense"), clean=False))
+    assert side(table)[-1] == ["–", "JPEG"]
+
+
 @pytest.mark.slow
 def test_medrdf_table3_is_laid_out_as_in_the_paper() -> None:
     experiment = composed("experiment=medrdf/table3")

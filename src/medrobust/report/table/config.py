@@ -48,8 +48,8 @@ class TableConfig:
 
     Attributes:
         title: heading.
-        rows: axes down the side, outermost first, from `AXES` or settings of attacks and defenses
-            (`attack.eps`, `defense.noise`).
+        rows: axes down the side, outermost first, from `AXES` or settings of attacks, defenses and
+            victims' trainings (`attack.eps`, `defense.noise`, `victim.max_epochs`).
         columns: axes across the top.
         metric: key of `Row.metrics`.
         percent: print proportions times 100; other metrics have units of their own.

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+SETTINGS = ("attack", "defense", "victim")
+"""Parts whose settings can be axes; those of the victim are its training recipe."""
+
 
 class TableError(ValueError):
     """Raised when a table cannot be built as configured."""
@@ -25,6 +28,6 @@ def texts(where: str, value: Any) -> tuple[str, ...]:
 
 
 def is_setting(key: str) -> bool:
-    """Return whether a key is a setting of the attack or defense, such as `attack.eps`."""
+    """Return whether a key is a setting of a part in `SETTINGS`, such as `attack.eps`."""
     parent, _, name = key.partition(".")
-    return parent in ("attack", "defense") and bool(name)
+    return parent in SETTINGS and bool(name)

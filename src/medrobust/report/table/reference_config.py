@@ -66,20 +66,10 @@ class ReferenceConfig:
         """
         known("table.reference", node, _KEYS)
         paper, table = str(node.get("paper")), str(node.get("table"))
+        values = _printed(paper, table)
         metric = node.get("metric") or metric
-        values = [value for value in papers.load(paper) if value.table == table]
-        if not values:
-            tables = dict.fromkeys(value.table for value in papers.load(paper))
-            raise TableError(
-                f"{paper} has no {table!r}; table.reference.table is one of {[*tables]}"
-            )
         renamed = {str(ours): str(theirs) for ours, theirs in (node.get("metrics") or {}).items()}
-        for name in (metric, *renamed.values()):
-            if name not in {value.metric for value in values}:
-                there = sorted({value.metric for value in values})
-                raise TableError(
-                    f"{paper} {table} prints no {name!r}; table.reference.metric is one of {there}"
-                )
+        _check_metrics((metric, *renamed.values()), values)
         mappings: dict[str, Mapped] = {}
         for key, axis in _MAPPINGS.items():
             for choice, columns in (node.get(key) or {}).items():
@@ -120,6 +110,26 @@ _MAPPINGS = {
 }
 
 _KEYS = ("paper", "table", "metric", "metrics", "names", "notes", *_MAPPINGS)
+
+
+def _printed(paper: str, table: str) -> list[PaperValue]:
+    """Return the numbers of a paper's table, at least one."""
+    values = [value for value in papers.load(paper) if value.table == table]
+    if not values:
+        tables = dict.fromkeys(value.table for value in papers.load(paper))
+        raise TableError(f"{paper} has no {table!r}; table.reference.table is one of {[*tables]}")
+    return values
+
+
+def _check_metrics(names: Sequence[str], values: Sequence[PaperValue]) -> None:
+    """Raise `TableError` if the paper's table lacks a metric."""
+    there = sorted({value.metric for value in values})
+    for name in names:
+        if name not in there:
+            raise TableError(
+                f"{values[0].paper} {values[0].table} prints no {name!r}; table.reference.metric "
+                f"is one of {there}"
+            )
 
 
 def _mapping(where: str, node: Any, values: Sequence[PaperValue]) -> Columns | None:
