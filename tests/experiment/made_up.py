@@ -22,7 +22,7 @@ from medrobust.result.flag import flag
 from medrobust.result.iterates import Iterates
 from medrobust.result.maps import Maps, Side
 from medrobust.result.row import Row
-from tests.experiment.paper_cells import composed, planned, prepare, row, table_config
+from tests.experiment.paper_cells import composed, planned, prepare, recipe, row, table_config
 
 CLASSES = ("first_class", "second & last")
 OF_ATTACKS = ("perturbation_", "attack_success_rate", "accuracy_decrease", "undetected", "auroc_d")
@@ -49,6 +49,9 @@ def rows(name: str) -> tuple[Row, ...]:
         shared = [key for key in others if key in ("eps", "copies", "stopping", "eot_samples")]
         for key in shared:  # they stand in the settings of what they belong to
             del others[key]
+        if recipe(job):  # a row has what the checkpoint states
+            del others["victim_training"]
+            others["victim"] = recipe(job)
         ident = hashlib.sha256(repr((settings, sorted(others.items()))).encode()).hexdigest()
         matrix = [[3 + number, 1], [2, 4]] if "dice" not in made.metrics else None
         attack = {"name": made.cell["attack"], **made.attack_variant}

@@ -108,6 +108,12 @@ def row(config: DictConfig, job: dict[str, str], metrics: dict[str, float]) -> R
     )
 
 
+def recipe(job: dict[str, str]) -> dict[str, Any]:
+    """What the victim's checkpoint would state of its training, if the job sweeps that."""
+    words = OmegaConf.create(job.get("victim_training", "{}"))
+    return {str(key).rpartition(".")[2]: value for key, value in words.items()}
+
+
 def table_config(config: DictConfig) -> TableConfig:
     node = OmegaConf.to_container(config.table, resolve=True)
     assert isinstance(node, dict)

@@ -21,6 +21,9 @@ WORDS = {
     "medical_aegis/table4": (*SMALL, "data=chest_xray", f"attack={WHITE},aegis/wb_d"),
     "medical_aegis/table5": (*SMALL, f"attack=none,{WHITE},pgd"),
     # Tables that differ in the network take one data set each, and the later ones fewer attacks.
+    "medrdf/strong_noise/table3": (*SMALL, "data=dermamnist", f"attack={FEW}"),
+    "medrdf/strong_noise/table4": (*SMALL, "data=covid_radiography", "attack=none,pgd"),
+    "medrdf/strong_noise/table5": (*SMALL, "data=dermamnist", "attack=none,pgd"),
     "medrdf/table2": (*SMALL[:2], "copies=2,3", "data=dermamnist"),
     "medrdf/table3": (*SMALL, "data=dermamnist"),
     "medrdf/table4": (*SMALL, "data=covid_radiography", f"attack={FEW}"),
@@ -29,6 +32,10 @@ WORDS = {
     "medrdf/table7": (*SMALL, "data=dermamnist"),
     "medrdf/table8": (*SMALL, "data=covid_radiography", "attack=none,rays"),
     "medrdf/table11": (*SMALL, "data=dermamnist", "model=resnet18"),
+    "medrdf/training": (
+        *(*SMALL, "data.limit_train=16", "data.limit_val=8"),
+        "victim_training={trainer.max_epochs:1},{trainer.max_epochs:2,trainer.check_val_every_n_epoch:2}",
+    ),
     # A vote per pixel needs 21 copies to decide any of 32 x 32.
     "segmentation/covid_ct": (*SMALL[:2], "copies=24"),
     "segmentation/kvasir": (*SMALL[:2], "copies=24"),

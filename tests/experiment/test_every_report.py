@@ -13,7 +13,7 @@ from medrobust.report.figure.core.draw import FOLDER
 from medrobust.report.render import tidy
 from medrobust.report.sweep import Sweep
 from medrobust.report.table.block import blocks
-from medrobust.report.table.pivot import build
+from medrobust.report.table.pivot import build, further
 from medrobust.report.write import FORMATS, report
 from tests.experiment.made_up import gaps, rows, sweep
 from tests.experiment.paper_cells import experiments
@@ -78,7 +78,9 @@ def test_a_finished_sweep(name: str, tmp_path: Path, request: pytest.FixtureRequ
     assert status == 0
     assert f"{len(made.rows)} jobs: {len(made.rows)} rows done" in said
     files = {path.name: path.stat().st_size for path in tmp_path.iterdir() if path.is_file()}
-    assert set(files) == {*(f"table.{kind}" for kind in FORMATS[:-1]), "report.html"}
+    also = [f"table_{one.metric}" for one in further(made.rows, made.config)]
+    tables = [f"{name}.{kind}" for name in ("table", *also) for kind in FORMATS[:-1]]
+    assert set(files) == {*tables, "report.html"}
     assert all(files.values())
     for figure in made.figures:
         for ending in ("png", "pdf", "svg"):

@@ -1,5 +1,6 @@
 """MedRDF's experiments compose, plan what they say, and find every number that the paper prints."""
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,6 +20,7 @@ COUNTS = {1: 30, 2: 40, 3: 216, 4: 216, 5: 216, 6: 14, 7: 48, 8: 48, 9: 30, 10: 
 """Numbers that the paper prints in each of its tables."""
 
 SHARES = ("correct_robust", "correct_not_robust", "incorrect_not_robust", "incorrect_robust")
+FILTERS = ("gaussian_smoothing", "median")
 VOTED = {"accuracy": 0.5} | {f"rm_{name}": 0.25 for name in SHARES}
 
 
@@ -53,12 +55,65 @@ def test_every_number_that_the_paper_prints_has_its_cell(number: int) -> None:
     assert sorted(matched) == sorted(printed)  # each once
     if number == 6:  # no attack, so no block of another attacker
         return
-    first, second = blocks(shown)
+    first, *others = blocks(shown)
     assert first.has_paper
-    assert not second.has_paper
-    assert second.heading.startswith("Black box" if number in (7, 8) else "Adaptive")
-    for block in (first, second):
+    assert len(others) == (2 if number in (3, 4, 5) else 1)
+    for block in others:
+        assert block.heading.startswith("Black box" if number in (7, 8) else "Adaptive")
+    for cell in (cell for block in others for line in block.cells for cell in line if cell.paper):
+        assert cell.row
+        assert cell.row.cell["defense"] in FILTERS
+    for block in (first, *others):
         assert not any(cell.status == "missing" for line in block.cells for cell in line)
+
+
+@pytest.mark.parametrize(
+    ("number", "threat", "attacks"),
+    [(3, "adaptive", 8), pytest.param(7, "blackbox", 2, marks=pytest.mark.slow)],
+)
+def test_filters_alone_are_compared_under_attacks_through_them(
+    number: int, threat: str, attacks: int
+) -> None:
+    cells = [cell for line in table(number).cells for cell in line if cell.row and cell.paper]
+    rows = [cell.row.cell for cell in cells if cell.row and cell.row.cell["defense"] in FILTERS]
+    attacked = [cell for cell in rows if cell["attack"] != "none"]
+    assert {cell["threat"] for cell in attacked} == {threat}
+    assert len(attacked) == 2 * 2 * attacks
+    assert all(cell["threat"] == "oblivious" for cell in rows if cell["attack"] == "none")
+
+
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) for n in (3, 4, 5)])
+def test_strong_noise_has_the_papers_numbers_of_its_votes(number: int) -> None:
+    config = composed(f"experiment=medrdf/strong_noise/table{number}")
+    found = [row(config, job, VOTED) for job in planned(config)]
+    deviations = {
+        noise.get("sigma") or noise["peak"] ** -0.5
+        for noise in (one.defense_variant["noise"] for one in found)
+    }
+    assert sorted(deviations) == pytest.approx([math.sqrt(0.1)] * 2, rel=1e-3)  # rounded, and not
+    cells = [cell for line in build(found, table_config(config)).cells for cell in line]
+    papers = [cell.paper for cell in cells if cell.paper]
+    wanted = {
+        value.line
+        for value in reference.load("medrdf")
+        if value.table == f"table{number}"
+        and {"noise=gaussian", "noise=poisson"} & {*value.defense_tokens}
+    }
+    assert sorted(paper.line for paper in papers) == sorted(wanted)
+    assert len(wanted) == 2 * 6 * 9
+
+
+def test_victims_of_other_trainings_stand_in_other_places() -> None:
+    config = composed("experiment=medrdf/training")
+    jobs = planned(config)
+    words = dict.fromkeys(job["victim_training"] for job in jobs)
+    assert len(jobs) == len(words) * (2 + 9 * 4)
+    made = [composed("experiment=medrdf/training", f"victim_training={word}") for word in words]
+    assert [one.victim_training["trainer.max_epochs"] for one in made] == [4, 8, 15, 30, 60]
+    assert len({one.victim_path for one in made}) == len(made)
+    assert {one.train for one in made} == {"missing"}
+    votes = [job for job in jobs if job["defense"] == "medrdf"]
+    assert {job["defense.alpha"] for job in votes} == {"1"}
 
 
 def test_columns_of_steps_have_the_papers_attacks() -> None:
@@ -70,9 +125,11 @@ def test_columns_of_steps_have_the_papers_attacks() -> None:
         name = " ".join([job["attack"], *([str(settings["steps"])] if "steps" in settings else [])])
         found.setdefault(name, []).append(settings)
     steps = [("bim", n) for n in (1, 2, 5, 7)] + [("pgd", n) for n in (7, 20, 100)]
-    assert list(found) == ["none", *(f"{name} {n}" for name, n in steps), "cw_linf 100"]
+    assert list(found) == ["none", *(f"{name} {n}" for name, n in steps), "cw_linf 30"]
     for name, made in found.items():
         assert len(made) == 2 * 12
+        if name.startswith(("pgd", "cw_linf")):
+            assert {settings["step_size"] for settings in made} == {0.003}
         assert {settings["eps"] for settings in made} == {None if name == "none" else "8/255"}
         assert not any(settings.get("early_stop") for settings in made)
     heads = [" ".join(level.label for level in heading) for heading in table(3).column_headings]
@@ -94,7 +151,7 @@ def test_random_defenses_meet_autoattacks_version_for_them() -> None:
 
 def test_how_the_command_line_narrows_a_table() -> None:
     config = composed("experiment=medrdf/table4")
-    assert len(planned(config)) == 2 * (9 * 12 + 4 * 12)
+    assert len(planned(config)) == 2 * (9 * 12 + 4 * 12 + 7 * 2)  # filters: seven more, adaptive
     half = planned(config, "data=dermamnist", "threat=oblivious")
     assert len(half) == 9 * 12
     assert {job["data"] for job in half} == {"dermamnist"}

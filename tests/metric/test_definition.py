@@ -5,8 +5,9 @@ import pytest
 import yaml
 
 from medrobust.metric.definition import UNITS, Unit, definition, heading_of, unit_of, unknown
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
 from medrobust.report.table.measure import OF_TIME
+from medrobust.report.table.node import TableError
 
 CONF = Path(__file__).parents[2] / "conf"
 

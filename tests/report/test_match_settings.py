@@ -2,7 +2,8 @@
 
 import pytest
 
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.node import TableError
 from medrobust.report.table.paper_number import paper_value
 from tests.report.conftest import make_row
 
@@ -95,3 +96,53 @@ def test_notes_by_name() -> None:
     reference = TableConfig.parse({"reference": {**NODE, "notes": notes}}).reference
     assert reference is not None
     assert reference.notes == ("A note.", "Another.")
+
+
+THROUGH = {
+    "paper": "medrdf",
+    "table": "table3",
+    "defenses": {
+        "median": {
+            "defense": "median_filter",
+            "threats": {"oblivious": {"threat": "clean"}, "adaptive": {"threat": "oblivious"}},
+        },
+        "gaussian_smoothing": {"threats": {"oblivious": None}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("defense", "threat", "attack", "printed"),
+    [
+        ("median", "adaptive", "bim", True),
+        ("median", "oblivious", "bim", False),
+        ("median", "oblivious", "none", True),  # clean images meet no attacker
+        ("median", "blackbox", "bim", False),
+        ("gaussian_smoothing", "oblivious", "bim", False),
+        ("gaussian_smoothing", "oblivious", "none", False),
+        ("none", "oblivious", "bim", True),
+    ],
+)
+def test_columns_under_one_threat(defense: str, threat: str, attack: str, printed: bool) -> None:
+    reference = TableConfig.parse({"reference": THROUGH}).reference
+    assert reference is not None
+    settings = {} if attack == "none" else {"steps": 7, "eps": "8/255"}
+    found = paper_value(
+        make_row(0.5, defense=defense, threat=threat, attack=attack, settings=settings), reference
+    )
+    assert (found is not None) is printed
+    if found and defense == "median":
+        assert (found.defense, found.attack) == ("median_filter", attack)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"threats": "adaptive"}, "threats is 'adaptive', expected a mapping from threats of ours"),
+        ({"threats": {"adaptive": {"threat": "seen"}}}, "threats.adaptive: .* no threat 'seen'"),
+        ({"threats": {"adaptive": {"threats": {}}}}, r"threats.adaptive has unknown keys"),
+    ],
+)
+def test_wrong_columns_under_one_threat(node: dict, message: str) -> None:
+    with pytest.raises(TableError, match=f"table.reference.defenses.median.*{message}"):
+        TableConfig.parse({"reference": {**THROUGH, "defenses": {"median": node}}})

@@ -1,3 +1,4 @@
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,25 @@ def test_another_metric_and_moved_rows(
     assert "25.0" in (folder / "table.md").read_text()
     assert main([*arguments[:-1], "f1"]) == 2
     assert "no row has the metric 'f1'" in capsys.readouterr().err
+
+
+def test_further_metrics_have_tables_of_their_own(
+    row: MakeRow, sweep_folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row(0.5), row(0.3, attack="bim")]
+    also = ["balanced_accuracy", "accuracy_vote"]  # no row has the second
+    folder = sweep_folder(rows, {**TABLE, "title": "Ours", "also": also})
+    assert main([str(folder)]) == 0
+    assert "Ours: balanced accuracy" in capsys.readouterr().out
+    for name, values in (("table", [0.5, 0.3]), ("table_balanced_accuracy", [0.25, 0.15])):
+        with (folder / f"{name}.csv").open(newline="") as file:
+            lines = [line for line in csv.DictReader(file) if line["row_id"]]
+        assert [float(line["value"]) for line in lines] == pytest.approx(values)
+        assert (folder / f"{name}.png").stat().st_size
+    assert {path.stem for path in folder.glob("*.md")} == {"table", "table_balanced_accuracy"}
+    other = folder / "other"
+    assert main([str(folder), "--metric", "balanced_accuracy", "--out", str(other)]) == 0
+    assert {path.stem for path in other.glob("*.md")} == {"table"}
 
 
 def test_killed_sweep(

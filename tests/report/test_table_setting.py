@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medrobust.report.render import latex, markdown
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.node import TableError
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
 from medrobust.result.row import Row
@@ -60,6 +61,22 @@ def test_rows_of_noise_and_denoiser_replace_the_choice() -> None:
     assert [line.split("|")[1].strip() for line in found[2:]] == [
         *("undefended", "median", "Gaussian", "", "Poisson", "")
     ]
+
+
+def test_the_training_of_the_victim_is_an_axis() -> None:
+    rows = [
+        make_row(epochs / 100, defense=defense, config={"victim": {"max_epochs": epochs}})
+        for epochs in (4, 60)
+        for defense in ("none", "median")
+    ]
+    table = build(rows, TableConfig(rows=("victim.max_epochs", "defense"), clean=False))
+    assert side(table) == [
+        *(["4", "undefended"], ["4", "median"], ["60", "undefended"], ["60", "median"])
+    ]
+    assert [line[0].value for line in table.cells] == [0.04, 0.04, 0.6, 0.6]
+    failed = make_row(None, defense="jpeg")  # knows no recipe
+    table = build([*rows, failed], TableConfig(rows=("victim.max_epochs", "defense"), clean=False))
+    assert side(table)[-1] == ["–", "JPEG"]
 
 
 @pytest.mark.slow

@@ -52,10 +52,15 @@ def test_places_devices_and_loggers_are_no_part_of_it(override: str) -> None:
         "data.size=32",
         "data.limit_train=50",
         "early_stopping=2",
+        "trainer.check_val_every_n_epoch=3",
     ],
 )
 def test_whatever_changes_a_weight_is(override: str) -> None:
     assert recipe(override) != recipe()
+
+
+def test_choosing_among_all_epochs_is_not_stated() -> None:
+    assert "check_val_every_n_epoch" not in recipe()  # as in checkpoints of before the key
 
 
 def test_medrdf_recipe_is_the_papers() -> None:

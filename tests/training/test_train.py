@@ -74,6 +74,19 @@ def test_a_classifier_learns_and_says_where_it_comes_from(run: Train, tmp_path: 
     assert [path.name for path in tmp_path.glob("[!.]*")] == ["victim.ckpt"]  # nothing left over
 
 
+@pytest.mark.parametrize(("every", "last"), [(1, False), (3, True)])
+def test_the_last_epoch_is_kept_where_only_that_is_measured(
+    run: Train, every: int, last: bool
+) -> None:
+    trainer = {"accelerator": "cpu", "devices": 1, "max_epochs": 3}
+    meta = run(
+        trainer={**trainer, "check_val_every_n_epoch": every},
+        optimizer=lambda weights: torch.optim.SGD(weights, lr=0.0),  # no epoch is better
+    )
+    assert meta.epochs == 3
+    assert (meta.best_epoch == 2) is last
+
+
 def test_masks_need_a_segmenter_and_some_foreground(
     run: Train, segmentation: dict[str, Any]
 ) -> None:

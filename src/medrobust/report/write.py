@@ -11,7 +11,7 @@ from medrobust.report.figure.core.save import PICTURES
 from medrobust.report.images import write_images
 from medrobust.report.sweep import Sweep, records_of
 from medrobust.report.table.difference import differences
-from medrobust.report.table.pivot import build, remeasured
+from medrobust.report.table.pivot import build, further, remeasured
 from medrobust.report.table.scores import Scores
 from medrobust.report.table.table import Table
 from medrobust.result.sidecar import READERS, gone, state
@@ -29,13 +29,16 @@ FORMATS = (*TABLES, "html")
 """Formats of a sweep's report: the table formats and the page `report.html`."""
 
 
-def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> list[Path]:
+def write(
+    table: Table, folder: str | Path, formats: Sequence[str] = TABLES, *, name: str = "table"
+) -> list[Path]:
     """Write a table to files, each atomically.
 
     Args:
         table: table to write.
         folder: output folder, created if absent.
         formats: formats from `TABLES`.
+        name: name of the files, without their format.
 
     Returns:
         The paths of the files. The same table gives the same bytes.
@@ -47,10 +50,9 @@ def write(table: Table, folder: str | Path, formats: Sequence[str] = TABLES) -> 
     paths = []
     for kind in formats:
         # Imported on use: drawing libraries take a second to load.
-        name = _MODULES.get(kind, "heatmap")
-        module = importlib.import_module(f"medrobust.report.render.{name}")
+        module = importlib.import_module(f"medrobust.report.render.{_MODULES.get(kind, 'heatmap')}")
         content: str | bytes = module.render(table, *([kind] if kind in PICTURES else []))
-        paths.append(Path(folder) / f"table.{kind}")
+        paths.append(Path(folder) / f"{name}.{kind}")
         write_atomically(paths[-1], content.encode() if isinstance(content, str) else content)
     return paths
 
@@ -118,7 +120,7 @@ def report(
         formats: files to write; figures are drawn if the page or a picture is among them, and
             `csv` writes the table, `images.csv` and `differences.csv`.
         show: print the table.
-        metric: metric to show instead of the table's own.
+        metric: metric to show instead of the table's own, and without its further tables.
 
     Returns:
         Exit status: 0 if every job has its row, every figure its rows, and no file next to a row
@@ -134,15 +136,20 @@ def report(
         config = remeasured(sweep.config, metric) if metric else sweep.config
         records = records_of(sweep)
         table = build(sweep.rows, config, records)
+        others = further(sweep.rows, config, records)
         if "csv" in formats or "html" in formats:
             tests = differences(table, Scores(table.metric, records))
             table = replace(table, differences=tests)
         if show:
             from medrobust.report.render.terminal import show as print_table
 
-            print_table(table)
+            for one in (table, *others):
+                print_table(one)
         folder = out or sweep.folder
-        paths = write(table, folder, [kind for kind in formats if kind != "html"])
+        files = [kind for kind in formats if kind != "html"]
+        paths = write(table, folder, files)
+        for one in others:
+            paths += write(one, folder, files, name=f"table_{one.metric}")
         if "csv" in formats:
             images = write_images(sweep, folder)
             paths += [] if images is None else [images]

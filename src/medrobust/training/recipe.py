@@ -20,12 +20,14 @@ def recipe_of(config: DictConfig, parts: Sequence[str] = ("model", "objective"))
         MissingMandatoryValue: a `???` is not set.
     """
     groups = (*parts, "optimizer", "scheduler")
+    every = config.trainer.get("check_val_every_n_epoch", 1)
     data = _plain(config.data)
     return {
         **{group: _plain(config[group]) for group in groups},
         "data": {key: value for key, value in data.items() if key not in _DATA_PLACES},
         "max_epochs": config.trainer.max_epochs,
         "precision": config.trainer.precision,
+        **({} if every == 1 else {"check_val_every_n_epoch": every}),
         "early_stopping": config.early_stopping,
         "seed": config.seed,
     }

@@ -288,3 +288,25 @@ def test_a_heading_of_several_lines_makes_room_for_itself() -> None:
         heights.append(made.get_figheight())
     assert heights[0] == 2
     assert heights[1] > 2.2
+
+
+def test_lines_of_parts_against_the_training_of_the_victim(row: MakeRow) -> None:
+    def trained(epochs: int, filter_: str, value: float, noise: str = "a.GaussianNoise") -> Row:
+        parts = {"noise": {"class": noise}, "denoiser": {"class": f"a.{filter_}"}}
+        config = {"victim": {"max_epochs": epochs}, "noise": noise, "denoiser": filter_}
+        return row(value, filters=parts, config=config)
+
+    rows = [trained(4, "Median", 0.7), trained(60, "Median", 0.2)]
+    rows += [trained(4, "NoDefense", 0.6), trained(60, "NoDefense", 0.1)]
+    rows += [trained(n, "Median", 0.5, "a.PoissonNoise") for n in (4, 60)]
+    where = {"defense.noise": "GaussianNoise"}
+    drawing = drawn(rows, x="victim.max_epochs", line="defense.denoiser", where=where)
+    axes = axes_of(drawing)
+    found = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
+    np.testing.assert_allclose(found, [[70, 20], [60, 10]])
+    np.testing.assert_allclose(np.asarray(axes.get_lines()[0].get_xdata(), float), [4, 60])
+    assert [text.get_text() for text in drawing.canvas.legends[0].get_texts()] == [
+        "median",
+        "no denoiser",
+    ]
+    assert axes.get_xlabel() == "max epochs"

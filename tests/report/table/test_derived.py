@@ -15,8 +15,9 @@ from medrobust.report.render.best import best
 from medrobust.report.render.terminal import show
 from medrobust.report.render.text import parts
 from medrobust.report.table.block import blocks
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
 from medrobust.report.table.measure import printed
+from medrobust.report.table.node import TableError
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
 from medrobust.result.row import Row

@@ -13,7 +13,8 @@ from medrobust.cli.report import main
 from medrobust.report.render import heatmap, latex, markdown, tidy
 from medrobust.report.render.best import best
 from medrobust.report.render.text import parts
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.node import TableError
 from medrobust.report.table.pivot import build
 from medrobust.report.table.table import Table
 from medrobust.result.per_image import PerImage

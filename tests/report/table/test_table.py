@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from medrobust.report.render import tidy
 from medrobust.report.render.text import parts
-from medrobust.report.table.config import TableConfig, TableError
+from medrobust.report.table.config import TableConfig
+from medrobust.report.table.node import TableError
 from medrobust.report.table.pivot import build, remeasured
 from medrobust.report.table.table import Table
 from medrobust.result.flag import flag
@@ -176,6 +177,17 @@ def test_paper_numbers_of_another_metric_do_not_stand_beside_ours(row: MakeRow) 
     table = build([row(0.7, attack="none")], config)
     assert not table.has_paper
     assert any("No number of medrdf table3 (balanced_accuracy)" in note for note in table.notes)
+
+
+def test_another_metric_of_ours_may_stand_beside_the_papers(row: MakeRow) -> None:
+    node = {"reference": {**REFERENCE, "metrics": {"accuracy_vote": "accuracy"}}}
+    table = build(
+        [row(0.6, attack="none", metrics={"accuracy": 0.6, "accuracy_vote": 0.7})],
+        remeasured(TableConfig.parse(node), "accuracy_vote"),
+    )
+    ((cell,),) = table.cells
+    assert cell.paper
+    assert (cell.value, cell.paper.value, cell.paper.metric) == (0.7, 0.741, "accuracy")
 
 
 def test_tokens_take_our_settings(row: MakeRow) -> None:

@@ -28,6 +28,8 @@ from medrobust.report.figure.core.style import INCHES, Width
 from medrobust.report.table.config import SEEDS
 from medrobust.report.table.crosscheck import RETUNED
 from medrobust.report.table.label import axis_value, comparable, differing, flatten, readable
+from medrobust.report.table.name import PARTS
+from medrobust.report.table.node import is_setting
 from medrobust.result.row import CELL, Row
 
 _LINES = ("attack", "defense", "threat")
@@ -48,7 +50,8 @@ class Curve(Figure):
     deviation to either side, and a point needs every seed of its line.
 
     Attributes:
-        x: setting along the axis, such as `defense.steps` or `attack.eps`.
+        x: setting along the axis, such as `defense.steps`, `attack.eps` or, of the victim's
+            training, `victim.max_epochs`.
         over: choices of `attack` to average over; empty for those that ran.
         line: setting with a line per value, such as `attack.eps`, or one of `attack`, `defense` and
             `threat`; empty for `defense`.
@@ -77,8 +80,7 @@ class Curve(Figure):
         """Raise `FigureError` if a setting or a list of choices is invalid."""
         line = () if self.line in _LINES else (self.line,)
         for key in filter(None, (self.x, *line, *self.where)):
-            parent, _, name = str(key).partition(".")
-            if parent not in ("attack", "defense") or not name:
+            if not is_setting(str(key)):
                 raise FigureError(f"{key!r} is no setting such as defense.steps")
         if not self.x:
             raise FigureError("x is empty; expected a setting such as defense.steps")
@@ -193,7 +195,10 @@ class Curve(Figure):
         if self.line in _LINES:
             return defense, row.cell.get(self.line, "")
         value = setting_of(row, self.line)
-        return None if value is None else ("", f"{symbol(self.line)} = {readable(value)}")
+        if value is None:
+            return None
+        shown = PARTS.get(str(value)) or f"{symbol(self.line)} = {readable(value)}"
+        return "", shown
 
     def _wanted(self, row: Row) -> bool:
         named = (("defense", self.defense), ("threat", self.threat), ("attack", self.over))

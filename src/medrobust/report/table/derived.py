@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from medrobust.metric.definition import Unit, heading_of
-from medrobust.report.table.config import ReferenceConfig, TableConfig
+from medrobust.report.table.config import TableConfig
 from medrobust.report.table.label import Level, flatten
 from medrobust.report.table.measure import measure
 from medrobust.report.table.paper_number import paper_value
+from medrobust.report.table.reference_config import ReferenceConfig
 from medrobust.report.table.seeds import mean_sd
 from medrobust.report.table.table import Cell, Heading
 from medrobust.report.table.worst import WorstCase, worst_columns

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from medrobust.report.table.config import OVER, ReferenceConfig, TableConfig
+from medrobust.report.table.config import OVER, TableConfig
 from medrobust.report.table.label import flatten, readable, shared_name, varying
 from medrobust.report.table.paper_number import unlike
 from medrobust.report.table.reference import PaperValue
+from medrobust.report.table.reference_config import ReferenceConfig
 from medrobust.report.table.setting import ABSENT
 from medrobust.result.row import CELL, Row
 

@@ -73,8 +73,14 @@ def readable(value: Any) -> str:
 
 
 def variant(row: Row, axis: str) -> Mapping[str, Any]:
-    """Return the settings of the attack or defense; a failed row may have only their config."""
-    settings = row.attack_variant if axis == "attack" else row.defense_variant
+    """Return the settings of the attack or defense, or the recipe of the victim's training.
+
+    A failed row may have only the config of attack and defense, and no recipe.
+    """
+    if axis == "victim":
+        settings = row.config.get("victim", {})
+    else:
+        settings = row.attack_variant if axis == "attack" else row.defense_variant
     return {
         key.removesuffix("_target_") + "class" if key.endswith("_target_") else key: value
         for key, value in flatten(settings).items()

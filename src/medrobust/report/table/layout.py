@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from medrobust.report.table.config import TableError
 from medrobust.report.table.label import Level, choice_levels, differing, flatten, setting
+from medrobust.report.table.node import TableError
 from medrobust.report.table.setting import ABSENT, has_setting, setting_levels
 from medrobust.result.row import Row
 

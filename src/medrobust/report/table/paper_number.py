@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
-from medrobust.report.table.config import ReferenceConfig, TableError
 from medrobust.report.table.label import flatten, variant
+from medrobust.report.table.node import TableError
 from medrobust.report.table.reference import PaperValue, lookup, token_values
+from medrobust.report.table.reference_config import ReferenceConfig
 from medrobust.report.table.setting import setting_value
 from medrobust.result.row import CELL, Row
 
@@ -16,8 +17,8 @@ def paper_value(
     """Return the paper's number for a row, or None.
 
     Names default to ours without their folder (`mdda/pgd` -> `pgd`), steps and budget to
-    the row's own; the mappings of the reference override both. A choice
-    that is mapped to null has no number.
+    the row's own; the mappings of the reference override both. A choice that is mapped to null,
+    always or under the row's threat, has no number.
 
     Args:
         row: a finished row.
@@ -42,7 +43,7 @@ def paper_value(
         "steps": settings.get("steps"),
     }
     for axis in CELL:
-        columns = reference.mappings.get(axis, {}).get(row.cell.get(axis, ""), {})
+        columns = reference.columns(axis, row.cell)
         if columns is None:
             return None
         query |= columns

@@ -6,13 +6,15 @@ from dataclasses import replace
 from medrobust.code.package import package_digest
 from medrobust.metric.definition import definition, heading_of
 from medrobust.report.table.clean import CleanValues
-from medrobust.report.table.config import ReferenceConfig, TableConfig, TableError
+from medrobust.report.table.config import TableConfig
 from medrobust.report.table.crosscheck import crosschecks
 from medrobust.report.table.footnote import caption, notes, provenance
 from medrobust.report.table.label import Level, varying
 from medrobust.report.table.layout import places, spread
 from medrobust.report.table.measure import OF_TIME, measure
+from medrobust.report.table.node import TableError
 from medrobust.report.table.paper_number import paper_value
+from medrobust.report.table.reference_config import ReferenceConfig
 from medrobust.report.table.scores import Records, Scores, no_records
 from medrobust.report.table.seeds import over_seeds
 from medrobust.report.table.setting import absent, hidden
@@ -100,15 +102,37 @@ def build(
         phantom=phantom,
         apart=config.spread,
         units=config.units,
+        own_attacks=config.own_attacks,
     )
 
 
 def remeasured(config: TableConfig, metric: str) -> TableConfig:
-    """Return the config for another metric; a reference stays only if it has that metric."""
+    """Return the config for another metric.
+
+    The paper's numbers are those of its metric of the same name, or of the name that
+    `table.reference.metrics` gives it.
+    """
     reference = config.reference
     if reference is not None:
-        reference = replace(reference, metric=metric)
-    return replace(config, metric=metric, metrics=(), reference=reference)
+        reference = replace(reference, metric=reference.metrics.get(metric, metric))
+    return replace(config, metric=metric, metrics=(), also=(), reference=reference)
+
+
+def further(rows: Sequence[Row], config: TableConfig, records: Records = no_records) -> list[Table]:
+    """Return the tables of `config.also`, without metrics that no row has.
+
+    Args:
+        rows: rows in the order of the sweep.
+        config: config of the table.
+        records: reads the record of a row's images.
+
+    Raises:
+        TableError, PaperError: as in `build`.
+    """
+    title = config.title or config.metric.replace("_", " ")
+    found = {name: f"{title}: {heading_of(name)}" for name in config.also if _measured(rows, name)}
+    configs = [replace(remeasured(config, name), title=said) for name, said in found.items()]
+    return [build(rows, one, records) for one in configs]
 
 
 def _checked(rows: Sequence[Row], metrics: Sequence[str], config: TableConfig) -> bool:

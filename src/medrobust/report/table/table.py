@@ -137,6 +137,7 @@ class Table:
         heading: heading of a block; empty for a whole table.
         apart: row axes, such as budgets, whose levels each have their own best value.
         units: units of metrics that this package does not define.
+        own_attacks: defenses with attacks that the others do not meet.
         differences: tests of each two defenses.
     """
 
@@ -157,6 +158,7 @@ class Table:
     provenance: tuple[str, ...] = ()
     apart: tuple[str, ...] = ()
     units: Mapping[str, Unit] = field(default_factory=dict)
+    own_attacks: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
 
     @property

@@ -1,7 +1,7 @@
-"""Settings of a row's attack or defense as numbers and symbols."""
+"""Settings of a row's attack, defense or victim as numbers and symbols."""
 
 from medrobust.number import NumberError, fraction
-from medrobust.report.table.label import flatten
+from medrobust.report.table.label import variant
 from medrobust.result.row import Row
 
 _SYMBOLS = {"eps": "ε", "sigma": "σ", "sigma2": "σ²"}
@@ -13,10 +13,14 @@ def attack_of(row: Row) -> str:
 
 
 def setting_of(row: Row, key: str) -> object:
-    """Return a setting such as `defense.steps`; None if the row lacks it."""
+    """Return a setting such as `defense.steps`, of an object the name of its class.
+
+    None if the row lacks it.
+    """
     parent, _, name = key.partition(".")
-    variant = row.attack_variant if parent == "attack" else row.defense_variant
-    return flatten(variant).get(name)
+    settings = variant(row, parent)
+    kind = settings.get(f"{name}.class")
+    return settings.get(name) if kind is None else str(kind).rpartition(".")[2]
 
 
 def number_of(row: Row, key: str) -> float | None:
