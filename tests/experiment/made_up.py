@@ -26,7 +26,15 @@ from tests.experiment.paper_cells import composed, planned, prepare, recipe, row
 
 CLASSES = ("first_class", "second & last")
 OF_ATTACKS = ("perturbation_", "attack_success_rate", "accuracy_decrease", "undetected", "auroc_d")
-OF_DEFENSES = ("rm_", "robust_metric", "certified", "training_queries", "undetected", "auroc_d")
+OF_DEFENSES = (
+    "accuracy_vote",
+    "rm_",
+    "robust_metric",
+    "certified",
+    "training_queries",
+    "undetected",
+    "auroc_d",
+)
 TIMES = {"per_image": 0.01, "training": 60.0, "craft": 1.0, "defend": 2.0, "total": 3.0}
 
 
@@ -124,7 +132,7 @@ def _metrics(table: TableConfig, choices: Mapping[str, str], number: int) -> dic
         + (OF_DEFENSES if choices["defense"] == "none" else ())
         + ("seconds_per_image", "training_hours")  # no metrics: they come from the row's times
     )
-    names = dict.fromkeys((table.metric, *table.metrics, *table.extra, "accuracy"))
+    names = dict.fromkeys((table.metric, *table.metrics, *table.also, *table.extra, "accuracy"))
     draw = random.Random(number)
     return {name: draw.random() for name in names if not name.startswith(lacking)}
 

@@ -34,6 +34,7 @@ WORDS = {
     "medrdf/table11": (*SMALL, "data=dermamnist", "model=resnet18"),
     "medrdf/training": (
         *(*SMALL, "data.limit_train=16", "data.limit_val=8"),
+        *("attack=none,pgd", "defense=medrdf", "defense/denoiser=median"),
         "victim_training={trainer.max_epochs:1},{trainer.max_epochs:2,trainer.check_val_every_n_epoch:2}",
     ),
     # A vote per pixel needs 21 copies to decide any of 32 x 32.
