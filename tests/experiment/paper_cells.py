@@ -109,7 +109,7 @@ def row(config: DictConfig, job: dict[str, str], metrics: dict[str, float]) -> R
 
 
 def recipe(job: dict[str, str]) -> dict[str, Any]:
-    """What the victim's checkpoint would state of its training, if the job sweeps that."""
+    """Return the training that the victim's checkpoint would state, if the job sweeps it."""
     words = OmegaConf.create(job.get("victim_training", "{}").replace(":", ": "))
     return {str(key).rpartition(".")[2]: value for key, value in words.items()}
 

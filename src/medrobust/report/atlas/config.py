@@ -1,4 +1,4 @@
-"""What people write of the atlas: its tables, and the claims of each paper with their verdict."""
+"""The written part of the atlas: its tables, and the claims of each paper with their verdict."""
 
 import re
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class AtlasError(ValueError):
 
 @dataclass(frozen=True)
 class About:
-    """What a table's rows do not say themselves.
+    """The description of a table, which its rows do not hold.
 
     Attributes:
         title: heading of the page.
