@@ -158,7 +158,7 @@ def _remember_configs(patch: pytest.MonkeyPatch) -> dict[Key, bytes]:
 
 
 def _sources(repo: IConfigRepository) -> Key | None:
-    """The place where configs are looked up, None if a folder is among them that a test may edit."""
+    """Return where configs are looked up; None with a folder that a test may edit among them."""
     found = [(source.scheme(), source.path) for source in repo.get_sources()]
     foreign = any(scheme == "file" and Path(path).resolve() != CONF for scheme, path in found)
     return None if foreign else tuple(found)
