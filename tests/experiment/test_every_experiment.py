@@ -15,13 +15,14 @@ SMALL = ("data.phantom_n=100", "data.size=32", "copies=2")
 WHITE = "hfc/pgd,aegis/wb,joint_pgd"
 FEW = "none,pgd,cw_linf,autoattack"
 WORDS = {
+    "defenses": (*SMALL, "defense=none,jpeg,random_resize_pad,mdda"),
     "demo": ("data.phantom_n=140", "copies=2"),
     "medical_aegis/table3": (*SMALL, "data=chest_xray"),
     # Without FEA, which needs images of every class that the victim knows: these know one.
     "medical_aegis/table4": (*SMALL, "data=chest_xray", f"attack={WHITE},aegis/wb_d"),
     "medical_aegis/table5": (*SMALL, f"attack=none,{WHITE},pgd"),
     # Tables that differ in the network take one data set each, and the later ones fewer attacks.
-    "medrdf/strong_noise/table3": (*SMALL, "data=dermamnist", f"attack={FEW}"),
+    "medrdf/strong_noise/table3": (*SMALL, "data=dermamnist", "attack=none,pgd"),
     "medrdf/strong_noise/table4": (*SMALL, "data=covid_radiography", "attack=none,pgd"),
     "medrdf/strong_noise/table5": (*SMALL, "data=dermamnist", "attack=none,pgd"),
     "medrdf/table2": (*SMALL[:2], "copies=2,3", "data=dermamnist"),
