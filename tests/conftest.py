@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from _pytest.python import Function
+from hydra.core.global_hydra import GlobalHydra
 
 from medrobust.evaluation import gradient_cosine
 from tests.support.compositions import compositions_remembered
@@ -67,6 +68,15 @@ def tracer_kept() -> Iterator[None]:
     yield
     if sys.gettrace() is not tracer:
         sys.settrace(tracer)
+
+
+@pytest.fixture(autouse=True)
+def no_hydra_left() -> Iterator[None]:
+    """A command that a test ran in this process leaves no Hydra initialised for the next one."""
+    before = GlobalHydra.instance().is_initialized()
+    yield
+    if not before:
+        GlobalHydra.instance().clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

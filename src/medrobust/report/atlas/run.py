@@ -85,7 +85,7 @@ def command(arguments: Sequence[str], seconds: float) -> int | None:
         try:
             return process.wait(max(seconds, 0.0))
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
             try:
                 process.wait(_GRACE)
             except subprocess.TimeoutExpired:
